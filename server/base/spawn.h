@@ -1,0 +1,42 @@
+/*
+ * spawn: an outside program as a value. Argument vector, environment built from nothing, closed descriptors, its own
+ * process group, a deadline, capped output. No shell line of ours anywhere.
+ */
+#ifndef DRYDOCK_BASE_SPAWN_H
+#define DRYDOCK_BASE_SPAWN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+
+struct spawn {
+	const char *const *argv; /* argv[0] is a path, or a name to be found in /usr/sbin:/usr/bin:/sbin:/bin */
+	const char *const *env; /* NULL: only PATH and LANG=C.UTF-8 */
+	const char *cwd; /* NULL: / */
+	const void *input; /* NULL: /dev/null */
+	size_t input_len;
+	int64_t deadline_us; /* from start; 0: none. Then SIGTERM to the group, SIGKILL two seconds later */
+	struct buf *out; /* standard output; NULL: dropped. Past its ceiling the rest is read and dropped */
+	struct buf *err_out; /* standard error; NULL: the same as out */
+	/* Called with each piece of standard output as it comes; may be NULL. Returning false ends the program. */
+	bool (*progress)(void *arg, const char *piece, size_t n);
+	void *progress_arg;
+	volatile int *cancel; /* set to non-zero by another thread: end the program; may be NULL */
+	void (*before_exec)(void *arg); /* in the child; async-signal-safe calls only (landlock); may be NULL */
+	void *before_arg;
+};
+
+struct spawn_result {
+	int status; /* exit status; 128+n for signal n */
+	bool timed_out, cancelled;
+};
+
+/* Run to its end. ERR_NOT_FOUND if there is no such program; a non-zero status is not an error here. */
+enum err spawn_run(const struct spawn *s, struct spawn_result *r) MUST_CHECK;
+/* A long-lived child in its own session (mariadbd): returns its pid; output goes to log_fd. */
+enum err spawn_daemon(const char *const *argv, const char *const *env, const char *cwd, int log_fd, pid_t *pid) MUST_CHECK;
+
+#endif

@@ -1,0 +1,18 @@
+/*
+ * utf8: validity, and text made safe to show. RFC 3629: no surrogates, no overlong forms, at most U+10FFFF.
+ */
+#ifndef DRYDOCK_BASE_UTF8_H
+#define DRYDOCK_BASE_UTF8_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/buf.h"
+
+bool utf8_valid(const char *s, size_t n);
+/* Valid, and no control character (C0, DEL, C1) nor, with lines false, a line break or tab. Notes allow lines. */
+bool utf8_clean(const char *s, size_t n, bool lines);
+/* Copy with bad bytes as U+FFFD and control characters (but \n and \t if lines) as their Unicode pictures. */
+void utf8_visible(struct buf *out, const char *s, size_t n, bool lines);
+
+#endif

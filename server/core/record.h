@@ -1,0 +1,69 @@
+/*
+ * record: the immutable statement of one act, and its files list. The format is fixed for ever: DESIGN section 3.
+ *
+ * Encoding is canonical JSON (RFC 8785, integers only); digests are over the stored bytes; a decoder refuses bytes that
+ * the encoder would write differently, unknown members included.
+ */
+#ifndef DRYDOCK_CORE_RECORD_H
+#define DRYDOCK_CORE_RECORD_H
+
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/digest.h"
+#include "base/err.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "core/fingerprint.h"
+#include "core/path.h"
+#include "core/role.h"
+
+#define RECORD_FILES_LIMIT 250000
+#define RECORD_NOTE_LIMIT 8192 /* bytes */
+#define BLOB_ID_SIZE 20
+
+struct blob_id { uint8_t b[BLOB_ID_SIZE]; };
+
+/*
+ * act: "sign", "review", "revoke", "rule", "preapprove", "pickup", "release", "force", "account", "group",
+ * "membership", "genesis" (the first record of a log). Acts without files say what they did in fields (an object of
+ * strings, integers, booleans, lists of strings).
+ */
+struct record {
+	const char *site;
+	const char *node; /* 64 hex */
+	uint64_t seq; /* from 1 */
+	struct uuid op;
+	const char *act;
+	int64_t at; /* microseconds, UTC */
+	struct identity actor; /* name, provider, groups; user is derived */
+	struct rule rule; /* the one that allowed it; principal NULL: none was needed (system, offline admin) */
+	struct sha256 policy; /* of the rules in force */
+	const char *shown; /* 64 hex of the selection or fingerprint that the person was shown, or "as-staged" */
+	const char *meaning; /* "" if none was asked */
+	const char *note; /* "" if none */
+	json_t *fields; /* an object, never NULL; borrowed */
+	uint64_t files_count;
+	struct sha256 files_sha256;
+	struct sha256 prev; /* zero in the first */
+};
+
+struct record_file {
+	struct path path;
+	struct fingerprint print;
+	int64_t mtime; /* microseconds; for information */
+	struct blob_id blob;
+	uint64_t replaces; /* seq of the record superseded on that path by this node; 0: none */
+};
+
+enum err record_encode(const struct record *r, struct buf *out) MUST_CHECK;
+/* Strings and fields live in the arena (fields is released by the caller with json_decref). */
+enum err record_decode(struct record *r, const char *bytes, size_t n, struct arena *a) MUST_CHECK;
+/* One line of files, with its newline. */
+void record_file_encode(const struct record_file *f, struct buf *out);
+enum err record_file_decode(struct record_file *f, const char *line, size_t n, struct arena *a) MUST_CHECK;
+
+/* The commit message: a line for people, a blank line, then the trailers Seq, Op, Record-SHA256. */
+void record_message(const struct record *r, const struct sha256 *digest, struct buf *out);
+
+#endif
