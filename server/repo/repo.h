@@ -1,0 +1,141 @@
+/*
+ * repo: approved versions. One bare git repository a site, and one named "installation". libgit2 is used in this room
+ * only; objects are written by a pack writer of our own (one small pack an act), which keeps SHA-1 collision detection
+ * and writes nothing that the repository has already.
+ *
+ * refs/drydock/log/<node>: one commit an act; its tree: record, files, rules, site/. Signed in git's SSH format.
+ * A struct repo is a handle for one thread. After another handle wrote, repo_refresh() shows the new objects; reads
+ * that miss refresh once by themselves.
+ */
+#ifndef DRYDOCK_REPO_REPO_H
+#define DRYDOCK_REPO_REPO_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/mem.h"
+#include "core/path.h"
+#include "core/plan.h"
+#include "core/record.h"
+
+/* The node's Ed25519 key: node.key (OpenSSH private key format, 0600) and node.pub, in the data directory. */
+struct node_key;
+enum err node_key_create(const char *dir) MUST_CHECK; /* ERR_STALE if one is there */
+enum err node_key_load(struct node_key **out, const char *dir) MUST_CHECK; /* refuses a key file others can read */
+void node_key_free(struct node_key *k);
+const char *node_key_id(const struct node_key *k); /* 64 hex: SHA-256 of the public key blob */
+const char *node_key_public(const struct node_key *k); /* "ssh-ed25519 AAAA..." without newline */
+/* An armored SSHSIG over the bytes in that namespace ("git", "drydock-release", "drydock-receipt"). */
+enum err node_key_sign(const struct node_key *k, const char *space, const void *p, size_t n, struct buf *armored) MUST_CHECK;
+/* The allowed-signers file, with namespaces= and valid-after, for `git -c gpg.ssh.allowedSignersFile=` and ssh-keygen. */
+enum err node_key_write_allowed_signers(const struct node_key *k, const char *file, int64_t valid_after) MUST_CHECK;
+
+struct repo;
+
+enum err repo_create(const char *dir) MUST_CHECK; /* bare; existing: fine */
+enum err repo_open(struct repo **out, const char *dir) MUST_CHECK;
+void repo_close(struct repo *r);
+void repo_refresh(struct repo *r);
+
+bool blob_id_equal(const struct blob_id *a, const struct blob_id *b);
+bool blob_id_zero(const struct blob_id *a);
+
+/* --- writing: the objects of one act ------------------------------------------------------------------------------ */
+
+#define REPO_LOOSE_ABOVE (16 * 1024 * 1024) /* bytes: larger blobs are loose objects, streamed */
+
+/*
+ * A pack in the making, under <repo>/drydock-tmp/<op>.pack: not visible until repo_pack_publish. Adding is
+ * thread-safe (deflate and hashing outside the lock, so that two threads really help). Dropping leaves nothing.
+ */
+struct repo_pack;
+enum err repo_pack_begin(struct repo *r, const struct uuid *op, struct repo_pack **out) MUST_CHECK;
+/* A blob from memory (at most REPO_LOOSE_ABOVE). Not written again if the repository has it. */
+enum err repo_pack_blob(struct repo_pack *p, const void *bytes, size_t n, struct blob_id *id) MUST_CHECK;
+/*
+ * A large blob in pieces; size is known first. end() checks that size came and gives the id; it is kept under a
+ * temporary name until repo_pack_publish. cancel() if the bytes turned out to be unwanted.
+ */
+struct repo_stream;
+enum err repo_stream_begin(struct repo_pack *p, uint64_t size, struct repo_stream **out) MUST_CHECK;
+enum err repo_stream_add(struct repo_stream *s, const void *bytes, size_t n) MUST_CHECK;
+enum err repo_stream_end(struct repo_stream *s, struct blob_id *id) MUST_CHECK; /* frees s */
+void repo_stream_cancel(struct repo_stream *s);
+
+/* The new approved tree: old site/ tree of `head` (zero: none) with the changes; removals first, files may become
+ * directories and the other way round. changes sorted by path; PLAN_REMOVE removes, ADD and CHANGE set blob and mode. */
+enum err repo_pack_tree(struct repo_pack *p, const struct blob_id *head, const struct plan *changes, struct blob_id *site_tree) MUST_CHECK;
+
+struct repo_commit {
+	const struct record *record;
+	const char *record_bytes; /* encoded */
+	size_t record_len;
+	struct sha256 record_digest;
+	const char *files; /* the files list, may be "" */
+	size_t files_len;
+	const char *rules;
+	size_t rules_len;
+	struct blob_id site_tree; /* zero: the empty tree */
+	struct blob_id parent; /* zero: the first */
+};
+/* The log commit, signed with the key; author is the actor, committer the node; author time = record time. */
+enum err repo_pack_commit(struct repo_pack *p, const struct repo_commit *c, const struct node_key *k, struct blob_id *commit) MUST_CHECK;
+/* A signed commit on refs/heads/main, one a release: tree = the site tree of the log commit. Message names the release. */
+enum err repo_pack_release_commit(struct repo_pack *p, const struct blob_id *site_tree, const struct blob_id *parent,
+    const char *message, int64_t at, const struct node_key *k, struct blob_id *commit) MUST_CHECK;
+/* A signed annotated tag object. */
+enum err repo_pack_tag(struct repo_pack *p, const char *name, const struct blob_id *commit, const char *message,
+    int64_t at, const struct node_key *k, struct blob_id *tag) MUST_CHECK;
+/*
+ * Make it durable and visible: finish the pack, fsync pack and index (or, with_syncfs, leave that to the caller's one
+ * syncfs), rename into objects/pack, fsync that directory. With no new object it does nothing. Frees nothing.
+ */
+enum err repo_pack_publish(struct repo_pack *p, bool with_syncfs) MUST_CHECK;
+uint64_t repo_pack_objects(const struct repo_pack *p);
+void repo_pack_free(struct repo_pack *p); /* drops what was not published */
+/* Remove leftovers of acts that never finished (at start). */
+enum err repo_clean_temporary(struct repo *r) MUST_CHECK;
+
+/* Compare-and-swap of a ref; old NULL or zero: must not exist. ERR_STALE if it stands elsewhere. Not fsynced: derived. */
+enum err repo_ref_move(struct repo *r, const char *ref, const struct blob_id *old, const struct blob_id *now) MUST_CHECK;
+enum err repo_ref_get(struct repo *r, const char *ref, struct blob_id *out) MUST_CHECK; /* ERR_NOT_FOUND */
+
+/* --- reading ------------------------------------------------------------------------------------------------------ */
+
+bool repo_has(struct repo *r, const struct blob_id *id);
+/* A blob's bytes, at most limit: ERR_TOO_BIG past it. */
+enum err repo_blob_read(struct repo *r, const struct blob_id *id, struct buf *out) MUST_CHECK;
+enum err repo_blob_size(struct repo *r, const struct blob_id *id, uint64_t *size) MUST_CHECK;
+/* A blob written to a descriptor; streamed when it is loose. */
+enum err repo_blob_copy(struct repo *r, const struct blob_id *id, int fd) MUST_CHECK;
+/* A file of the approved tree of a log commit. */
+enum err repo_find(struct repo *r, const struct blob_id *commit, struct path path, struct blob_id *blob, bool *exec) MUST_CHECK;
+/* record, files or rules of a log commit. */
+enum err repo_commit_part(struct repo *r, const struct blob_id *commit, const char *part, struct buf *out) MUST_CHECK;
+enum err repo_commit_parent(struct repo *r, const struct blob_id *commit, struct blob_id *parent) MUST_CHECK;
+/* site/ tree of a log commit. */
+enum err repo_site_tree(struct repo *r, const struct blob_id *commit, struct blob_id *tree) MUST_CHECK;
+/* The difference of two approved trees (log commits; zero: nothing there). Costs what differs. */
+enum err repo_plan(struct repo *r, const struct blob_id *from, const struct blob_id *to, struct plan *out) MUST_CHECK;
+/* Every file of an approved tree in path order. */
+enum err repo_walk(struct repo *r, const struct blob_id *commit,
+    enum err (*fn)(void *arg, struct path path, const struct blob_id *blob, bool exec), void *arg) MUST_CHECK;
+/* Check one commit's signature against the key (own code, no process). */
+enum err repo_commit_verify(struct repo *r, const struct blob_id *commit, const struct node_key *k) MUST_CHECK;
+
+/* --- difference of two texts (libgit2's xdiff) -------------------------------------------------------------------- */
+
+enum diff_kind { DIFF_CONTEXT, DIFF_ADDED, DIFF_REMOVED, DIFF_HUNK };
+struct diff_line {
+	enum diff_kind kind;
+	int old_no, new_no; /* 0: none */
+	const char *text; /* without the newline; not terminated */
+	size_t len;
+};
+/* fn for each line of the hunks with `context` lines around; *binary is set if either side is not text. */
+enum err repo_diff(const char *a, size_t a_len, const char *b, size_t b_len, unsigned context,
+    enum err (*fn)(void *arg, const struct diff_line *line), void *arg, bool *binary) MUST_CHECK;
+
+#endif

@@ -1,0 +1,49 @@
+/*
+ * view: the Mustache renderer (logic-less: values, sections, inverted sections, partials, comments, delimiters), and
+ * the page model that it renders.
+ *
+ * Templates are parsed and checked once at start: an unknown name or a missing partial stops the server with file and
+ * line. Every value is escaped (& < > " '); raw HTML is not a syntax but a type (view_set_html), which only our own
+ * difference and layout code makes; {{{x}}} and {{&x}} of a plain string are escaped all the same.
+ * Known names are the list in view/names.def: a page's keys are enum constants, so that rendering compares integers.
+ */
+#ifndef DRYDOCK_VIEW_VIEW_H
+#define DRYDOCK_VIEW_VIEW_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/mem.h"
+
+enum view_name {
+	VIEW_NONE,
+#define X(n) VIEW_##n,
+#include "view/names.def"
+#undef X
+	VIEW_NAME_COUNT
+};
+
+/* A map of names to values: string, HTML, number, boolean, map, list of maps. In the arena; values are borrowed. */
+struct view_map;
+struct view_list;
+
+struct view_map *view_map_new(struct arena *a);
+void view_set(struct view_map *m, enum view_name name, const char *value); /* NULL: as absent */
+void view_set_html(struct view_map *m, enum view_name name, const char *html);
+void view_set_int(struct view_map *m, enum view_name name, int64_t value);
+void view_set_bool(struct view_map *m, enum view_name name, bool value);
+struct view_map *view_set_map(struct view_map *m, enum view_name name); /* a new map below */
+struct view_list *view_set_list(struct view_map *m, enum view_name name);
+struct view_map *view_list_add(struct view_list *l); /* a new map at the end */
+size_t view_list_count(const struct view_list *l);
+
+/* All templates of a directory (*.html; stem = template name, also as partial). Immutable afterwards; thread-safe. */
+struct view_set;
+enum err view_load(struct view_set **out, const char *dir) MUST_CHECK;
+void view_free(struct view_set *s);
+/* Render a template by its stem. ERR_NOT_FOUND for an unknown stem. */
+enum err view_render(const struct view_set *s, const char *stem, const struct view_map *m, struct buf *out) MUST_CHECK;
+
+#endif
