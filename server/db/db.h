@@ -1,0 +1,227 @@
+/*
+ * db: a connection, statements, the transaction runner, migrations. mysql.h is included in this room only.
+ *
+ * A struct db belongs to one thread. Statements are prepared on first use and again after a reconnect (a generation
+ * counter); auto-reconnect and local infile are off; at each connection strict sql_mode, utf8mb4, READ COMMITTED,
+ * innodb_flush_log_at_trx_commit = 1, engine and schema version are checked. A dead connection is reopened when the
+ * next transaction begins, never inside one.
+ * One subject a file: db/record.c, db/state.c, ... each statement, its bindings and columns in one function.
+ */
+#ifndef DRYDOCK_DB_DB_H
+#define DRYDOCK_DB_DB_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/mem.h"
+#include "core/record.h"
+
+struct db;
+
+/*
+ * Where the database is: "mysql://user:password@host:port/name", "mysql://user@localhost/name?socket=/path".
+ * Passwords come from a file (conf), never from arguments.
+ */
+struct db_address {
+	char host[256], user[128], name[64], socket[108], password[256];
+	unsigned port;
+	bool tls_verify;
+};
+enum err db_address_parse(struct db_address *out, const char *url) MUST_CHECK;
+
+enum err db_library_start(void) MUST_CHECK; /* once, before threads */
+void db_library_stop(void);
+/* Does not connect yet: the first use does. Each thread its own. */
+enum err db_open(struct db **out, const struct db_address *address) MUST_CHECK;
+void db_close(struct db *db);
+/* Connect (again) if needed: ERR_BUSY with a sentence if the server does not answer. */
+enum err db_ping(struct db *db) MUST_CHECK;
+
+/*
+ * Begin, fn, COMMIT. Any error rolls the whole transaction back; ERR_RETRY (deadlock, lock wait, certification failure)
+ * repeats it a bounded number of times with a short random pause. fn may run more than once: it answers nobody and
+ * touches no file that it cannot write again.
+ * If the connection is lost during COMMIT the outcome is unknown: ERR_FAILED with *unknown set (if given): the caller
+ * settles it by the act id on a new connection.
+ */
+enum err tx_run(struct db *db, enum err (*fn)(struct db *db, void *arg), void *arg, bool *unknown) MUST_CHECK;
+bool tx_open(const struct db *db); /* for the check at the end of each request */
+
+/* Apply numbered migrations from dir to the newest (as owner); grants the program's account what the files say. */
+enum err db_migrate(struct db *owner, const char *dir, const char *program_user) MUST_CHECK;
+/* The newest number in dir, and the database's: ERR_STALE with a sentence if the database is newer or older. */
+enum err db_schema_check(struct db *db, const char *dir) MUST_CHECK;
+
+/* --- the private server (db/private.c) ----------------------------------------------------------------------------- */
+
+struct private_db;
+/*
+ * Start, or re-attach to, the private MariaDB below dir (datadir dir/db, socket dir/db.sock, log dir/db.log). Installs
+ * on first use. Waits for a successful connect. owner: by the UNIX user on the socket; program: the account `drydock`
+ * with a random password in dir/db.secret (0600), created by the owner.
+ */
+enum err private_db_start(struct private_db **out, const char *dir, unsigned max_connections) MUST_CHECK;
+void private_db_owner(const struct private_db *p, struct db_address *out);
+void private_db_program(const struct private_db *p, struct db_address *out);
+/* Called every second or so from the main thread: notices a dead server and starts it again. */
+enum err private_db_supervise(struct private_db *p) MUST_CHECK;
+/* SIGTERM and wait; frees. With leave_running only lets go (a daemon about to be replaced). */
+void private_db_stop(struct private_db *p, bool leave_running);
+
+/* --- subjects ------------------------------------------------------------------------------------------------------ */
+/* All take part in the caller's transaction if one is open, else run by themselves. Strings go to the arena. */
+
+struct db_site { uint64_t rules_version; char writer[65]; };
+enum err db_site_create(struct db *db, const char *site, const char *node, int64_t at) MUST_CHECK; /* existing: fine */
+/* Lock the site's row (first thing of each act): ERR_NOT_FOUND; ERR_BUSY naming the writer if it is another node. */
+enum err db_site_lock(struct db *db, const char *site, const char *node, struct db_site *out) MUST_CHECK;
+enum err db_site_get(struct db *db, const char *site, struct db_site *out) MUST_CHECK;
+enum err db_site_bump_rules(struct db *db, const char *site) MUST_CHECK;
+
+struct db_head { uint64_t seq; struct sha256 record; struct blob_id commit; };
+enum err db_head_get(struct db *db, const char *site, const char *node, struct db_head *out) MUST_CHECK; /* zeroes if none */
+enum err db_head_set(struct db *db, const char *site, const char *node, const struct db_head *head) MUST_CHECK;
+
+struct db_record_row {
+	const char *node;
+	uint64_t seq;
+	struct uuid op;
+	const char *act;
+	int64_t at;
+	const char *actor, *note;
+	uint64_t files_count;
+	struct sha256 sha256;
+	struct blob_id commit;
+	const char *body; /* the stored bytes of `record` */
+	size_t body_len;
+};
+/* Record, its files (array-bound where the server can) and its directories. */
+enum err db_record_insert(struct db *db, const struct record *r, const char *body, size_t body_len, const struct sha256 *digest,
+    const struct blob_id *commit, const struct record_file *files, size_t n) MUST_CHECK;
+enum err db_record_get(struct db *db, const char *site, const char *node, uint64_t seq, struct db_record_row *out, struct arena *a) MUST_CHECK;
+/* Newest first. Every filter may be left out (NULL, 0). before_seq: cursor. fn returns false to stop. */
+struct db_record_query {
+	const char *site, *node;
+	const struct path *path; /* of a file: records that name it; of a directory: records at or below it */
+	bool is_dir;
+	const char *actor, *act;
+	int64_t since, until;
+	uint64_t before_seq;
+	unsigned limit; /* rows to fetch at the most, 1 to 1000 */
+};
+enum err db_record_list(struct db *db, const struct db_record_query *q, bool (*fn)(void *arg, const struct db_record_row *row), void *arg) MUST_CHECK;
+/* The files of a record in path order, after a path (NULL: from the start), at most limit. */
+enum err db_record_files(struct db *db, const char *site, const char *node, uint64_t seq, const char *after, unsigned limit,
+    bool (*fn)(void *arg, const struct record_file *f), void *arg) MUST_CHECK;
+
+/* file_state */
+struct db_state_row {
+	struct path path;
+	unsigned approval; /* enum approval */
+	struct fingerprint print;
+	struct blob_id blob;
+	uint64_t seq;
+	int64_t at;
+	const char *actor;
+	uint64_t review_seq;
+	struct sha256 reviewed;
+};
+enum err db_state_put(struct db *db, const char *site, const char *node, const struct db_state_row *rows, size_t n) MUST_CHECK; /* replaces; array-bound */
+enum err db_state_get(struct db *db, const char *site, struct path path, struct db_state_row *out, struct arena *a) MUST_CHECK;
+/* The same for many; fn for each that exists, any order. */
+enum err db_state_get_many(struct db *db, const char *site, const struct path *paths, size_t n, bool (*fn)(void *arg, const struct db_state_row *row), void *arg) MUST_CHECK;
+enum err db_state_all(struct db *db, const char *site, bool (*fn)(void *arg, const struct db_state_row *row), void *arg) MUST_CHECK;
+
+/* rules */
+enum err db_rules_load(struct db *db, const char *site, struct rules **out) MUST_CHECK;
+enum err db_rule_set(struct db *db, const char *site, const struct rule *rule, uint64_t seq) MUST_CHECK;
+enum err db_rule_remove(struct db *db, const char *site, const char *principal, struct path path) MUST_CHECK; /* ERR_NOT_FOUND */
+
+/* pre-approvals */
+struct db_preapproval { struct path path; const char *actor; int64_t at; const char *note; uint64_t seq; };
+enum err db_preapproval_put(struct db *db, const char *site, const struct db_preapproval *p) MUST_CHECK;
+enum err db_preapproval_remove(struct db *db, const char *site, struct path path) MUST_CHECK; /* ERR_NOT_FOUND */
+enum err db_preapproval_list(struct db *db, const char *site, bool (*fn)(void *arg, const struct db_preapproval *p), void *arg) MUST_CHECK; /* by path */
+
+/* act ids */
+struct db_act_id { struct sha256 request; char node[65]; uint64_t seq; };
+enum err db_act_id_get(struct db *db, const char *site, const char *actor, const struct uuid *op, struct db_act_id *out) MUST_CHECK; /* ERR_NOT_FOUND */
+enum err db_act_id_put(struct db *db, const char *site, const char *actor, const struct uuid *op, const struct db_act_id *id, int64_t at) MUST_CHECK;
+
+/* own accounts, groups */
+struct db_account { const char *name, *password, *display; bool enabled; int64_t created_at; uint64_t seq; };
+enum err db_account_get(struct db *db, const char *name, struct db_account *out, struct arena *a) MUST_CHECK;
+enum err db_account_put(struct db *db, const struct db_account *account) MUST_CHECK;
+enum err db_account_list(struct db *db, bool (*fn)(void *arg, const struct db_account *a), void *arg) MUST_CHECK;
+enum err db_group_create(struct db *db, const char *name, int64_t at, uint64_t seq) MUST_CHECK; /* ERR_STALE if it exists */
+enum err db_group_remove(struct db *db, const char *name) MUST_CHECK; /* with its memberships */
+enum err db_group_list(struct db *db, bool (*fn)(void *arg, const char *name, uint64_t members), void *arg) MUST_CHECK;
+enum err db_member_add(struct db *db, const char *group, const char *principal, uint64_t seq) MUST_CHECK;
+enum err db_member_remove(struct db *db, const char *group, const char *principal) MUST_CHECK;
+enum err db_member_list(struct db *db, const char *group, bool (*fn)(void *arg, const char *principal), void *arg) MUST_CHECK;
+enum err db_groups_of(struct db *db, const char *principal, bool (*fn)(void *arg, const char *group), void *arg) MUST_CHECK;
+
+/* sessions */
+struct db_session { struct sha256 id_hash; const char *principal; int64_t created_at, seen_at; const char *address, *agent; };
+enum err db_session_put(struct db *db, const struct db_session *s) MUST_CHECK;
+enum err db_session_get(struct db *db, const struct sha256 *id_hash, struct db_session *out, struct arena *a) MUST_CHECK;
+enum err db_session_seen(struct db *db, const struct sha256 *id_hash, int64_t seen_at) MUST_CHECK;
+enum err db_session_end(struct db *db, const struct sha256 *id_hash) MUST_CHECK;
+enum err db_session_end_all(struct db *db, const char *principal) MUST_CHECK;
+enum err db_session_list(struct db *db, const char *principal, bool (*fn)(void *arg, const struct db_session *s), void *arg) MUST_CHECK;
+enum err db_session_expire(struct db *db, int64_t seen_before, int64_t created_before) MUST_CHECK;
+
+/* events */
+struct db_event { uint64_t id; const char *site; int64_t at; const char *kind, *principal, *address, *path, *detail; };
+enum err db_event_add(struct db *db, const struct db_event *e) MUST_CHECK;
+enum err db_event_list(struct db *db, uint64_t before_id, unsigned limit, bool (*fn)(void *arg, const struct db_event *e), void *arg) MUST_CHECK;
+enum err db_event_expire(struct db *db, int64_t before) MUST_CHECK;
+
+/* scheduler, releases, runs, targets, counters */
+struct db_schedule { int64_t first_pending, last_approval, last_start, forced_at; const char *forced_by, *forced_reason; }; /* 0: none */
+enum err db_schedule_get(struct db *db, const char *site, struct db_schedule *out, struct arena *a) MUST_CHECK; /* zeroes if none */
+enum err db_schedule_approval(struct db *db, const char *site, int64_t at) MUST_CHECK; /* in each sign, revoke, pick-up */
+enum err db_schedule_started(struct db *db, const char *site, int64_t start, bool released) MUST_CHECK; /* end of a cycle; released: nothing is pending up to start */
+enum err db_schedule_force(struct db *db, const char *site, int64_t at, const char *by, const char *reason) MUST_CHECK; /* at 0 clears */
+
+/* Add one and return the new value (in the caller's transaction). */
+enum err db_counter_next(struct db *db, const char *id, uint64_t *value) MUST_CHECK;
+
+struct db_release { uint64_t number, seq; const char *node; int64_t at; struct blob_id log_commit, main_commit; uint64_t files_count; };
+enum err db_release_put(struct db *db, const char *site, const struct db_release *r) MUST_CHECK;
+enum err db_release_get(struct db *db, const char *site, uint64_t number, struct db_release *out, struct arena *a) MUST_CHECK; /* 0: newest */
+enum err db_release_list(struct db *db, const char *site, uint64_t before, unsigned limit, bool (*fn)(void *arg, const struct db_release *r), void *arg) MUST_CHECK;
+
+struct db_run {
+	uint64_t run, number;
+	const char *trigger, *actor, *reason;
+	int64_t started_at, finished_at;
+	const char *state;
+	uint64_t added, changed, removed;
+	const char *message;
+};
+enum err db_run_start(struct db *db, const char *site, struct db_run *r) MUST_CHECK; /* sets r->run */
+enum err db_run_finish(struct db *db, const char *site, const struct db_run *r) MUST_CHECK;
+enum err db_run_get(struct db *db, const char *site, uint64_t run, struct db_run *out, struct arena *a) MUST_CHECK;
+enum err db_run_list(struct db *db, const char *site, uint64_t before, unsigned limit, bool (*fn)(void *arg, const struct db_run *r), void *arg) MUST_CHECK;
+/* At start: runs that a crash left `running` become `interrupted`. */
+enum err db_run_settle(struct db *db, const char *site, int64_t at) MUST_CHECK;
+
+struct db_run_target {
+	uint64_t run;
+	const char *target, *state;
+	int64_t started_at, finished_at;
+	int exit_status;
+	const char *output;
+	size_t output_len;
+};
+enum err db_run_target_put(struct db *db, const char *site, const struct db_run_target *t) MUST_CHECK; /* replaces */
+enum err db_run_target_list(struct db *db, const char *site, uint64_t run, bool (*fn)(void *arg, const struct db_run_target *t), void *arg) MUST_CHECK;
+
+struct db_target { const char *target; uint64_t number; struct blob_id log_commit; const char *state; unsigned tries; int64_t retry_at, changed_at; };
+enum err db_target_put(struct db *db, const char *site, const struct db_target *t) MUST_CHECK;
+enum err db_target_list(struct db *db, const char *site, bool (*fn)(void *arg, const struct db_target *t), void *arg) MUST_CHECK;
+
+#endif
