@@ -1,0 +1,134 @@
+/*
+ * acts: what a person or a clock can do. The only room that writes. Each act follows DESIGN section 3, step by step:
+ * read (hash and write to git from the same bytes), decide (one transaction whose COMMIT is the decision), carry out
+ * (move the log ref, bring the export directory along, tell the listeners).
+ */
+#ifndef DRYDOCK_ACTS_ACTS_H
+#define DRYDOCK_ACTS_ACTS_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "auth/auth.h"
+#include "base/err.h"
+#include "catalog/catalog.h"
+#include "conf/conf.h"
+#include "core/record.h"
+#include "db/db.h"
+#include "export/export.h"
+#include "repo/repo.h"
+
+/*
+ * A site as it runs: made once at start by site_open, shared by all threads. Named "installation" it has neither
+ * catalog nor export. writer: one act at a time; held through decide and carry out, not while reading.
+ */
+struct site {
+	const char *name; /* also the key in the database */
+	const struct conf_site *conf; /* NULL for the installation */
+	const struct node_key *key;
+	const char *dir; /* <data>/sites/<name>: repo.git, export/, export.at, ... */
+	char repo_dir[4096];
+	struct catalog *catalog;
+	struct export_dir *export;
+	pthread_mutex_t writer;
+	pthread_mutex_t rules_lock; /* around rules and rules_version */
+	struct rules *rules;
+	uint64_t rules_version;
+	atomic_bool export_held; /* a sync run holds the export: acts leave it alone */
+	atomic_bool export_behind; /* an act stands but the export could not follow: syncs wait, recover retries */
+	atomic_bool read_only; /* database behind the log: nothing is written; see read_only_reason */
+	char read_only_reason[256];
+	_Atomic uint64_t generation; /* rises with each act: pages and live events */
+	void (*changed)(void *arg, const char *what); /* tells scheduler and listeners; "act", "sync" */
+	void *changed_arg;
+};
+
+/* What a thread needs to act: its own database connection; repository handles are opened per site on first use. */
+struct actor_tools; /* per worker thread */
+struct actor_tools *tools_new(const struct db_address *address);
+void tools_free(struct actor_tools *t);
+struct db *tools_db(struct actor_tools *t);
+/* This thread's handle on a site's repository (or the installation's). */
+enum err tools_repo(struct actor_tools *t, const struct site *s, struct repo **out) MUST_CHECK;
+
+/* acts/site.c: create what is missing (repository, directories, genesis record), load approved side and rules, recover. */
+enum err site_open(struct site **out, const struct conf *conf, const struct conf_site *cs, const struct node_key *key, struct actor_tools *t) MUST_CHECK;
+enum err site_open_installation(struct site **out, const struct conf *conf, const struct node_key *key, struct actor_tools *t) MUST_CHECK;
+void site_close(struct site *s);
+struct rules *site_rules(struct site *s); /* referenced: rules_unref */
+
+/*
+ * acts/recover.c: after a crash between any two steps: log ref to the database's head (the commit must be there; if the
+ * log is ahead of the database: read_only), export brought to the approved tree, temporary files gone.
+ */
+enum err site_recover(struct site *s, struct actor_tools *t) MUST_CHECK;
+
+/* What every act is given. */
+struct act_request {
+	struct person *actor; /* borrowed; NULL: the system (pick-up, release) */
+	struct uuid op; /* the id for repetition */
+	const char *note; /* "" if none; valid UTF-8, at most RECORD_NOTE_LIMIT */
+	const char *address; /* for events; may be NULL */
+};
+
+struct act_answer {
+	uint64_t seq;
+	struct uuid op;
+	int64_t at;
+	uint64_t files;
+	bool repeated; /* this id was done before: the same answer again */
+	char pending[256]; /* "" or what could not be carried out yet although the act stands */
+};
+
+/* --- acts on files: acts/file.c (with sign, review, revoke as rows of a table) ------------------------------------- */
+
+struct expected_file { struct path path; struct sha256 sha256; int exec; /* -1: not said */ };
+struct file_act {
+	const char *act; /* "sign", "review", "revoke" */
+	const struct path *paths;
+	size_t n_paths;
+	bool recursive;
+	/* exactly one of these says what was shown: */
+	const struct sha256 *selection; /* digest of the whole selection */
+	const struct expected_file *expected; /* a list: then paths/recursive are ignored */
+	size_t n_expected;
+	bool as_staged; /* whatever is there now: recorded as such */
+	/* progress of a long act, 0..total; may be NULL; called from the acting thread */
+	void (*progress)(void *arg, const char *step, uint64_t done, uint64_t total);
+	void *progress_arg;
+};
+/*
+ * ERR_STALE: something is not as it was shown: *conflict (if given) is filled with the selection as it is now, for the
+ * caller to show and release; nothing is recorded. Rights: sign needs ROLE_SIGN, review ROLE_REVIEW, revoke ROLE_SIGN.
+ */
+enum err act_files(struct site *s, struct actor_tools *t, const struct act_request *rq, const struct file_act *fa,
+    struct act_answer *out, struct selection *conflict) MUST_CHECK;
+
+/* --- rules, pre-approvals: acts/rule.c, acts/preapprove.c ---------------------------------------------------------- */
+
+/* role < 0 removes. who: everybody whose rights are to be judged comes from auth. */
+enum err act_rule(struct site *s, struct actor_tools *t, struct auth *auth, const struct act_request *rq, const char *principal, struct path path, int role, struct act_answer *out) MUST_CHECK;
+/* Needs admin on the path. remove: take the pre-approval back (files that it let out stay approved until revoked). */
+enum err act_preapprove(struct site *s, struct actor_tools *t, const struct act_request *rq, struct path path, bool remove, struct act_answer *out) MUST_CHECK;
+/* Approve what changed below pre-approved paths, as the system. *n 0: nothing to do, no record. A revoked file stays. */
+enum err act_pickup(struct site *s, struct actor_tools *t, uint64_t *n) MUST_CHECK;
+
+/* --- sync: acts/release.c, acts/force.c ---------------------------------------------------------------------------- */
+
+/* Cut a release of the approved tree as it stands; ERR_NOT_FOUND-free: *cut false if nothing changed since the last. */
+enum err act_release(struct site *s, struct actor_tools *t, struct db_release *out, bool *cut) MUST_CHECK;
+/* An admin on "/" wants a sync now, with a reason. plan: the digest of the plan he was shown, NULL: none. */
+enum err act_force(struct site *s, struct actor_tools *t, const struct act_request *rq, const struct sha256 *plan, struct act_answer *out) MUST_CHECK;
+/* What a sync would send: the approved tree (with what pick-up would add) against the newest release. */
+enum err site_plan(struct site *s, struct actor_tools *t, struct plan *out) MUST_CHECK;
+
+/* --- accounts and groups of the installation: acts/account.c ------------------------------------------------------- */
+
+/* Who may: admin on "/" of any site, or the offline command (actor NULL). password NULL keeps it; display NULL too. */
+enum err act_account_put(struct site *installation, struct actor_tools *t, const struct act_request *rq, const char *name,
+    const char *password, const char *display, bool enabled, struct act_answer *out) MUST_CHECK;
+enum err act_group(struct site *installation, struct actor_tools *t, const struct act_request *rq, const char *group, bool remove, struct act_answer *out) MUST_CHECK;
+enum err act_membership(struct site *installation, struct actor_tools *t, const struct act_request *rq, const char *group, const char *principal, bool remove, struct act_answer *out) MUST_CHECK;
+
+#endif

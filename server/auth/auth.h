@@ -1,0 +1,77 @@
+/*
+ * auth: who is asking. Own accounts and groups (yescrypt), UNIX users on the local socket (peer credentials), sessions.
+ *
+ * Providers stand behind one small table (provider name, look up groups, check a password); PAM and a trusted proxy's
+ * header join it later. Sessions are random 256 bits, stored hashed in the database, and cached in memory so that a
+ * network thread can answer who asks without waiting: auth_session_cached() never blocks.
+ */
+#ifndef DRYDOCK_AUTH_AUTH_H
+#define DRYDOCK_AUTH_AUTH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "core/role.h"
+#include "db/db.h"
+
+struct auth; /* shared, thread-safe */
+struct auth_options { int64_t idle_us, absolute_us; int64_t group_cache_us; /* 60 s */ };
+struct auth *auth_new(const struct auth_options *o);
+void auth_free(struct auth *a);
+
+/* An identity shared by reference count: immutable. */
+struct person {
+	struct identity who;
+	const char *display; /* "Alice Example", or the name */
+};
+struct person *person_ref(struct person *p);
+void person_unref(struct person *p);
+
+/* --- passwords and login ------------------------------------------------------------------------------------------- */
+
+#define PASSWORD_MIN 8
+#define PASSWORD_LIMIT 256 /* bytes */
+/* yescrypt with a fresh salt; ERR_INPUT if too short, too long or not UTF-8. out: at most 384 bytes. */
+enum err auth_password_hash(const char *password, char out[384]) MUST_CHECK;
+/*
+ * Check name and password of an own account; the same time and answer for unknown users (a dummy hash is computed).
+ * Throttled by account and address with growing delay (ERR_BUSY says how long), never a lock-out. Success and failure
+ * are events. ERR_DENIED: "Name or password is wrong."
+ */
+enum err auth_login(struct auth *a, struct db *db, const char *name, const char *password, const char *address, struct person **out) MUST_CHECK;
+
+/* --- sessions ------------------------------------------------------------------------------------------------------ */
+
+#define SESSION_TOKEN 44 /* base64url of 32 bytes, and NUL */
+struct session {
+	struct person *person; /* referenced */
+	struct sha256 id_hash;
+	char csrf[44]; /* derived from the session's token by HMAC */
+	int64_t created_at;
+};
+enum err auth_session_start(struct auth *a, struct db *db, struct person *who, const char *address, const char *agent, char token[SESSION_TOKEN]) MUST_CHECK;
+/* From memory only: true and *out filled (person referenced) if it is known, current and its groups are fresh. */
+bool auth_session_cached(struct auth *a, const char *token, struct session *out);
+/* The same through the database (worker threads). ERR_NOT_FOUND: no such session, or it has expired. */
+enum err auth_session_find(struct auth *a, struct db *db, const char *token, struct session *out) MUST_CHECK;
+enum err auth_session_end(struct auth *a, struct db *db, const struct sha256 *id_hash) MUST_CHECK;
+enum err auth_session_end_all(struct auth *a, struct db *db, const char *principal) MUST_CHECK;
+/* Write back last-seen times, expire old sessions and events: called by the janitor every minute. */
+enum err auth_housekeeping(struct auth *a, struct db *db) MUST_CHECK;
+
+/* --- who there is -------------------------------------------------------------------------------------------------- */
+
+/* The peer of the local socket. ERR_DENIED for an unknown or overflow uid. Groups by getgrouplist and own memberships. */
+enum err auth_unix_peer(struct auth *a, struct db *db, uid_t uid, struct person **out) MUST_CHECK;
+/* "alice", "own:alice", "unix:@web", "@editors" → the principal with its provider; a short form only where one provider
+ * has the name: ERR_INPUT says which ones have it; ERR_NOT_FOUND: nobody has it. */
+enum err auth_principal(struct auth *a, struct db *db, const char *text, char out[PRINCIPAL_LIMIT + 1]) MUST_CHECK;
+/* The identity of a user as of now (for explain and for judging a change of rules). enabled: he can act. */
+enum err auth_person(struct auth *a, struct db *db, const char *principal, struct person **out, bool *enabled) MUST_CHECK;
+/* After an account, group or membership changed: forget cached groups. */
+void auth_forget(struct auth *a);
+
+#endif

@@ -1,0 +1,70 @@
+/*
+ * conf: the option table, its parser, and one const struct conf.
+ *
+ * One table (name, type, bounds, default, unit, reload flag, description) gives the parser (libconfuse), --help-config,
+ * the sample file and the manual. An unknown key, a bad value, or a file of secrets that others can read refuses to
+ * start with file and line. libconfuse is included in this room only.
+ */
+#ifndef DRYDOCK_CONF_CONF_H
+#define DRYDOCK_CONF_CONF_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/err.h"
+
+/* target NAME { kit = "local"  place = "/srv/www"  option = {"k=v"} } inside a site */
+struct conf_target {
+	const char *name; /* [a-z0-9_-]+, at most 64 */
+	const char *kit; /* a file name in the kits directory */
+	const char *place; /* handed to the kit */
+	int64_t deadline_us; /* 10 min */
+	const char *const *options; /* "key=value", n_options */
+	size_t n_options;
+};
+
+struct conf_site {
+	const char *name;
+	const char *title; /* for people; the name if not set */
+	const char *staging; /* absolute */
+	const char *live_url; /* where production can be looked at, "" if not said */
+	uint64_t largest_file; /* bytes; 2 GiB */
+	int64_t quiet_us, longest_us; /* 5 min, 60 min */
+	bool watch;
+	const struct conf_target *targets;
+	size_t n_targets;
+};
+
+struct conf {
+	const char *file; /* "" when built from arguments */
+	const char *data; /* data directory, absolute */
+	const char *user; /* run as; "" unless started as root */
+	const char *address; /* "127.0.0.1" */
+	unsigned port; /* 8087 */
+	unsigned preview_port; /* 0: previews under a capability path */
+	const char *preview_host; /* "localhost": previews are TOKEN.<preview_host>; "" with preview_port 0 */
+	const char *public_url; /* what people type, for Origin checks and cookies; "" : http://address:port */
+	bool allow_plain_http;
+	const char *database_url; /* "": private MariaDB */
+	const char *database_password_file;
+	const char *templates, *static_files, *kits, *sql; /* directories; default: installed, or the source tree uninstalled */
+	unsigned workers; /* 4 */
+	unsigned connections; /* 512 in all */
+	unsigned connections_per_address; /* 128 */
+	int64_t header_deadline_us, body_deadline_us, response_deadline_us, idle_us;
+	int64_t session_idle_us, session_absolute_us; /* 8 h, 7 d */
+	int64_t event_keep_us; /* 90 d */
+	const char *log_level;
+	const struct conf_site *sites;
+	size_t n_sites;
+};
+
+/* Parse, check (bounds, names, staging/export/data apart) and build; everything const and owned by *out. */
+enum err conf_load(struct conf **out, const char *file) MUST_CHECK;
+void conf_free(struct conf *c);
+const struct conf_site *conf_site(const struct conf *c, const char *name); /* NULL */
+void conf_help(FILE *out); /* --help-config */
+void conf_sample(FILE *out); /* the sample file, from the table */
+
+#endif

@@ -1,0 +1,37 @@
+/*
+ * sync: the scheduler's thread of each site, cutting a release, running kits, their records.
+ *
+ * One cycle: pick-up, release (nothing new: counts, sends nothing), the export held still at that release, each target's
+ * kit, results recorded. One sync of a site at a time. Times survive a restart; see core/window.h for the rule.
+ * The kit's contract is sync-scripts/README.
+ */
+#ifndef DRYDOCK_SYNC_SYNC_H
+#define DRYDOCK_SYNC_SYNC_H
+
+#include "acts/acts.h"
+#include "core/window.h"
+
+struct sync;
+
+enum err sync_start(struct sync **out, const struct conf *conf, struct site *s, const struct db_address *address) MUST_CHECK;
+/* Ask it to end: a running kit is ended and its run recorded as interrupted. Frees. */
+void sync_stop(struct sync *y);
+void sync_poke(struct sync *y); /* something was approved or forced: think again */
+
+struct sync_status {
+	struct window_answer next; /* in wall-clock microseconds */
+	int64_t now;
+	int64_t quiet_us, longest_us;
+	bool running;
+	uint64_t run; /* the running one, or the last */
+	uint64_t release; /* newest release; 0: none yet */
+	int64_t pending_since; /* 0: nothing waits */
+	char trouble[256]; /* why no sync can run, "" if all is well */
+};
+void sync_status(struct sync *y, struct sync_status *out);
+/* The live output of the running run of a target, from a byte offset on; *end: the run is over. For pages and events. */
+enum err sync_output(struct sync *y, uint64_t run, const char *target, size_t from, struct buf *out, bool *end) MUST_CHECK;
+/* Wait until anything changed since *seen (a counter), or the timeout. */
+void sync_wait(struct sync *y, uint64_t *seen, int64_t timeout_us);
+
+#endif
