@@ -1,0 +1,134 @@
+/*
+ * web: the listeners, the life of a request, routes, replies. microhttpd.h is included in this room only (web/listen.c,
+ * web/reply.c).
+ *
+ * The order is the same for all: guard (smuggling shapes, bad targets) → row of the route table (404, 405 with Allow from
+ * the table, 413) → body up to the row's limit → session → CSRF and Origin → path parsed → right on that path →
+ * handler → exactly one reply → completion: no transaction open, one log line, arena dropped.
+ * Rows marked ROUTE_MEMORY run on the network thread: they touch memory only and never wait. All others run on a worker
+ * (its own database connection and repository handles), the connection suspended meanwhile.
+ */
+#ifndef DRYDOCK_WEB_WEB_H
+#define DRYDOCK_WEB_WEB_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "acts/acts.h"
+#include "auth/auth.h"
+#include "base/json.h"
+#include "conf/conf.h"
+#include "sync/sync.h"
+#include "view/view.h"
+
+struct web;
+struct web_site { struct site *site; struct sync *sync; };
+struct web_options {
+	const struct conf *conf;
+	struct auth *auth;
+	struct site *installation;
+	const struct web_site *sites;
+	size_t n_sites;
+	const struct node_key *key;
+	const struct db_address *database;
+	const char *socket; /* <data>/drydock.sock */
+};
+/* Listens (ERR_INPUT "port 8087 is in use: ..."), answers from then on. */
+enum err web_start(struct web **out, const struct web_options *o) MUST_CHECK;
+/* No new requests; those running end (bounded), streams are closed; frees. */
+void web_stop(struct web *w);
+
+/* --- one request --------------------------------------------------------------------------------------------------- */
+
+enum method { METHOD_GET = 1, METHOD_POST = 2, METHOD_PUT = 4, METHOD_DELETE = 8 }; /* HEAD is answered as GET */
+
+enum route_needs {
+	NEED_CSRF = 1, /* writes from a browser: token in the form or X-CSRF-Token, and Origin. The socket is exempt */
+	NEED_NO_SESSION = 2, /* anybody, logged in or not */
+	NEED_SITE_ADMIN = 4, /* admin on "/" of the site, whatever the path is */
+	ROUTE_MEMORY = 8, /* see above */
+	ROUTE_API = 16, /* errors as problem+json, never a redirect to the login page */
+	ROUTE_STREAM = 32, /* server-sent events */
+	ROUTE_ANY_SITE_ADMIN = 64, /* installation-wide pages: admin on "/" of some site */
+};
+
+struct req;
+typedef enum err handler_fn(struct req *r);
+
+struct route {
+	unsigned method;
+	/* ":site" a site's name, ":name" one segment, "*path" the rest of the target, decoded once: a DryDock path */
+	const char *address;
+	enum role right; /* on the path in *path, else in the query's or form's "path", else "/" (ROLE_NONE: only a session) */
+	unsigned needs;
+	size_t body_limit;
+	handler_fn *handler;
+};
+extern const struct route routes[]; /* web/routes.c; ends with a row of zeroes */
+
+struct req {
+	struct web *web;
+	const struct route *route;
+	struct arena *arena; /* dropped when the reply is sent */
+	struct actor_tools *tools; /* NULL in a ROUTE_MEMORY handler */
+	enum method method;
+	bool head;
+	bool local; /* came in by the local socket */
+	struct person *person; /* NULL: nobody */
+	struct session session; /* zero on the local socket */
+	bool has_session;
+	const char *address; /* of the peer */
+	const char *id; /* for the log */
+	/* of the route */
+	struct site *site; /* NULL: the route has none */
+	struct sync *sync;
+	struct rules *rules; /* of the site, as they were when the request began */
+	struct path path; /* parsed; "/" if none was given */
+	bool has_path;
+	enum role role; /* his on path */
+	json_t *body; /* parsed JSON body, or NULL */
+	void *internal;
+};
+
+/* Decoded exactly once; NULL if absent. A parameter given twice is refused before the handler runs. */
+const char *req_segment(struct req *r, const char *name); /* ":name" of the route */
+const char *req_query(struct req *r, const char *name);
+const char *req_form(struct req *r, const char *name); /* application/x-www-form-urlencoded */
+size_t req_form_count(struct req *r, const char *name); /* for lists of check boxes: the only names that may repeat */
+const char *req_form_at(struct req *r, const char *name, size_t i);
+const char *req_header(struct req *r, const char *name);
+/* A number from query or form within bounds, or the fallback. */
+enum err req_number(struct req *r, const char *name, uint64_t low, uint64_t high, uint64_t fallback, uint64_t *out) MUST_CHECK;
+/* His role on another path; visibility of it. */
+enum role req_role_on(struct req *r, struct path p);
+struct catalog_view req_view(struct req *r);
+
+/* --- replies (web/reply.c): each handler makes exactly one, and returns what the call returns ----------------------- */
+
+/* Render a page: the layout's names (title, user, site, csrf, nav ...) are filled in here; m: the page's own model. */
+enum err reply_page(struct req *r, unsigned status, const char *stem, const char *title, struct view_map *m);
+enum err reply_json(struct req *r, unsigned status, struct buf *body); /* takes the buffer's bytes */
+enum err reply_bytes(struct req *r, unsigned status, const char *type, struct buf *body, const char *download_name); /* takes; download_name NULL: inline */
+enum err reply_redirect(struct req *r, const char *location); /* 303, our own addresses only */
+enum err reply_empty(struct req *r, unsigned status);
+/* A code and err_text() as a page or problem+json; the only place that maps codes to statuses. extra: members of the problem (may be NULL). */
+enum err reply_error(struct req *r, enum err code, json_t *extra);
+void reply_header(struct req *r, const char *name, const char *value); /* before the reply */
+void reply_cookie(struct req *r, const char *token, bool end);
+/* A file larger than memory: streamed from a descriptor, which is taken. */
+enum err reply_fd(struct req *r, const char *type, int fd, uint64_t size, const char *download_name);
+
+/* Server-sent events: next() is called on a worker when the site or the sync changed, or every 15 s; it appends events. */
+typedef enum err stream_fn(struct req *r, void *state, struct buf *out, bool *end);
+enum err reply_stream(struct req *r, stream_fn *next, void *state);
+
+/* --- addresses (web/address.c): the one place that writes them ------------------------------------------------------ */
+
+/* "/s/<site><tail><path, percent-encoded>[?query]" in the arena: addr(r, "/tree", &path, NULL). */
+const char *addr(struct req *r, const char *tail, const struct path *path, const char *query);
+void percent_encode(struct buf *out, const char *s, bool slash_too);
+
+/* A capability of ten minutes for a preview, bound to session, site, path and fingerprint: the address of its frame. */
+const char *preview_address(struct req *r, struct path path, const char *version, const struct sha256 *print);
+
+#endif
