@@ -17,7 +17,7 @@ enum err json_canonical(struct buf *out, const json_t *value) MUST_CHECK;
 /* Duplicate members refused, at most depth 32, the whole input must be one value; *out is a new reference. */
 enum err json_parse(json_t **out, const char *text, size_t len) MUST_CHECK;
 
-/* Members by name: the default (or NULL) if absent; err through *bad (sticky, may start false) on a wrong type. */
+/* Members by name: the default (or NULL) if absent or null; a wrong type sets *bad, which is sticky and starts false. */
 const char *json_get_str(const json_t *obj, const char *name, bool *bad);
 int64_t json_get_int(const json_t *obj, const char *name, int64_t fallback, bool *bad);
 bool json_get_bool(const json_t *obj, const char *name, bool fallback, bool *bad);

@@ -19,7 +19,7 @@ struct pool *pool_new(const char *name, unsigned threads, unsigned queue, void *
 enum err pool_add(struct pool *p, struct pool_job job) MUST_CHECK;
 /* Finish what is queued, end the threads, free. */
 void pool_free(struct pool *p);
-/* Run fn(arg, i) for i in 0..n-1 on up to `threads` new threads, and wait (parallel loops: hashing, packing). */
+/* Run fn(arg, i) for i in 0..n-1 on up to `threads` threads, the calling one included, and wait (hashing, packing). */
 void pool_each(unsigned threads, size_t n, void (*fn)(void *arg, size_t i), void *arg);
 
 #endif

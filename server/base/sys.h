@@ -28,4 +28,7 @@ int sys_futimens(int fd, int64_t mtime_ns); /* sets atime and mtime */
 int sys_ftruncate(int fd, off_t size);
 int sys_close(int fd);
 
+/* Tests only: the nth call from now (1: the next) fails with that errno, once. 0 switches it off. */
+void sys_test_fail(long nth, int error);
+
 #endif

@@ -6,11 +6,17 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/buf.h"
 
 bool utf8_valid(const char *s, size_t n);
-/* Valid, and no control character (C0, DEL, C1) nor, with lines false, a line break or tab. Notes allow lines. */
+/* The code point at s and its length in bytes; 0 if n is 0 or the bytes are not a character. */
+size_t utf8_decode(const char *s, size_t n, uint32_t *cp);
+/*
+ * Valid, and no control character (C0, DEL, C1) nor, with lines false, a line break or tab. With lines, "\n", "\r\n"
+ * and tab may stand in it (notes).
+ */
 bool utf8_clean(const char *s, size_t n, bool lines);
 /* Copy with bad bytes as U+FFFD and control characters (but \n and \t if lines) as their Unicode pictures. */
 void utf8_visible(struct buf *out, const char *s, size_t n, bool lines);
