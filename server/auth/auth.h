@@ -18,7 +18,7 @@
 #include "db/db.h"
 
 struct auth; /* shared, thread-safe */
-struct auth_options { int64_t idle_us, absolute_us; int64_t group_cache_us; /* 60 s */ };
+struct auth_options { int64_t idle_us, absolute_us; int64_t group_cache_us; /* 60 s */ int64_t event_keep_us; /* 0: for ever */ };
 struct auth *auth_new(const struct auth_options *o);
 void auth_free(struct auth *a);
 
@@ -66,11 +66,25 @@ enum err auth_housekeeping(struct auth *a, struct db *db) MUST_CHECK;
 
 /* The peer of the local socket. ERR_DENIED for an unknown or overflow uid. Groups by getgrouplist and own memberships. */
 enum err auth_unix_peer(struct auth *a, struct db *db, uid_t uid, struct person **out) MUST_CHECK;
-/* "alice", "own:alice", "unix:@web", "@editors" → the principal with its provider; a short form only where one provider
- * has the name: ERR_INPUT says which ones have it; ERR_NOT_FOUND: nobody has it. */
+/*
+ * "alice", "own:alice", "unix:@web", "@editors" → the principal with its provider; a short form only where one provider
+ * has the name: ERR_INPUT says which ones have it; ERR_NOT_FOUND: nobody has it. A well-formed full name is copied to
+ * out even then, so that the rules of somebody who is gone can still be taken away.
+ */
 enum err auth_principal(struct auth *a, struct db *db, const char *text, char out[PRINCIPAL_LIMIT + 1]) MUST_CHECK;
 /* The identity of a user as of now (for explain and for judging a change of rules). enabled: he can act. */
 enum err auth_person(struct auth *a, struct db *db, const char *principal, struct person **out, bool *enabled) MUST_CHECK;
+/*
+ * Everybody whose rights a change of these rules could touch: own accounts, members of own groups, users named in a
+ * rule, members of UNIX groups named in a rule. For role_change_allowed; members[i] borrows from persons[i].
+ */
+struct auth_members {
+	struct role_member *members;
+	struct person **persons;
+	size_t n;
+};
+enum err auth_members(struct auth *a, struct db *db, const struct rules *rules, struct auth_members *out) MUST_CHECK;
+void auth_members_release(struct auth_members *m);
 /* After an account, group or membership changed: forget cached groups. */
 void auth_forget(struct auth *a);
 

@@ -1,0 +1,100 @@
+/*
+ * internal: what the files of auth/ share. Nobody else includes it.
+ */
+#ifndef DRYDOCK_AUTH_INTERNAL_H
+#define DRYDOCK_AUTH_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "auth/auth.h"
+
+#define SESSION_BUCKETS 1024u /* a power of two */
+#define PEER_LIMIT 1024 /* UNIX users remembered at once */
+#define GROUPS_LIMIT 4096 /* of one user */
+#define NSS_LIMIT (1u << 20) /* largest buffer given to getpwnam_r and its like */
+
+struct session_slot {
+	struct session_slot *next;
+	struct sha256 id_hash;
+	struct person *person; /* referenced */
+	int64_t created_at, seen_at; /* wall clock, as in the database */
+	int64_t written_at; /* the seen_at that the database has */
+	int64_t fresh_until; /* boot clock: then groups are asked again */
+};
+
+struct peer_slot {
+	uid_t uid;
+	struct person *person; /* referenced */
+	int64_t fresh_until; /* boot clock */
+};
+
+struct auth {
+	struct auth_options o;
+	char *dummy; /* a yescrypt setting: what an unknown name's password is hashed with */
+	struct throttle *throttle;
+	pthread_mutex_t lock; /* around everything below */
+	uint64_t generation; /* rises when something is forgotten: an answer begun before is not cached any more */
+	struct session_slot *sessions[SESSION_BUCKETS];
+	struct peer_slot peers[PEER_LIMIT];
+	size_t n_peers;
+};
+
+/* --- provider.c ---------------------------------------------------------------------------------------------------- */
+
+/* What a provider tells of one of its users; strings in the arena. */
+struct provider_user {
+	const char *display;
+	bool enabled;
+	const char **groups; /* principals; own groups come from own_memberships */
+	size_t n, cap;
+};
+struct provider {
+	const char *name;
+	/* ERR_NOT_FOUND: no such user or group here. Other errors: it could not be asked. */
+	enum err (*user)(struct db *db, const char *name, struct provider_user *out, struct arena *a);
+	enum err (*group)(struct db *db, const char *name);
+	/* The users of a group; fn gets principals. */
+	enum err (*members)(struct db *db, const char *group, void (*fn)(void *arg, const char *principal), void *arg);
+};
+extern const struct provider provider_own, provider_unix;
+const struct provider *provider_find(const char *principal, const char **name); /* NULL; name: behind the colon */
+void provider_user_group(struct provider_user *u, struct arena *a, const char *principal);
+
+/* A new person with one reference. Groups are copied. */
+struct person *person_new(const char *provider, const char *name, const char *display, const char *const *groups, size_t n);
+
+/* --- own.c --------------------------------------------------------------------------------------------------------- */
+
+/* Add the own groups that name this principal as a member. */
+enum err own_memberships(struct db *db, const char *principal, struct provider_user *out, struct arena *a) MUST_CHECK;
+
+/* --- unix.c -------------------------------------------------------------------------------------------------------- */
+
+/* The name of a uid: ERR_DENIED for an unknown one. In the arena. */
+enum err unix_name(uid_t uid, const char **name, struct arena *a) MUST_CHECK;
+
+/* --- password.c ---------------------------------------------------------------------------------------------------- */
+
+char *password_setting(void); /* a fresh yescrypt setting; the caller frees */
+/* True if password gives hash. With hash "" the dummy is computed, and the answer is false. */
+bool password_matches(const char *password, const char *hash, const char *dummy);
+
+/* --- throttle.c ---------------------------------------------------------------------------------------------------- */
+
+/*
+ * Failed logins by (name, address), by name and by address. Each has a number of free failures, then a delay that
+ * doubles up to a ceiling; it fades when it rests. Nobody is locked out: who logged in from an address lately is not
+ * held up there by what others try against his name from elsewhere.
+ */
+struct throttle;
+struct throttle *throttle_new(void);
+void throttle_free(struct throttle *t);
+/* Counts the attempt as failed beforehand, so that parallel attempts do not slip through. 0: go on; else wait, in us. */
+int64_t throttle_begin(struct throttle *t, const char *name, const char *address);
+/* The attempt was right: forget it. */
+void throttle_success(struct throttle *t, const char *name, const char *address);
+/* The attempt could not be judged (database away): take it back. */
+void throttle_cancel(struct throttle *t, const char *name, const char *address);
+
+#endif
