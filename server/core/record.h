@@ -2,7 +2,8 @@
  * record: the immutable statement of one act, and its files list. The format is fixed for ever: DESIGN section 3.
  *
  * Encoding is canonical JSON (RFC 8785, integers only); digests are over the stored bytes; a decoder refuses bytes that
- * the encoder would write differently, unknown members included.
+ * the encoder would write differently, unknown members included. ERR_INPUT names the member that is wrong, ERR_TOO_BIG
+ * is a note over its limit. The actor of the system is "system:drydock".
  */
 #ifndef DRYDOCK_CORE_RECORD_H
 #define DRYDOCK_CORE_RECORD_H
@@ -26,7 +27,7 @@ struct blob_id { uint8_t b[BLOB_ID_SIZE]; };
 
 /*
  * act: "sign", "review", "revoke", "rule", "preapprove", "pickup", "release", "force", "account", "group",
- * "membership", "genesis" (the first record of a log). Acts without files say what they did in fields (an object of
+ * "membership", "genesis" (the first record of a log); any word of a-z and '-' is a valid one. Acts without files say what they did in fields (an object of
  * strings, integers, booleans, lists of strings).
  */
 struct record {
@@ -36,10 +37,10 @@ struct record {
 	struct uuid op;
 	const char *act;
 	int64_t at; /* microseconds, UTC */
-	struct identity actor; /* name, provider, groups; user is derived */
+	struct identity actor; /* name, provider, groups (principals; written sorted); user is derived */
 	struct rule rule; /* the one that allowed it; principal NULL: none was needed (system, offline admin) */
 	struct sha256 policy; /* of the rules in force */
-	const char *shown; /* 64 hex of the selection or fingerprint that the person was shown, or "as-staged" */
+	const char *shown; /* 64 hex of the selection or fingerprint that the person was shown, "as-staged", or "" without files */
 	const char *meaning; /* "" if none was asked */
 	const char *note; /* "" if none */
 	json_t *fields; /* an object, never NULL; borrowed */
@@ -57,7 +58,7 @@ struct record_file {
 };
 
 enum err record_encode(const struct record *r, struct buf *out) MUST_CHECK;
-/* Strings and fields live in the arena (fields is released by the caller with json_decref). */
+/* Strings live in the arena; fields is a reference that the caller drops with json_decref (NULL after an error). */
 enum err record_decode(struct record *r, const char *bytes, size_t n, struct arena *a) MUST_CHECK;
 /* One line of files, with its newline. */
 void record_file_encode(const struct record_file *f, struct buf *out);

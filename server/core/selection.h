@@ -3,7 +3,7 @@
  *
  * Digest: SHA-256 over the lines, sorted by path, each the canonical JSON of {"exec","path","sha256","state"} and a
  * newline, after the first line {"act":"sign"}. So the digest also says for which act it was shown. A file without
- * staged bytes (missing) has the approved SHA-256.
+ * staged bytes (missing) has the approved SHA-256. Add the files in path order, each once.
  */
 #ifndef DRYDOCK_CORE_SELECTION_H
 #define DRYDOCK_CORE_SELECTION_H
@@ -23,7 +23,10 @@ void selection_digest_end_free(struct selection_digest *d, struct sha256 *out);
  * and refused with a sentence if the act makes no sense in its state.
  */
 bool selection_takes(const char *act, enum file_state state);
-/* NULL if the act makes sense for a file in this state, otherwise the sentence. */
+/*
+ * NULL if the act makes sense for a file in this state, otherwise the sentence. An unpublishable name may have an
+ * approval (a signed page that was replaced by a link) and can be revoked then; the caller knows whether it has one.
+ */
 const char *selection_refusal(const char *act, enum file_state state);
 
 #endif

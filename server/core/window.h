@@ -29,8 +29,13 @@ struct window_answer {
 	enum window_reason reason;
 };
 
-/* A stored time is never taken as later than now + longest (a clock that jumped back). While running, due is never. */
+/* A due time is never taken as later than now + longest (a clock that jumped back). While running, due is never. */
 struct window_answer window_next(const struct window_facts *f);
+/*
+ * A stored act or start (wall clock) as a time of the clock that the facts are in: as long ago as the wall clock says,
+ * never later than now. To be done once, when times are loaded. WINDOW_NEVER stays.
+ */
+int64_t window_stored(int64_t stored_wall, int64_t now_wall, int64_t now);
 const char *window_reason_name(enum window_reason r);
 
 #endif
