@@ -119,6 +119,27 @@ void arena_free(struct arena *a)
 	free(a);
 }
 
+void arena_reset(struct arena *a)
+{
+	struct chunk *keep = NULL;
+
+	for (struct chunk *c = a->chunks, *next; c; c = next) {
+		next = c->next;
+		/* Only a chunk of the usual sizes is kept: one big request must not hold its memory for ever. */
+		if (!keep && c->size <= ARENA_MOST)
+			keep = c;
+		else
+			free(c);
+	}
+	if (keep) {
+		keep->next = NULL;
+		keep->used = 0;
+	}
+	a->chunks = keep;
+	a->next_size = ARENA_FIRST;
+	a->used = 0;
+}
+
 static struct chunk *chunk_new(size_t size)
 {
 	size_t total;

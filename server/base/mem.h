@@ -23,6 +23,7 @@ char *mem_printf(const char *fmt, ...) PRINTF_LIKE(1, 2);
 struct arena;
 struct arena *arena_new(void);
 void arena_free(struct arena *a); /* NULL is allowed */
+void arena_reset(struct arena *a); /* drops everything, keeps one chunk for the next user */
 void *arena_alloc(struct arena *a, size_t n); /* zeroed, aligned for any type */
 char *arena_dup(struct arena *a, const char *s);
 char *arena_dupn(struct arena *a, const void *s, size_t n); /* always terminated */

@@ -44,6 +44,8 @@ struct conf {
 	unsigned port; /* 8087 */
 	unsigned preview_port; /* 0: previews under a capability path */
 	const char *preview_host; /* "localhost": previews are TOKEN.<preview_host>; "" with preview_port 0 */
+	unsigned demo_port; /* 0: none. A second, plain listener on loopback that serves demo_directory, read-only */
+	const char *demo_directory; /* "": none. The demo's production copy; may be a symbolic link that is switched */
 	const char *public_url; /* what people type, for Origin checks and cookies; "" : http://address:port */
 	bool allow_plain_http;
 	const char *database_url; /* "": private MariaDB */

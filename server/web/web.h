@@ -1,6 +1,6 @@
 /*
- * web: the listeners, the life of a request, routes, replies. microhttpd.h is included in this room only (web/listen.c,
- * web/reply.c).
+ * web: the listeners, the life of a request, routes, replies. microhttpd.h is included in this room only (through
+ * web/life.h, which the files of pages/ and api/ do not see).
  *
  * The order is the same for all: guard (smuggling shapes, bad targets) → row of the route table (404, 405 with Allow from
  * the table, 413) → body up to the row's limit → session → CSRF and Origin → path parsed → right on that path →
@@ -50,9 +50,20 @@ enum route_needs {
 	ROUTE_API = 16, /* errors as problem+json, never a redirect to the login page */
 	ROUTE_STREAM = 32, /* server-sent events */
 	ROUTE_ANY_SITE_ADMIN = 64, /* installation-wide pages: admin on "/" of some site */
+	/*
+	 * Lists of a directory: somebody without a role on it, but with one below it, gets through with r->role ==
+	 * ROLE_NONE, since ancestors of what is visible are shown by name (req_view() keeps the rest out). Without this a
+	 * path on which the role is below ROLE_VIEW does not exist: 404.
+	 */
+	ROUTE_ANCESTOR = 128,
 };
 
 struct req;
+/*
+ * Makes exactly one reply and returns what the reply call returned; or makes none and returns a code, which becomes
+ * reply_error(). A ROUTE_MEMORY handler that finds that it must wait after all returns ERR_RETRY before it has replied:
+ * it is called again on a worker, with r->tools set.
+ */
 typedef enum err handler_fn(struct req *r);
 
 struct route {
@@ -64,7 +75,13 @@ struct route {
 	size_t body_limit;
 	handler_fn *handler;
 };
-extern const struct route routes[]; /* web/routes.c; ends with a row of zeroes */
+/*
+ * web/routes.c; ends with a row of zeroes. Rows are added in web/pages/routes.def and web/api/routes.def:
+ *   ROUTE(METHOD_GET, "/s/:site/tree/*path", ROLE_VIEW, ROUTE_MEMORY | ROUTE_ANCESTOR, 0, page_tree)
+ * The handler's prototype is made from the row. The first row that fits wins. "*path" fits nothing at all too: "/".
+ * A row that writes (not GET) has NEED_CSRF, or NEED_NO_SESSION (login); the server refuses to start otherwise.
+ */
+extern const struct route routes[];
 
 struct req {
 	struct web *web;
@@ -83,6 +100,7 @@ struct req {
 	struct site *site; /* NULL: the route has none */
 	struct sync *sync;
 	struct rules *rules; /* of the site, as they were when the request began */
+	uint64_t rules_version;
 	struct path path; /* parsed; "/" if none was given */
 	bool has_path;
 	enum role role; /* his on path */
@@ -90,18 +108,32 @@ struct req {
 	void *internal;
 };
 
-/* Decoded exactly once; NULL if absent. A parameter given twice is refused before the handler runs. */
+/*
+ * Decoded exactly once, valid UTF-8 without NUL; NULL if absent. A name given twice is refused before the handler runs,
+ * except names that end in "[]" (check boxes: name="path[]"), which are read with the _count and _at calls.
+ */
 const char *req_segment(struct req *r, const char *name); /* ":name" of the route */
 const char *req_query(struct req *r, const char *name);
 const char *req_form(struct req *r, const char *name); /* application/x-www-form-urlencoded */
-size_t req_form_count(struct req *r, const char *name); /* for lists of check boxes: the only names that may repeat */
+size_t req_form_count(struct req *r, const char *name); /* name with its "[]" */
 const char *req_form_at(struct req *r, const char *name, size_t i);
+size_t req_query_count(struct req *r, const char *name);
+const char *req_query_at(struct req *r, const char *name, size_t i);
 const char *req_header(struct req *r, const char *name);
+const char *req_target(struct req *r); /* as it came: "/s/www/tree/a%20b?show=changed"; for links back to here */
 /* A number from query or form within bounds, or the fallback. */
 enum err req_number(struct req *r, const char *name, uint64_t low, uint64_t high, uint64_t fallback, uint64_t *out) MUST_CHECK;
 /* His role on another path; visibility of it. */
 enum role req_role_on(struct req *r, struct path p);
 struct catalog_view req_view(struct req *r);
+
+/* The site of that name, or NULL; all of them: web_sites(). Rights are the caller's matter. */
+const struct web_site *web_site(struct web *w, const char *name);
+size_t web_sites(struct web *w, const struct web_site **out);
+const struct conf *web_conf(struct web *w);
+struct auth *web_auth(struct web *w);
+struct site *web_installation(struct web *w);
+const struct node_key *web_key(struct web *w);
 
 /* --- replies (web/reply.c): each handler makes exactly one, and returns what the call returns ----------------------- */
 
@@ -114,11 +146,26 @@ enum err reply_empty(struct req *r, unsigned status);
 /* A code and err_text() as a page or problem+json; the only place that maps codes to statuses. extra: members of the problem (may be NULL). */
 enum err reply_error(struct req *r, enum err code, json_t *extra);
 void reply_header(struct req *r, const char *name, const char *value); /* before the reply */
+/* The session's cookie; end: take it back (token NULL), and the previews of that session with it. */
 void reply_cookie(struct req *r, const char *token, bool end);
 /* A file larger than memory: streamed from a descriptor, which is taken. */
 enum err reply_fd(struct req *r, const char *type, int fd, uint64_t size, const char *download_name);
 
-/* Server-sent events: next() is called on a worker when the site or the sync changed, or every 15 s; it appends events. */
+/*
+ * A page (status 200) kept in memory for the same target, person, session, rules, act and sync state and minute.
+ * reply_cached(): true if it was there: the reply is made, return ERR_OK. generation: of what the page shows, e.g.
+ * catalog_generation() of its directory. If it is false, build the page, and call reply_cache_put() just before
+ * reply_page(), with the generation that was read before the page was built.
+ */
+bool reply_cached(struct req *r, uint64_t generation);
+void reply_cache_put(struct req *r, uint64_t generation);
+
+/*
+ * Server-sent events: next() is called on a worker when the site or the sync changed; it appends events. A comment
+ * goes out every 15 s. Before each call session, rules and role are asked again; the stream ends if they no longer let
+ * him in. During next() r->arena is a fresh one, dropped afterwards: what lives longer belongs into state, which is
+ * made in r->arena before reply_stream().
+ */
 typedef enum err stream_fn(struct req *r, void *state, struct buf *out, bool *end);
 enum err reply_stream(struct req *r, stream_fn *next, void *state);
 
@@ -127,8 +174,18 @@ enum err reply_stream(struct req *r, stream_fn *next, void *state);
 /* "/s/<site><tail><path, percent-encoded>[?query]" in the arena: addr(r, "/tree", &path, NULL). */
 const char *addr(struct req *r, const char *tail, const struct path *path, const char *query);
 void percent_encode(struct buf *out, const char *s, bool slash_too);
+/* Text that came from outside as an address of ours, for redirects (?next=): itself, or "/" if it leads elsewhere. */
+const char *address_of_ours(const char *text);
+/* "/static/NAME?v=HASH", to be kept for ever by browsers; in memory of the server. NULL: there is no such file. */
+const char *static_address(struct req *r, const char *name);
 
-/* A capability of ten minutes for a preview, bound to session, site, path and fingerprint: the address of its frame. */
+/*
+ * A capability of ten minutes for a preview, bound to session, site, person, path and fingerprint: the address of its
+ * frame. version: "staged" (the bytes must still have that SHA-256 when they are served), "approved", or "@SEQ": the
+ * approved version of that record. Linked files are the approved ones.
+ */
 const char *preview_address(struct req *r, struct path path, const char *version, const struct sha256 *print);
+/* The same of a staged file; linked files that are in the selection are shown as staged too (at most 10,000 are). */
+const char *preview_address_selection(struct req *r, struct path path, const struct sha256 *print, const struct selection *s);
 
 #endif
