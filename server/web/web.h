@@ -77,7 +77,7 @@ struct route {
 };
 /*
  * web/routes.c; ends with a row of zeroes. Rows are added in web/pages/routes.def and web/api/routes.def:
- *   ROUTE(METHOD_GET, "/s/:site/tree/*path", ROLE_VIEW, ROUTE_MEMORY | ROUTE_ANCESTOR, 0, page_tree)
+ *   ROUTE(METHOD_GET, "/s/:site/history", ROLE_VIEW, ROUTE_ANCESTOR, 0, page_history)
  * The handler's prototype is made from the row. The first row that fits wins. "*path" fits nothing at all too: "/".
  * A row that writes (not GET) has NEED_CSRF, or NEED_NO_SESSION (login); the server refuses to start otherwise.
  */
@@ -123,6 +123,8 @@ const char *req_header(struct req *r, const char *name);
 const char *req_target(struct req *r); /* as it came: "/s/www/tree/a%20b?show=changed"; for links back to here */
 /* A number from query or form within bounds, or the fallback. */
 enum err req_number(struct req *r, const char *name, uint64_t low, uint64_t high, uint64_t fallback, uint64_t *out) MUST_CHECK;
+/* A ":name" of the address that must be a number above 0: ERR_NOT_FOUND otherwise. */
+enum err req_segment_number(struct req *r, const char *name, uint64_t *out) MUST_CHECK;
 /* His role on another path; visibility of it. */
 enum role req_role_on(struct req *r, struct path p);
 struct catalog_view req_view(struct req *r);

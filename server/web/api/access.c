@@ -1,0 +1,186 @@
+/* Rules, their explanation, pre-approvals. */
+#include <string.h>
+
+#include "web/api/api.h"
+
+static bool rule_shown(struct req *r, const struct rule *rule)
+{
+	return req_role_on(r, rule->path) >= ROLE_VIEW;
+}
+
+/* GET /api/v1/sites/:site/roles?path= : the rules on paths that he may view; with path, those that speak for it */
+enum err api_roles(struct req *r)
+{
+	struct answer a;
+
+	answer_begin(&a);
+	json_out_name(&a.out, "items");
+	json_out_begin(&a.out, '[');
+	for (size_t i = 0; i < rules_count(r->rules); i++) {
+		const struct rule *rule = rules_at(r->rules, i);
+
+		if (!rule_shown(r, rule) || (r->has_path && !path_covers(rule->path, r->path)))
+			continue;
+		json_out_begin(&a.out, '{');
+		json_out_kstr(&a.out, "principal", rule->principal);
+		json_out_kstr(&a.out, "path", rule->path.s);
+		json_out_kstr(&a.out, "role", role_name(rule->role));
+		json_out_end(&a.out, '}');
+	}
+	json_out_end(&a.out, ']');
+	return answer_send(r, &a, 200);
+}
+
+/* POST /api/v1/sites/:site/roles {principal, path, role} ("role": null removes the rule) */
+enum err api_role_set(struct req *r)
+{
+	struct act_request rq;
+	struct act_answer done;
+	const char *text, *role_text = NULL;
+	char principal[PRINCIPAL_LIMIT + 1];
+	struct path path;
+	enum role role = ROLE_NONE;
+	bool remove;
+	struct answer a;
+	enum err e;
+
+	e = api_act_request(r, &rq);
+	if (!e)
+		e = api_text(r, "principal", true, &text);
+	if (!e)
+		e = api_path(r, "path", &path);
+	if (e)
+		return reply_error(r, e, NULL);
+	remove = json_is_null(json_object_get(r->body, "role"));
+	if (!remove)
+		e = api_text(r, "role", true, &role_text);
+	if (!e && !remove && !role_parse(&role, role_text))
+		e = err_set(ERR_INPUT, "\"role\" is admin, sign, review, view or none; null removes the rule.");
+	if (!e && remove && strchr(text, ':') && strlen(text) <= PRINCIPAL_LIMIT)
+		memcpy(principal, text, strlen(text) + 1); /* a principal that is gone can still lose its rules */
+	else if (!e)
+		e = auth_principal(web_auth(r->web), tools_db(r->tools), text, principal);
+	if (!e)
+		e = act_rule(r->site, r->tools, web_auth(r->web), &rq, principal, path, remove ? -1 : (int)role, &done);
+	if (e)
+		return reply_error(r, e, NULL);
+	answer_begin(&a);
+	answer_act(&a.out, &done);
+	return answer_send(r, &a, 200);
+}
+
+/* GET /api/v1/sites/:site/access?user=&path= : his own for anybody, another's for an admin on that path */
+enum err api_access(struct req *r)
+{
+	const char *text = req_query(r, "user");
+	char principal[PRINCIPAL_LIMIT + 1];
+	struct person *person = NULL;
+	struct buf why = BUF_INIT(1 << 20);
+	struct role_answer role;
+	bool enabled = true;
+	struct answer a;
+	enum err e = ERR_OK;
+
+	if (text)
+		e = auth_principal(web_auth(r->web), tools_db(r->tools), text, principal);
+	if (!e && text && strcmp(principal, r->person->who.user) != 0) {
+		if (req_role_on(r, r->path) < ROLE_ADMIN)
+			e = err_set(ERR_DENIED, "Only an admin on %s may see why somebody else has a role there.", r->path.s);
+		else
+			e = auth_person(web_auth(r->web), tools_db(r->tools), principal, &person, &enabled);
+	} else if (!e) {
+		e = api_visible(r, r->path);
+		person = person_ref(r->person);
+	}
+	if (e) {
+		person_unref(person);
+		return reply_error(r, e, NULL);
+	}
+	role = role_resolve(r->rules, &person->who, r->path);
+	role_explain(r->rules, &person->who, r->path, &why);
+	answer_begin(&a);
+	json_out_kstr(&a.out, "user", person->who.user);
+	json_out_kstr(&a.out, "path", r->path.s);
+	json_out_kbool(&a.out, "enabled", enabled);
+	json_out_kstr(&a.out, "role", role_name(role.role));
+	json_out_name(&a.out, "rule");
+	if (role.rule) {
+		json_out_begin(&a.out, '{');
+		json_out_kstr(&a.out, "principal", role.rule->principal);
+		json_out_kstr(&a.out, "path", role.rule->path.s);
+		json_out_kstr(&a.out, "role", role_name(role.rule->role));
+		json_out_end(&a.out, '}');
+	} else {
+		json_out_null(&a.out);
+	}
+	json_out_kstr(&a.out, "explanation", buf_text(&why));
+	buf_release(&why);
+	person_unref(person);
+	return answer_send(r, &a, 200);
+}
+
+struct preapprovals {
+	struct req *r;
+	struct json_out *out;
+};
+
+static bool preapproval_item(void *arg, const struct db_preapproval *p)
+{
+	struct preapprovals *l = arg;
+
+	if (req_role_on(l->r, p->path) < ROLE_VIEW)
+		return true;
+	json_out_begin(l->out, '{');
+	json_out_kstr(l->out, "path", p->path.s);
+	json_out_kstr(l->out, "user", p->actor);
+	answer_time(l->out, "at", p->at);
+	json_out_kstr(l->out, "note", p->note);
+	json_out_kint(l->out, "seq", (int64_t)p->seq);
+	json_out_end(l->out, '}');
+	return true;
+}
+
+/* GET /api/v1/sites/:site/preapprovals */
+enum err api_preapprovals(struct req *r)
+{
+	struct answer a;
+	struct preapprovals l = { .r = r, .out = &a.out };
+	enum err e;
+
+	answer_begin(&a);
+	json_out_name(&a.out, "items");
+	json_out_begin(&a.out, '[');
+	e = db_preapproval_list(tools_db(r->tools), r->site->name, preapproval_item, &l);
+	json_out_end(&a.out, ']');
+	if (e) {
+		buf_release(&a.buf);
+		return reply_error(r, e, NULL);
+	}
+	return answer_send(r, &a, 200);
+}
+
+/* POST /api/v1/sites/:site/preapprovals {path, note, remove} */
+enum err api_preapprove(struct req *r)
+{
+	struct act_request rq;
+	struct act_answer done;
+	struct path path;
+	bool remove;
+	struct answer a;
+	enum err e;
+
+	e = api_act_request(r, &rq);
+	if (!e)
+		e = api_path(r, "path", &path);
+	if (!e)
+		e = api_visible(r, path);
+	if (!e)
+		e = api_bool(r, "remove", false, &remove);
+	if (!e)
+		e = act_preapprove(r->site, r->tools, &rq, path, remove, &done);
+	if (e)
+		return reply_error(r, e, NULL);
+	answer_begin(&a);
+	answer_act(&a.out, &done);
+	return answer_send(r, &a, 200);
+}

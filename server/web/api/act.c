@@ -1,0 +1,116 @@
+/* Sign, review, revoke: one file, a list, or a directory with everything below it. */
+#include <string.h>
+
+#include "web/api/api.h"
+
+static enum err expected_one(struct req *r, const json_t *v, struct expected_file *out)
+{
+	bool bad = false;
+	const char *path = json_get_str(v, "path", &bad), *sha = json_get_str(v, "sha256", &bad);
+	const bool exec = json_get_bool(v, "exec", false, &bad);
+	enum err e;
+
+	if (bad || !path || !sha || !hex_parse(out->sha256.b, sizeof out->sha256.b, sha))
+		return err_set(ERR_INPUT, "Each of \"files\" needs a \"path\" and a \"sha256\" of 64 lower-case hex digits.");
+	out->exec = json_object_get(v, "exec") ? exec : -1;
+	e = path_parse(&out->path, path, strlen(path), r->arena);
+	return e ? e : api_visible(r, out->path);
+}
+
+static enum err expected_list(struct req *r, const json_t *list, struct file_act *fa)
+{
+	struct expected_file *files;
+
+	fa->n_expected = json_array_size(list);
+	if (fa->n_expected == 0)
+		return err_set(ERR_INPUT, "\"files\" is empty.");
+	if (fa->n_expected > RECORD_FILES_LIMIT)
+		return err_set(ERR_TOO_BIG, "At most %d files in one act.", RECORD_FILES_LIMIT);
+	files = arena_alloc(r->arena, fa->n_expected * sizeof *files);
+	for (size_t i = 0; i < fa->n_expected; i++) {
+		enum err e = expected_one(r, json_array_get(list, i), &files[i]);
+
+		if (e)
+			return e;
+	}
+	fa->expected = files;
+	return ERR_OK;
+}
+
+/* What the person was shown: exactly one of "files", "selection", "as_staged". */
+static enum err shown_parse(struct req *r, struct file_act *fa)
+{
+	bool bad = false;
+	const json_t *files = json_get_list(r->body, "files", &bad);
+	const char *selection;
+	struct sha256 *digest = arena_alloc(r->arena, sizeof *digest);
+	enum err e;
+
+	if (bad)
+		return err_set(ERR_INPUT, "\"files\" must be a list.");
+	e = api_text(r, "selection", false, &selection);
+	if (!e)
+		e = api_bool(r, "as_staged", false, &fa->as_staged);
+	if (e)
+		return e;
+	if ((files != NULL) + (selection != NULL) + fa->as_staged != 1)
+		return err_set(ERR_INPUT, "Say what was shown by exactly one of: \"files\" (a list of path and sha256), \"selection\" "
+		    "(the digest that status or selection gave), or \"as_staged\": true.");
+	if (files)
+		return expected_list(r, files, fa);
+	if (selection) {
+		if (!hex_parse(digest->b, sizeof digest->b, selection))
+			return err_set(ERR_INPUT, "\"selection\" is a digest of 64 lower-case hex digits.");
+		fa->selection = digest;
+	}
+	e = api_bool(r, "recursive", false, &fa->recursive);
+	if (!e) {
+		struct path *paths;
+
+		e = api_paths(r, &paths, &fa->n_paths);
+		fa->paths = paths;
+	}
+	return e;
+}
+
+/* The difference that a refused act met: the selection as it is now. */
+static json_t *conflict_json(const struct selection *s)
+{
+	struct buf b = BUF_INIT(API_ANSWER_LIMIT);
+	struct json_out o = { .b = &b };
+	json_t *root = NULL, *extra = json_object();
+
+	json_out_begin(&o, '{');
+	answer_selection(&o, s);
+	json_out_end(&o, '}');
+	if (buf_check(&b) == ERR_OK && json_parse(&root, b.p, b.len) == ERR_OK)
+		json_object_set_new(extra, "selection", root);
+	buf_release(&b);
+	return extra;
+}
+
+/* POST /api/v1/sites/:site/sign | review | revoke; the last segment of the address is the act */
+enum err api_act(struct req *r)
+{
+	struct act_request rq;
+	struct file_act fa = { .act = strrchr(r->route->address, '/') + 1 };
+	struct act_answer done;
+	struct selection conflict = { 0 };
+	struct answer a;
+	enum err e;
+
+	e = api_act_request(r, &rq);
+	if (!e)
+		e = shown_parse(r, &fa);
+	if (!e)
+		e = act_files(r->site, r->tools, &rq, &fa, &done, &conflict);
+	if (e) {
+		json_t *extra = e == ERR_STALE && conflict.arena ? conflict_json(&conflict) : NULL;
+
+		selection_release(&conflict);
+		return reply_error(r, e, extra);
+	}
+	answer_begin(&a);
+	answer_act(&a.out, &done);
+	return answer_send(r, &a, 200);
+}

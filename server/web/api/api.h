@@ -1,0 +1,48 @@
+/*
+ * api: what the handlers under /api/v1 share. Every list is an object with `items` and, where there is more, `next`.
+ * The addresses, bodies and answers are described in doc/api.md; the rows stand in web/api/routes.def.
+ */
+#ifndef DRYDOCK_WEB_API_API_H
+#define DRYDOCK_WEB_API_API_H
+
+#include "web/web.h"
+
+/* The handlers, from the rows. */
+#define ROUTE(method, address, right, needs, body_limit, handler) enum err handler(struct req *r);
+#include "web/api/routes.def"
+#undef ROUTE
+
+#define API_ANSWER_LIMIT (256 * 1024 * 1024) /* bytes of one answer */
+#define API_PAGE 1000 /* items in a page unless asked otherwise */
+#define API_PAGE_MOST 250000
+
+/* An answer in the making: a buffer and the writer on it. */
+struct answer {
+	struct buf buf;
+	struct json_out out;
+};
+void answer_begin(struct answer *a);
+enum err answer_send(struct req *r, struct answer *a, unsigned status);
+
+/* Parts that several answers have. */
+void answer_file(struct json_out *o, const struct catalog_entry *e);
+void answer_counts(struct json_out *o, const struct catalog_counts *c);
+void answer_time(struct json_out *o, const char *name, int64_t wall); /* null for 0 */
+void answer_hash(struct json_out *o, const char *name, const struct sha256 *h);
+void answer_act(struct json_out *o, const struct act_answer *a); /* members of an object */
+void answer_record(struct json_out *o, const struct db_record_row *row, const struct record *rec); /* members without files */
+void answer_record_file(struct json_out *o, const struct record_file *f); /* an object */
+void answer_selection(struct json_out *o, const struct selection *s); /* digest, files, bytes, items: members */
+
+/* The act's request from the body: `id` (a UUID, made here if absent) and `note`. */
+enum err api_act_request(struct req *r, struct act_request *rq) MUST_CHECK;
+/* Members of the JSON body, checked: ERR_INPUT names the member. */
+enum err api_path(struct req *r, const char *member, struct path *out) MUST_CHECK;
+enum err api_text(struct req *r, const char *member, bool required, const char **out) MUST_CHECK; /* NULL if absent */
+enum err api_bool(struct req *r, const char *member, bool fallback, bool *out) MUST_CHECK;
+/* "paths" of the body, each visible to him; in the request's arena. */
+enum err api_paths(struct req *r, struct path **paths, size_t *n) MUST_CHECK;
+/* Nothing is there for someone who may neither view the path nor anything below it. */
+enum err api_visible(struct req *r, struct path path) MUST_CHECK;
+
+#endif

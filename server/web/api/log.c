@@ -1,0 +1,127 @@
+/* History: records of a path, a person, an act; one record with its files. */
+#include <string.h>
+
+#include "base/clock.h"
+#include "web/api/api.h"
+#include "web/history.h"
+
+static enum err time_query(struct req *r, const char *name, int64_t *out)
+{
+	const char *text = req_query(r, name);
+	enum err e;
+
+	*out = 0;
+	if (!text)
+		return ERR_OK;
+	e = clock_parse_loose(out, text);
+	return e ? err_prefix(e, "%s", name) : ERR_OK;
+}
+
+static void files_answer(struct json_out *o, const struct history_item *item)
+{
+	json_out_name(o, "files");
+	json_out_begin(o, '[');
+	for (size_t i = 0; i < item->n_files; i++)
+		answer_record_file(o, &item->files[i]);
+	json_out_end(o, ']');
+	json_out_kbool(o, "more_files", item->more_files);
+	if (item->whole)
+		json_out_kint(o, "files_count", (int64_t)item->row->files_count);
+}
+
+static enum err log_item(void *arg, const struct history_item *item)
+{
+	struct json_out *o = arg;
+
+	json_out_begin(o, '{');
+	answer_record(o, item->row, &item->record);
+	files_answer(o, item);
+	json_out_end(o, '}');
+	return ERR_OK;
+}
+
+/* GET /api/v1/sites/:site/log?path=&user=&act=&since=&until=&before=&limit= */
+enum err api_log(struct req *r)
+{
+	struct history_query q = { .path = r->path, .whole_site = !r->has_path || path_is_root(r->path), .act = req_query(r, "act") };
+	const char *user = req_query(r, "user");
+	char principal[PRINCIPAL_LIMIT + 1];
+	struct catalog_entry entry;
+	uint64_t limit, next;
+	struct answer a;
+	enum err e;
+
+	e = api_visible(r, r->path);
+	if (!e && !q.whole_site && catalog_get(r->site->catalog, r->path, &entry, r->arena) == ERR_OK)
+		q.is_dir = entry.is_dir;
+	if (!e && user) {
+		/* somebody who is no longer there still has his history: then the principal must be written out */
+		e = strchr(user, ':') ? ERR_NOT_FOUND : auth_principal(web_auth(r->web), tools_db(r->tools), user, principal);
+		q.actor = e ? user : principal;
+		e = e == ERR_NOT_FOUND ? ERR_OK : e;
+	}
+	if (!e)
+		e = time_query(r, "since", &q.since);
+	if (!e)
+		e = time_query(r, "until", &q.until);
+	if (!e)
+		e = req_number(r, "before", 1, INT64_MAX, 0, &q.before);
+	if (!e)
+		e = req_number(r, "limit", 1, 500, 50, &limit);
+	if (e)
+		return reply_error(r, e, NULL);
+	q.limit = (unsigned)limit;
+	answer_begin(&a);
+	json_out_kstr(&a.out, "site", r->site->name);
+	json_out_name(&a.out, "items");
+	json_out_begin(&a.out, '[');
+	e = history_list(r, &q, log_item, &a.out, &next);
+	json_out_end(&a.out, ']');
+	if (next)
+		json_out_kint(&a.out, "next", (int64_t)next);
+	if (e) {
+		buf_release(&a.buf);
+		return reply_error(r, e, NULL);
+	}
+	return answer_send(r, &a, 200);
+}
+
+static bool record_file(void *arg, const struct record_file *f)
+{
+	answer_record_file(arg, f);
+	return true;
+}
+
+/* GET /api/v1/sites/:site/records/:seq?after=&limit= : a record and a page of its files */
+enum err api_record(struct req *r)
+{
+	struct history_item item;
+	const char *after = req_query(r, "after"), *next = NULL;
+	uint64_t seq, limit;
+	struct answer a;
+	enum err e;
+
+	e = req_segment_number(r, "seq", &seq);
+	if (!e)
+		e = req_number(r, "limit", 1, API_PAGE_MOST, API_PAGE, &limit);
+	if (!e)
+		e = history_get(r, seq, &item);
+	if (e)
+		return reply_error(r, e, NULL);
+	answer_begin(&a);
+	answer_record(&a.out, item.row, &item.record);
+	if (item.whole)
+		json_out_kint(&a.out, "files_count", (int64_t)item.row->files_count);
+	json_out_name(&a.out, "files");
+	json_out_begin(&a.out, '[');
+	e = history_files(r, seq, after, (unsigned)limit, record_file, &a.out, &next);
+	json_out_end(&a.out, ']');
+	if (next)
+		json_out_kstr(&a.out, "next", next);
+	json_decref(item.record.fields);
+	if (e) {
+		buf_release(&a.buf);
+		return reply_error(r, e, NULL);
+	}
+	return answer_send(r, &a, 200);
+}

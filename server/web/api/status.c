@@ -1,0 +1,204 @@
+/* The states of files: status, one file, selections. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "web/api/api.h"
+
+struct listing {
+	struct json_out *out;
+	unsigned limit, n;
+	struct arena *arena;
+	const char *last; /* the cursor of the next page */
+	bool more;
+};
+
+static bool list_entry(void *arg, const struct catalog_entry *e)
+{
+	struct listing *l = arg;
+
+	if (l->n == l->limit) {
+		l->more = true;
+		return false;
+	}
+	l->n++;
+	if (l->n == l->limit)
+		l->last = arena_dup(l->arena, e->path.s);
+	answer_file(l->out, e);
+	return true;
+}
+
+/* "changed,unsigned" as bits; "attention": everything that somebody may have to act on */
+static enum err states_parse(const char *text, unsigned *bits)
+{
+	*bits = 0;
+	for (const char *p = text; p && *p;) {
+		size_t n = strcspn(p, ",");
+		char word[32] = "";
+		enum file_state s;
+
+		if (n < sizeof word)
+			memcpy(word, p, n);
+		if (strcmp(word, "attention") == 0)
+			*bits |= ~(1u << STATE_SIGNED | 1u << STATE_PREAPPROVED) & ((1u << STATE_COUNT) - 1);
+		else if (state_parse(&s, word))
+			*bits |= 1u << s;
+		else
+			return err_set(ERR_INPUT, "There is no state \"%s\". States: unsigned, changed, missing, revoked, preapproved, "
+			    "signed, unpublishable; or attention.", word);
+		p += n + (p[n] == ',');
+	}
+	return ERR_OK;
+}
+
+static enum err flag_parse(struct req *r, const char *name, bool *out)
+{
+	const char *text = req_query(r, name);
+
+	*out = text && strcmp(text, "1") == 0;
+	if (text && strcmp(text, "0") != 0 && !*out)
+		return err_set(ERR_INPUT, "%s is 0 or 1.", name);
+	return ERR_OK;
+}
+
+static enum err act_parse(const char *act)
+{
+	if (strcmp(act, "sign") == 0 || strcmp(act, "review") == 0 || strcmp(act, "revoke") == 0)
+		return ERR_OK;
+	return err_set(ERR_INPUT, "The act is sign, review or revoke.");
+}
+
+/* The digest of what an act on this path would take up. Where it makes no sense there is none, and that is no error. */
+static enum err digest_answer(struct req *r, struct answer *a, const char *act, const struct catalog_view *view)
+{
+	struct selection s;
+	enum err e = catalog_select(r->site->catalog, act, &r->path, 1, true, view, ROLE_VIEW, &s);
+
+	if (e == ERR_INPUT || e == ERR_STALE)
+		return ERR_OK;
+	if (e)
+		return e;
+	json_out_name(&a->out, "selection");
+	json_out_begin(&a->out, '{');
+	json_out_kstr(&a->out, "act", act);
+	answer_hash(&a->out, "digest", &s.digest);
+	json_out_kint(&a->out, "files", (int64_t)s.n);
+	json_out_kint(&a->out, "bytes", (int64_t)s.bytes);
+	json_out_end(&a->out, '}');
+	selection_release(&s);
+	return ERR_OK;
+}
+
+/* GET /api/v1/sites/:site/status?path=&recursive=&state=&match=&after=&limit=&fresh=&selection=ACT */
+enum err api_status(struct req *r)
+{
+	struct catalog *c = r->site->catalog;
+	struct catalog_query q = { .dir = r->path, .match = req_query(r, "match"), .after = req_query(r, "after") };
+	struct catalog_view view = req_view(r);
+	struct listing l = { .arena = r->arena };
+	struct catalog_counts counts;
+	struct catalog_entry entry;
+	const char *act = req_query(r, "selection");
+	char trouble[256];
+	bool fresh;
+	uint64_t limit;
+	struct answer a;
+	enum err e;
+
+	e = api_visible(r, r->path);
+	if (!e)
+		e = flag_parse(r, "recursive", &q.recursive);
+	if (!e)
+		e = flag_parse(r, "fresh", &fresh);
+	if (!e)
+		e = states_parse(req_query(r, "state"), &q.states);
+	if (!e && act)
+		e = act_parse(act);
+	if (!e)
+		e = req_number(r, "limit", 1, API_PAGE_MOST, API_PAGE, &limit);
+	if (!e)
+		e = fresh ? catalog_scan(c, r->path) : catalog_refresh(c, r->path);
+	if (!e)
+		e = catalog_get(c, r->path, &entry, r->arena);
+	if (e)
+		return reply_error(r, e, NULL);
+	answer_begin(&a);
+	l.out = &a.out;
+	l.limit = (unsigned)limit;
+	json_out_kstr(&a.out, "site", r->site->name);
+	json_out_kstr(&a.out, "path", r->path.s);
+	json_out_kbool(&a.out, "watching", catalog_watching(c));
+	catalog_trouble(c, trouble);
+	if (*trouble && req_role_on(r, path_root()) == ROLE_ADMIN)
+		json_out_kstr(&a.out, "trouble", trouble);
+	if (entry.is_dir) {
+		e = catalog_count(c, r->path, &view, &counts);
+		if (!e)
+			answer_counts(&a.out, &counts);
+	}
+	json_out_name(&a.out, "items");
+	json_out_begin(&a.out, '[');
+	if (!e && entry.is_dir)
+		e = catalog_list(c, &q, &view, list_entry, &l);
+	else if (!e && (!q.states || q.states & 1u << entry.state))
+		answer_file(&a.out, &entry);
+	json_out_end(&a.out, ']');
+	if (l.more)
+		json_out_kstr(&a.out, "next", l.last);
+	else if (!e && act)
+		e = digest_answer(r, &a, act, &view);
+	if (e) {
+		buf_release(&a.buf);
+		return reply_error(r, e, NULL);
+	}
+	return answer_send(r, &a, 200);
+}
+
+/* GET /api/v1/sites/:site/file?path= : one file, looked at now */
+enum err api_file(struct req *r)
+{
+	struct catalog_entry entry;
+	struct answer a;
+	enum err e;
+
+	e = catalog_refresh_file(r->site->catalog, r->path);
+	if (!e || e == ERR_NOT_FOUND)
+		e = catalog_get(r->site->catalog, r->path, &entry, r->arena);
+	if (e)
+		return reply_error(r, e, NULL);
+	answer_begin(&a);
+	json_out_kstr(&a.out, "site", r->site->name);
+	json_out_kstr(&a.out, "role", role_name(r->role));
+	json_out_name(&a.out, "file");
+	answer_file(&a.out, &entry);
+	return answer_send(r, &a, 200);
+}
+
+/* POST /api/v1/sites/:site/selection {act, paths, recursive}: what an act would take up, with its digest. Writes nothing. */
+enum err api_selection(struct req *r)
+{
+	struct catalog_view view = req_view(r);
+	struct path *paths;
+	size_t n;
+	const char *act;
+	bool recursive;
+	struct selection s;
+	struct answer a;
+	enum err e;
+
+	e = api_text(r, "act", true, &act);
+	if (!e)
+		e = act_parse(act);
+	if (!e)
+		e = api_bool(r, "recursive", false, &recursive);
+	if (!e)
+		e = api_paths(r, &paths, &n);
+	if (!e)
+		e = catalog_select(r->site->catalog, act, paths, n, recursive, &view, ROLE_VIEW, &s);
+	if (e)
+		return reply_error(r, e, NULL);
+	answer_begin(&a);
+	json_out_kstr(&a.out, "act", act);
+	answer_selection(&a.out, &s);
+	selection_release(&s);
+	return answer_send(r, &a, 200);
+}

@@ -1,0 +1,288 @@
+/* Sync: the clocks, the plan, force, runs, releases, targets. */
+#include <string.h>
+
+#include "web/api/api.h"
+
+static void run_members(struct json_out *o, const struct db_run *run)
+{
+	json_out_kint(o, "run", (int64_t)run->run);
+	json_out_kint(o, "release", (int64_t)run->number);
+	json_out_kstr(o, "trigger", run->trigger);
+	json_out_kstr(o, "user", *run->actor ? run->actor : NULL);
+	json_out_kstr(o, "reason", run->reason);
+	answer_time(o, "started_at", run->started_at);
+	answer_time(o, "finished_at", run->finished_at);
+	json_out_kstr(o, "state", run->state);
+	json_out_kstr(o, "message", run->message);
+}
+
+/* How many files a release touched is a total: for those only who may view the whole site. */
+static void run_totals(struct req *r, struct json_out *o, const struct db_run *run)
+{
+	if (req_role_on(r, path_root()) < ROLE_VIEW || !role_uniform_below(r->rules, &r->person->who, path_root()))
+		return;
+	json_out_kint(o, "added", (int64_t)run->added);
+	json_out_kint(o, "changed", (int64_t)run->changed);
+	json_out_kint(o, "removed", (int64_t)run->removed);
+}
+
+static bool target_item(void *arg, const struct db_target *t)
+{
+	struct json_out *o = arg;
+
+	json_out_begin(o, '{');
+	json_out_kstr(o, "name", t->target);
+	json_out_kint(o, "release", (int64_t)t->number);
+	json_out_kstr(o, "state", t->state);
+	json_out_kint(o, "tries", t->tries);
+	answer_time(o, "retry_at", t->retry_at);
+	answer_time(o, "changed_at", t->changed_at);
+	json_out_end(o, '}');
+	return true;
+}
+
+/* GET /api/v1/sites/:site/sync */
+enum err api_sync(struct req *r)
+{
+	struct sync_status st;
+	struct answer a;
+	enum err e;
+
+	sync_status(r->sync, &st);
+	answer_begin(&a);
+	json_out_kstr(&a.out, "site", r->site->name);
+	answer_time(&a.out, "now", st.now);
+	answer_time(&a.out, "next", st.next.due == WINDOW_NEVER ? 0 : st.next.due);
+	answer_time(&a.out, "at_latest", st.next.at_latest == WINDOW_NEVER ? 0 : st.next.at_latest);
+	json_out_kstr(&a.out, "because", window_reason_name(st.next.reason));
+	json_out_kint(&a.out, "quiet_seconds", st.quiet_us / 1000000);
+	json_out_kint(&a.out, "longest_seconds", st.longest_us / 1000000);
+	json_out_kbool(&a.out, "running", st.running);
+	json_out_kint(&a.out, "run", (int64_t)st.run);
+	json_out_kint(&a.out, "release", (int64_t)st.release);
+	answer_time(&a.out, "pending_since", st.pending_since);
+	json_out_kstr(&a.out, "trouble", *st.trouble && req_role_on(r, path_root()) == ROLE_ADMIN ? st.trouble : NULL);
+	json_out_name(&a.out, "targets");
+	json_out_begin(&a.out, '[');
+	e = db_target_list(tools_db(r->tools), r->site->name, target_item, &a.out);
+	json_out_end(&a.out, ']');
+	if (e) {
+		buf_release(&a.buf);
+		return reply_error(r, e, NULL);
+	}
+	return answer_send(r, &a, 200);
+}
+
+/* GET /api/v1/sites/:site/sync/plan : his paths only; the digest is of the whole plan, and for admins */
+enum err api_plan(struct req *r)
+{
+	struct plan plan;
+	struct sha256 digest;
+	struct answer a;
+	enum err e;
+
+	plan_init(&plan);
+	e = site_plan(r->site, r->tools, &plan);
+	if (e) {
+		plan_release(&plan);
+		return reply_error(r, e, NULL);
+	}
+	answer_begin(&a);
+	json_out_name(&a.out, "items");
+	json_out_begin(&a.out, '[');
+	for (size_t i = 0; i < plan.n; i++) {
+		if (req_role_on(r, plan.items[i].path) < ROLE_VIEW)
+			continue;
+		json_out_begin(&a.out, '{');
+		json_out_kstr(&a.out, "change", plan_kind_name(plan.items[i].kind));
+		json_out_kstr(&a.out, "path", plan.items[i].path.s);
+		json_out_end(&a.out, '}');
+	}
+	json_out_end(&a.out, ']');
+	if (req_role_on(r, path_root()) == ROLE_ADMIN) {
+		plan_digest(&plan, &digest);
+		answer_hash(&a.out, "digest", &digest);
+	}
+	plan_release(&plan);
+	return answer_send(r, &a, 200);
+}
+
+/* POST /api/v1/sites/:site/sync/force {reason, plan} */
+enum err api_force(struct req *r)
+{
+	struct act_request rq;
+	struct act_answer done;
+	const char *reason, *plan;
+	struct sha256 digest;
+	struct answer a;
+	enum err e;
+
+	e = api_act_request(r, &rq);
+	if (!e)
+		e = api_text(r, "reason", true, &reason);
+	if (!e)
+		e = api_text(r, "plan", false, &plan);
+	if (!e && plan && !hex_parse(digest.b, sizeof digest.b, plan))
+		e = err_set(ERR_INPUT, "\"plan\" is the digest that the plan was shown with.");
+	if (!e) {
+		rq.note = reason;
+		e = act_force(r->site, r->tools, &rq, plan ? &digest : NULL, &done);
+	}
+	if (e)
+		return reply_error(r, e, NULL);
+	answer_begin(&a);
+	answer_act(&a.out, &done);
+	return answer_send(r, &a, 202);
+}
+
+struct run_list {
+	struct req *r;
+	struct json_out *out;
+	unsigned n;
+	uint64_t last;
+};
+
+static bool run_item(void *arg, const struct db_run *run)
+{
+	struct run_list *l = arg;
+
+	json_out_begin(l->out, '{');
+	run_members(l->out, run);
+	run_totals(l->r, l->out, run);
+	json_out_end(l->out, '}');
+	l->last = run->run;
+	l->n++;
+	return true;
+}
+
+static bool release_item(void *arg, const struct db_release *rel)
+{
+	struct run_list *l = arg;
+	char commit[2 * BLOB_ID_SIZE + 1];
+
+	hex_of(commit, rel->main_commit.b, sizeof rel->main_commit.b);
+	json_out_begin(l->out, '{');
+	json_out_kint(l->out, "number", (int64_t)rel->number);
+	json_out_kint(l->out, "seq", (int64_t)rel->seq);
+	answer_time(l->out, "at", rel->at);
+	json_out_kstr(l->out, "commit", commit);
+	if (req_role_on(l->r, path_root()) >= ROLE_VIEW && role_uniform_below(l->r->rules, &l->r->person->who, path_root()))
+		json_out_kint(l->out, "files", (int64_t)rel->files_count);
+	json_out_end(l->out, '}');
+	l->last = rel->number;
+	l->n++;
+	return true;
+}
+
+/* One shape for both lists: newest first, `before` as cursor. */
+static enum err numbered_list(struct req *r, bool releases)
+{
+	struct answer a;
+	struct run_list l = { .r = r, .out = &a.out };
+	uint64_t before, limit;
+	enum err e;
+
+	e = req_number(r, "before", 1, INT64_MAX, 0, &before);
+	if (!e)
+		e = req_number(r, "limit", 1, 500, 50, &limit);
+	if (e)
+		return reply_error(r, e, NULL);
+	answer_begin(&a);
+	json_out_name(&a.out, "items");
+	json_out_begin(&a.out, '[');
+	if (releases)
+		e = db_release_list(tools_db(r->tools), r->site->name, before, (unsigned)limit, release_item, &l);
+	else
+		e = db_run_list(tools_db(r->tools), r->site->name, before, (unsigned)limit, run_item, &l);
+	json_out_end(&a.out, ']');
+	if (l.n == limit && l.last > 1)
+		json_out_kint(&a.out, "next", (int64_t)l.last);
+	if (e) {
+		buf_release(&a.buf);
+		return reply_error(r, e, NULL);
+	}
+	return answer_send(r, &a, 200);
+}
+
+/* GET /api/v1/sites/:site/sync/runs?before=&limit= */
+enum err api_runs(struct req *r)
+{
+	return numbered_list(r, false);
+}
+
+/* GET /api/v1/sites/:site/releases?before=&limit= */
+enum err api_releases(struct req *r)
+{
+	return numbered_list(r, true);
+}
+
+/* GET /api/v1/sites/:site/releases/:number */
+enum err api_release(struct req *r)
+{
+	struct db_release rel;
+	uint64_t number;
+	struct answer a;
+	struct run_list l = { .r = r, .out = &a.out };
+	enum err e;
+
+	e = req_segment_number(r, "number", &number);
+	if (!e)
+		e = db_release_get(tools_db(r->tools), r->site->name, number, &rel, r->arena);
+	if (e)
+		return reply_error(r, e == ERR_NOT_FOUND ? err_set(e, "There is no such release.") : e, NULL);
+	answer_begin(&a);
+	json_out_name(&a.out, "release");
+	release_item(&l, &rel);
+	return answer_send(r, &a, 200);
+}
+
+struct target_outputs {
+	struct json_out *out;
+	bool admin; /* the raw output of a kit names paths: admins on "/" only */
+};
+
+static bool run_target_item(void *arg, const struct db_run_target *t)
+{
+	struct target_outputs *l = arg;
+
+	json_out_begin(l->out, '{');
+	json_out_kstr(l->out, "name", t->target);
+	json_out_kstr(l->out, "state", t->state);
+	answer_time(l->out, "started_at", t->started_at);
+	answer_time(l->out, "finished_at", t->finished_at);
+	json_out_kint(l->out, "exit_status", t->exit_status);
+	if (l->admin) {
+		json_out_name(l->out, "output");
+		json_out_strn(l->out, t->output, t->output_len);
+	}
+	json_out_end(l->out, '}');
+	return true;
+}
+
+/* GET /api/v1/sites/:site/sync/runs/:run */
+enum err api_run(struct req *r)
+{
+	struct db_run run;
+	uint64_t number;
+	struct answer a;
+	struct target_outputs l = { .out = &a.out, .admin = req_role_on(r, path_root()) == ROLE_ADMIN };
+	enum err e;
+
+	e = req_segment_number(r, "run", &number);
+	if (!e)
+		e = db_run_get(tools_db(r->tools), r->site->name, number, &run, r->arena);
+	if (e)
+		return reply_error(r, e == ERR_NOT_FOUND ? err_set(e, "There is no such run.") : e, NULL);
+	answer_begin(&a);
+	run_members(&a.out, &run);
+	run_totals(r, &a.out, &run);
+	json_out_name(&a.out, "targets");
+	json_out_begin(&a.out, '[');
+	e = db_run_target_list(tools_db(r->tools), r->site->name, number, run_target_item, &l);
+	json_out_end(&a.out, ']');
+	if (e) {
+		buf_release(&a.buf);
+		return reply_error(r, e, NULL);
+	}
+	return answer_send(r, &a, 200);
+}
