@@ -146,11 +146,10 @@ enum err buf_read_fd(struct buf *b, int fd)
 		ssize_t n = read(fd, b->p + b->len, want);
 		if (n < 0 && errno == EINTR)
 			continue;
-		b->p[b->len] = '\0';
-		if (n < 0)
-			return err_sys(ERR_FAILED, "read");
-		if (n == 0)
-			return ERR_OK;
+		if (n <= 0) {
+			b->p[b->len] = '\0';
+			return n ? err_sys(ERR_FAILED, "read") : ERR_OK;
+		}
 		if ((size_t)n > b->limit - b->len) {
 			b->len = b->limit;
 			b->over = true;

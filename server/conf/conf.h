@@ -3,7 +3,7 @@
  *
  * One table (name, type, bounds, default, unit, reload flag, description) gives the parser (libconfuse), --help-config,
  * the sample file and the manual. An unknown key, a bad value, or a file of secrets that others can read refuses to
- * start with file and line. libconfuse is included in this room only.
+ * start with file and line. Nothing is taken from the environment. libconfuse is included in this room only.
  */
 #ifndef DRYDOCK_CONF_CONF_H
 #define DRYDOCK_CONF_CONF_H
@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "base/buf.h"
 #include "base/err.h"
 
 /* target NAME { kit = "local"  place = "/srv/www"  option = {"k=v"} } inside a site */
@@ -27,7 +28,7 @@ struct conf_target {
 struct conf_site {
 	const char *name;
 	const char *title; /* for people; the name if not set */
-	const char *staging; /* absolute */
+	const char *staging; /* absolute, resolved */
 	const char *live_url; /* where production can be looked at, "" if not said */
 	uint64_t largest_file; /* bytes; 2 GiB */
 	int64_t quiet_us, longest_us; /* 5 min, 60 min */
@@ -37,8 +38,8 @@ struct conf_site {
 };
 
 struct conf {
-	const char *file; /* "" when built from arguments */
-	const char *data; /* data directory, absolute */
+	const char *file; /* the file it was read from, absolute */
+	const char *data; /* data directory, absolute, resolved; where the file is unless it says otherwise */
 	const char *user; /* run as; "" unless started as root */
 	const char *address; /* "127.0.0.1" */
 	unsigned port; /* 8087 */
@@ -62,11 +63,35 @@ struct conf {
 	size_t n_sites;
 };
 
-/* Parse, check (bounds, names, staging/export/data apart) and build; everything const and owned by *out. */
+/* Parse, check (bounds, names, staging/data/places apart) and build; everything const and owned by *out. */
 enum err conf_load(struct conf **out, const char *file) MUST_CHECK;
+/* The same without looking at the directories that it names: for a process that may not see them (the monitor). */
+enum err conf_load_unchecked(struct conf **out, const char *file) MUST_CHECK;
 void conf_free(struct conf *c);
 const struct conf_site *conf_site(const struct conf *c, const char *name); /* NULL */
+
+/*
+ * What differs between two configurations: fn for each option, "site www: quiet_period" or "port", and whether the
+ * running daemon takes it up (the reload flag).
+ */
+void conf_compare(const struct conf *a, const struct conf *b, void (*fn)(void *arg, const char *option, bool reload), void *arg);
+
 void conf_help(FILE *out); /* --help-config */
 void conf_sample(FILE *out); /* the sample file, from the table */
+
+/*
+ * Where the program's own files are: the source tree when it runs from the build tree, else share/drydock beside the
+ * directory of the program, else where configure said. Valid until the process ends.
+ */
+const char *conf_share_dir(void);
+
+/* --- values with units, as the file writes them (conf/units.c) ------------------------------------------------------ */
+
+/* "5min", "1h 30min", "250ms"; units us ms s min h d w. A number without unit is refused, but for 0. */
+enum err conf_duration(int64_t *us, const char *text) MUST_CHECK;
+/* "2GiB", "500kB", "100B"; units B kB MB GB KiB MiB GiB TiB. */
+enum err conf_size(uint64_t *bytes, const char *text) MUST_CHECK;
+void conf_duration_text(int64_t us, struct buf *out); /* "5min" */
+void conf_size_text(uint64_t bytes, struct buf *out); /* "2GiB" */
 
 #endif

@@ -1,0 +1,326 @@
+/* The table of all options, and what is printed from it. */
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "conf/conf.h"
+#include "conf/options.h"
+
+#define SECONDS(n) ((uint64_t)(n) * 1000000)
+#define HOURS(n) (SECONDS(n) * 3600)
+#define DAYS(n) (HOURS(n) * 24)
+#define AT(member) offsetof(struct conf, member)
+
+const struct option conf_options[] = {
+	{ "data", OPTION_TEXT, AT(data), "", 0, 0, CHECK_DIRECTORY, false, NULL,
+	    "The data directory: key, repositories, export directories, the private database and the local socket. Made by "
+	    "`drydockd init`. Not set: the directory that holds this file. Keep the name short: sockets live in it." },
+	{ "user", OPTION_TEXT, AT(user), "", 0, 32, CHECK_NAME, false, NULL,
+	    "When started as root: the UNIX user that the daemon runs as. A small monitor stays root and starts it again "
+	    "should it end; the daemon itself is never root. The data directory has to belong to this user." },
+	{ "address", OPTION_TEXT, AT(address), "127.0.0.1", 0, 64, CHECK_ADDRESS, false, NULL,
+	    "The numeric address to listen on. Anything but loopback wants a proxy that speaks TLS in front: then set "
+	    "public_url to its https address, or allow_plain_http if you know what you are doing." },
+	{ "port", OPTION_NUMBER, AT(port), "8087", 1, 65535, CHECK_NOTHING, false, NULL, "The port to listen on." },
+	{ "public_url", OPTION_TEXT, AT(public_url), "", 0, 0, CHECK_URL, false, NULL,
+	    "What people type to get here, such as https://drydock.example.org; without a path. Forms are accepted from "
+	    "there only, and with https cookies are marked Secure. Not set: http://ADDRESS:PORT." },
+	{ "allow_plain_http", OPTION_BOOL, AT(allow_plain_http), "no", 0, 0, CHECK_NOTHING, false, NULL,
+	    "Listen on an address other than loopback without https in public_url. Passwords then cross the network in "
+	    "the clear." },
+	{ "preview_port", OPTION_NUMBER, AT(preview_port), "0", 0, 65535, CHECK_NOTHING, false, NULL,
+	    "The port for previews of staged pages, on hosts of their own (TOKEN.PREVIEW_HOST), so that links from the "
+	    "root of the site resolve. 0: previews are served below a path of the main port, and such links do not." },
+	{ "preview_host", OPTION_TEXT, AT(preview_host), "localhost", 0, 253, CHECK_HOST, false, NULL,
+	    "The name behind the token of a preview. Every name below it must lead here: browsers take TOKEN.localhost "
+	    "for this machine; elsewhere use a wildcard name such as preview.example.org." },
+	{ "demo_port", OPTION_NUMBER, AT(demo_port), "0", 0, 65535, CHECK_NOTHING, false, NULL,
+	    "Serve the files of demo_directory on this port, so that one can watch the sample site go live. For trying "
+	    "DryDock out; a real site has a web server of its own. 0: no." },
+	{ "demo_directory", OPTION_TEXT, AT(demo_directory), "", 0, 0, CHECK_DIRECTORY, false, NULL,
+	    "What demo_port serves: the place of a `local` target." },
+	{ "database", OPTION_TEXT, AT(database_url), "", 0, 0, CHECK_NOTHING, false, NULL,
+	    "The database, such as mysql://drydock@db.example.org:3306/drydock or "
+	    "mysql://drydock@localhost/drydock?socket=/run/mysqld/mysqld.sock. The password comes from "
+	    "database_password_file. Not set: a private MariaDB in the data directory, started and watched by DryDock." },
+	{ "database_password_file", OPTION_TEXT, AT(database_password_file), "", 0, 0, CHECK_SECRET, false, NULL,
+	    "A file with the database password on its first line, readable by its owner only." },
+	{ "workers", OPTION_NUMBER, AT(workers), "4", 1, 64, CHECK_NOTHING, false, NULL,
+	    "Threads for what has to wait on disk, git or database. Each has a database connection of its own." },
+	{ "connections", OPTION_NUMBER, AT(connections), "512", 16, 16384, CHECK_NOTHING, false, NULL,
+	    "HTTP connections at the same time, in all." },
+	{ "connections_per_address", OPTION_NUMBER, AT(connections_per_address), "128", 4, 16384, CHECK_NOTHING, false, NULL,
+	    "HTTP connections at the same time from one address. Behind a proxy this is the proxy's share." },
+	{ "header_deadline", OPTION_DURATION, AT(header_deadline_us), "20s", SECONDS(1), SECONDS(600), CHECK_NOTHING, false, NULL,
+	    "The head of a request has to have arrived after this time." },
+	{ "body_deadline", OPTION_DURATION, AT(body_deadline_us), "60s", SECONDS(1), HOURS(1), CHECK_NOTHING, false, NULL,
+	    "The body of a request has to have arrived after this time." },
+	{ "response_deadline", OPTION_DURATION, AT(response_deadline_us), "10min", SECONDS(1), HOURS(6), CHECK_NOTHING, false, NULL,
+	    "A peer has to have taken an answer after this time. Event streams are not meant." },
+	{ "idle", OPTION_DURATION, AT(idle_us), "75s", SECONDS(1), HOURS(1), CHECK_NOTHING, false, NULL,
+	    "A connection on which nothing happens is closed after this time." },
+	{ "session_idle", OPTION_DURATION, AT(session_idle_us), "8h", SECONDS(60), DAYS(90), CHECK_NOTHING, false, NULL,
+	    "A browser that did nothing for this time has to log in again." },
+	{ "session_absolute", OPTION_DURATION, AT(session_absolute_us), "7d", SECONDS(60), DAYS(365), CHECK_NOTHING, false, NULL,
+	    "So has everybody after this time." },
+	{ "event_keep", OPTION_DURATION, AT(event_keep_us), "90d", HOURS(1), DAYS(3650), CHECK_NOTHING, false, NULL,
+	    "How long logins, failures and refusals are kept. Records of acts are kept for ever." },
+	{ "log_level", OPTION_TEXT, AT(log_level), "info", 0, 8, CHECK_LOG_LEVEL, true, NULL,
+	    "What goes to standard error: debug, info, warn or error and what is worse." },
+	{ "templates", OPTION_TEXT, AT(templates), "templates", 0, 0, CHECK_DIRECTORY, false, NULL, "The pages' templates." },
+	{ "static_files", OPTION_TEXT, AT(static_files), "static", 0, 0, CHECK_DIRECTORY, false, NULL, "Style sheet, scripts, icons." },
+	{ "kits", OPTION_TEXT, AT(kits), "sync-scripts", 0, 0, CHECK_DIRECTORY, false, NULL,
+	    "The kits that take a release to its targets; their contract is the README there." },
+	{ "sql", OPTION_TEXT, AT(sql), "sql", 0, 0, CHECK_DIRECTORY, false, NULL, "The numbered migrations of the database." },
+	{ NULL },
+};
+
+#undef AT
+#define AT(member) offsetof(struct conf_site, member)
+
+const struct option conf_site_options[] = {
+	{ "title", OPTION_TEXT, AT(title), "", 0, 120, CHECK_NOTHING, false, "Harbour Authority", "The site's name for people. Not set: its name." },
+	{ "staging", OPTION_TEXT, AT(staging), NULL, 0, 0, CHECK_DIRECTORY, false, "/srv/staging/www",
+	    "The staging tree: the directory in which people edit. DryDock only reads it. It, the data directory and the "
+	    "places of targets may not contain one another." },
+	{ "live_url", OPTION_TEXT, AT(live_url), "", 0, 0, CHECK_PAGE_URL, false, "https://www.example.org/",
+	    "Where production can be looked at, for links on pages." },
+	{ "quiet_period", OPTION_DURATION, AT(quiet_us), "5min", 0, DAYS(7), CHECK_NOTHING, true, NULL,
+	    "A sync starts when nothing was signed or revoked for this time." },
+	{ "longest_interval", OPTION_DURATION, AT(longest_us), "60min", SECONDS(1), DAYS(31), CHECK_NOTHING, true, NULL,
+	    "A sync starts at least this often, whatever was signed; it also takes up pre-approved files." },
+	{ "largest_file", OPTION_SIZE, AT(largest_file), "2GiB", 1, UINT64_C(1) << 42, CHECK_NOTHING, false, NULL,
+	    "A larger file cannot be published." },
+	{ "watch", OPTION_BOOL, AT(watch), "yes", 0, 0, CHECK_NOTHING, false, NULL,
+	    "Watch the staging tree with inotify. On a network file system that other machines write to, say no: then "
+	    "each question reads the directories that it is about." },
+	{ NULL },
+};
+
+#undef AT
+#define AT(member) offsetof(struct conf_target, member)
+
+const struct option conf_target_options[] = {
+	{ "kit", OPTION_TEXT, AT(kit), "local", 0, 64, CHECK_KIT, false, "local", "The kit: the name of an executable in the kits directory." },
+	{ "place", OPTION_TEXT, AT(place), NULL, 0, 0, CHECK_NOTHING, false, "/srv/www",
+	    "Where the kit brings the files: for `local` an existing directory on this machine, which holds nothing else." },
+	{ "deadline", OPTION_DURATION, AT(deadline_us), "10min", SECONDS(1), DAYS(1), CHECK_NOTHING, false, NULL,
+	    "A kit that takes longer is ended, and tried again later." },
+	{ "option", OPTION_WORDS, AT(options), "", 0, 64, CHECK_PAIR, false, NULL, "What else the kit is told: a list of \"key=value\"." },
+	{ NULL },
+};
+
+#undef AT
+
+static const char *type_name(enum option_type t)
+{
+	switch (t) {
+	case OPTION_TEXT: return "text";
+	case OPTION_WORDS: return "list";
+	case OPTION_NUMBER: return "number";
+	case OPTION_BOOL: return "yes or no";
+	case OPTION_DURATION: return "duration";
+	case OPTION_SIZE: return "size";
+	}
+	return "";
+}
+
+/* Text in lines of at most 96 bytes, each with the prefix before it. */
+static void wrapped(FILE *out, const char *prefix, const char *text)
+{
+	while (*text) {
+		size_t len = strlen(text), cut = len;
+
+		if (len > 96) {
+			for (cut = 96; cut && text[cut] != ' '; cut--)
+				;
+			if (!cut)
+				cut = strcspn(text, " ");
+		}
+		fprintf(out, "%s%.*s\n", prefix, (int)cut, text);
+		text += cut;
+		while (*text == ' ')
+			text++;
+	}
+}
+
+static void bounds_text(const struct option *o, struct buf *b)
+{
+	switch (o->type) {
+	case OPTION_NUMBER:
+		buf_fmt(b, ", %llu to %llu", (unsigned long long)o->low, (unsigned long long)o->high);
+		break;
+	case OPTION_DURATION:
+		buf_str(b, ", ");
+		conf_duration_text((int64_t)o->low, b);
+		buf_str(b, " to ");
+		conf_duration_text((int64_t)o->high, b);
+		break;
+	case OPTION_SIZE:
+		buf_str(b, ", ");
+		conf_size_text(o->low, b);
+		buf_str(b, " to ");
+		conf_size_text(o->high, b);
+		break;
+	case OPTION_TEXT:
+	case OPTION_WORDS:
+	case OPTION_BOOL:
+		break;
+	}
+}
+
+static bool in_share(const struct option *o)
+{
+	return o->fallback && *o->fallback && o->check == CHECK_DIRECTORY;
+}
+
+static void help_rows(FILE *out, const struct option *o)
+{
+	for (; o->name; o++) {
+		struct buf b = BUF_INIT(256);
+
+		bounds_text(o, &b);
+		fprintf(out, "  %s (%s%s", o->name, type_name(o->type), buf_text(&b));
+		if (!o->fallback)
+			fputs(", has to be set", out);
+		else if (in_share(o))
+			fprintf(out, ", default %s of the installation", o->fallback);
+		else if (*o->fallback)
+			fprintf(out, ", default %s", o->fallback);
+		fprintf(out, "%s)\n", o->reload ? ", taken up by SIGHUP" : "");
+		wrapped(out, "      ", o->text);
+		buf_release(&b);
+	}
+}
+
+void conf_help(FILE *out)
+{
+	fputs("The configuration file: name = value, one a line; # begins a comment. Text is written in quotes.\n"
+	      "Durations: 500ms, 90s, 5min, 8h, 7d. Sizes: 500kB, 16MiB, 2GiB. Nothing is taken from the environment.\n\n"
+	      "Options of the installation:\n",
+	    out);
+	help_rows(out, conf_options);
+	fputs("\nOptions of a site, in site \"NAME\" { ... }, one block for each site:\n", out);
+	help_rows(out, conf_site_options);
+	fputs("\nOptions of a target, in target \"NAME\" { ... } inside a site, one block for each target:\n", out);
+	help_rows(out, conf_target_options);
+}
+
+static void sample_rows(FILE *out, const struct option *o, const char *indent)
+{
+	for (; o->name; o++) {
+		char prefix[16];
+		bool quoted = o->type == OPTION_TEXT || o->type == OPTION_DURATION || o->type == OPTION_SIZE;
+		const char *value = o->sample ? o->sample : o->fallback, *q = quoted ? "\"" : "";
+
+		snprintf(prefix, sizeof(prefix), "%s# ", indent);
+		wrapped(out, prefix, o->text);
+		if (in_share(o))
+			fprintf(out, "%s#%s = \"/usr/share/drydock/%s\"\n\n", indent, o->name, value);
+		else if (o->type == OPTION_WORDS)
+			fprintf(out, "%s#%s = {\"key=value\"}\n\n", indent, o->name);
+		else
+			fprintf(out, "%s%s%s = %s%s%s\n\n", indent, o->sample ? "" : "#", o->name, q, value, q);
+	}
+}
+
+void conf_sample(FILE *out)
+{
+	fputs("# DryDock's configuration, written by `drydockd --sample-config`. Every option with its default; a line that begins\n"
+	      "# with # is a comment. Durations: 500ms, 90s, 5min, 8h, 7d. Sizes: 500kB, 16MiB, 2GiB.\n\n",
+	    out);
+	sample_rows(out, conf_options, "");
+	fputs("# One block for each site. Its name is part of addresses and of every record: it cannot be changed later.\n"
+	      "site \"www\" {\n",
+	    out);
+	sample_rows(out, conf_site_options, "\t");
+	fputs("\t# One block for each place that the approved files are sent to.\n\ttarget \"production\" {\n", out);
+	sample_rows(out, conf_target_options, "\t\t");
+	fputs("\t}\n}\n", out);
+}
+
+/* --- what differs --------------------------------------------------------------------------------------------------- */
+
+static bool same_value(const struct option *o, const char *a, const char *b)
+{
+	switch (o->type) {
+	case OPTION_TEXT:
+		return !strcmp(*(const char *const *)(a + o->at), *(const char *const *)(b + o->at));
+	case OPTION_NUMBER:
+		return *(const unsigned *)(a + o->at) == *(const unsigned *)(b + o->at);
+	case OPTION_BOOL:
+		return *(const bool *)(a + o->at) == *(const bool *)(b + o->at);
+	case OPTION_DURATION:
+		return *(const int64_t *)(a + o->at) == *(const int64_t *)(b + o->at);
+	case OPTION_SIZE:
+		return *(const uint64_t *)(a + o->at) == *(const uint64_t *)(b + o->at);
+	case OPTION_WORDS: {
+		const struct conf_target *x = (const struct conf_target *)(const void *)a, *y = (const struct conf_target *)(const void *)b;
+
+		if (x->n_options != y->n_options)
+			return false;
+		for (size_t i = 0; i < x->n_options; i++)
+			if (strcmp(x->options[i], y->options[i]))
+				return false;
+		return true;
+	}
+	}
+	return false;
+}
+
+static void compare_rows(const struct option *o, const void *a, const void *b, const char *where,
+    void (*fn)(void *arg, const char *option, bool reload), void *arg)
+{
+	for (; o->name; o++)
+		if (!same_value(o, a, b)) {
+			char *name = mem_printf("%s%s", where, o->name);
+
+			fn(arg, name, o->reload);
+			free(name);
+		}
+}
+
+static const struct conf_target *find_target(const struct conf_site *s, const char *name)
+{
+	for (size_t i = 0; i < s->n_targets; i++)
+		if (!strcmp(s->targets[i].name, name))
+			return &s->targets[i];
+	return NULL;
+}
+
+void conf_compare(const struct conf *a, const struct conf *b, void (*fn)(void *arg, const char *option, bool reload), void *arg)
+{
+	compare_rows(conf_options, a, b, "", fn, arg);
+	for (size_t i = 0; i < a->n_sites; i++) {
+		const struct conf_site *x = &a->sites[i], *y = conf_site(b, x->name);
+		char *where = mem_printf("site %s: ", x->name);
+
+		if (y) {
+			compare_rows(conf_site_options, x, y, where, fn, arg);
+			for (size_t j = 0; j < x->n_targets; j++) {
+				const struct conf_target *t = find_target(y, x->targets[j].name);
+				char *at = mem_printf("site %s: target %s: ", x->name, x->targets[j].name);
+
+				if (t)
+					compare_rows(conf_target_options, &x->targets[j], t, at, fn, arg);
+				free(at);
+			}
+			if (x->n_targets != y->n_targets)
+				fn(arg, where, false);
+			else
+				for (size_t j = 0; j < y->n_targets; j++)
+					if (!find_target(x, y->targets[j].name))
+						fn(arg, where, false);
+		} else {
+			fn(arg, where, false);
+		}
+		free(where);
+	}
+	for (size_t i = 0; i < b->n_sites; i++)
+		if (!conf_site(a, b->sites[i].name)) {
+			char *where = mem_printf("site %s: ", b->sites[i].name);
+
+			fn(arg, where, false);
+			free(where);
+		}
+}

@@ -1,0 +1,49 @@
+/*
+ * options: the table of all options. Everything that is said about an option anywhere comes from its row.
+ * To add one: a row here, a member in struct conf, and `drydockd --sample-config > doc/drydock.conf.sample`.
+ */
+#ifndef DRYDOCK_CONF_OPTIONS_H
+#define DRYDOCK_CONF_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum option_type {
+	OPTION_TEXT, /* const char * */
+	OPTION_WORDS, /* const char *const *, and its count behind it: a list */
+	OPTION_NUMBER, /* unsigned */
+	OPTION_BOOL, /* bool */
+	OPTION_DURATION, /* int64_t, microseconds */
+	OPTION_SIZE, /* uint64_t, bytes */
+};
+
+enum option_check {
+	CHECK_NOTHING,
+	CHECK_DIRECTORY, /* an absolute path; "" only if that is the default */
+	CHECK_SECRET, /* an absolute path of a file that only its owner can read */
+	CHECK_ADDRESS, /* a numeric IPv4 or IPv6 address */
+	CHECK_URL, /* http:// or https://, no path behind the host */
+	CHECK_PAGE_URL, /* http:// or https:// */
+	CHECK_LOG_LEVEL,
+	CHECK_KIT, /* a file name */
+	CHECK_NAME, /* a UNIX user name */
+	CHECK_HOST, /* a host name */
+	CHECK_PAIR, /* key=value */
+};
+
+struct option {
+	const char *name;
+	enum option_type type;
+	size_t at; /* offsetof in struct conf, conf_site or conf_target */
+	const char *fallback; /* as the file would write it; NULL: has to be set. For share directories: below the share directory */
+	uint64_t low, high; /* numbers, durations in microseconds, sizes in bytes; text: most bytes in high (0: 1023) */
+	enum option_check check;
+	bool reload; /* taken up by SIGHUP */
+	const char *sample; /* what the sample shows instead of the default; NULL: the default, commented out */
+	const char *text; /* for people */
+};
+
+extern const struct option conf_options[], conf_site_options[], conf_target_options[]; /* end with a NULL name */
+
+#endif
