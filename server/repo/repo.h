@@ -29,6 +29,9 @@ const char *node_key_id(const struct node_key *k); /* 64 hex: SHA-256 of the pub
 const char *node_key_public(const struct node_key *k); /* "ssh-ed25519 AAAA..." without newline */
 /* An armored SSHSIG over the bytes in that namespace ("git", "drydock-release", "drydock-receipt"). */
 enum err node_key_sign(const struct node_key *k, const char *space, const void *p, size_t n, struct buf *armored) MUST_CHECK;
+/* ERR_DENIED if it is not a good signature by this key, in that namespace, over these bytes. */
+enum err node_key_verify(const struct node_key *k, const char *space, const void *p, size_t n, const char *armored,
+    size_t armored_len) MUST_CHECK;
 /* The allowed-signers file, with namespaces= and valid-after, for `git -c gpg.ssh.allowedSignersFile=` and ssh-keygen. */
 enum err node_key_write_allowed_signers(const struct node_key *k, const char *file, int64_t valid_after) MUST_CHECK;
 
@@ -89,8 +92,10 @@ enum err repo_pack_release_commit(struct repo_pack *p, const struct blob_id *sit
 enum err repo_pack_tag(struct repo_pack *p, const char *name, const struct blob_id *commit, const char *message,
     int64_t at, const struct node_key *k, struct blob_id *tag) MUST_CHECK;
 /*
- * Make it durable and visible: finish the pack, fsync pack and index (or, with_syncfs, leave that to the caller's one
- * syncfs), rename into objects/pack, fsync that directory. With no new object it does nothing. Frees nothing.
+ * Make it durable and visible: finish the pack, fsync pack and index (or, with_syncfs, call syncfs once instead, which
+ * makes everything else durable too that the act wrote on that file system), rename into objects/pack, fsync that
+ * directory. With no new object it does nothing. Frees nothing. Objects may be added after it, and published again
+ * (a transaction that runs twice).
  */
 enum err repo_pack_publish(struct repo_pack *p, bool with_syncfs) MUST_CHECK;
 uint64_t repo_pack_objects(const struct repo_pack *p);
@@ -100,6 +105,8 @@ enum err repo_clean_temporary(struct repo *r) MUST_CHECK;
 
 /* Compare-and-swap of a ref; old NULL or zero: must not exist. ERR_STALE if it stands elsewhere. Not fsynced: derived. */
 enum err repo_ref_move(struct repo *r, const char *ref, const struct blob_id *old, const struct blob_id *now) MUST_CHECK;
+/* Whatever stands there now, a torn file too: for the repair at start, when the database says where it belongs. */
+enum err repo_ref_set(struct repo *r, const char *ref, const struct blob_id *now) MUST_CHECK;
 enum err repo_ref_get(struct repo *r, const char *ref, struct blob_id *out) MUST_CHECK; /* ERR_NOT_FOUND */
 
 /* --- reading ------------------------------------------------------------------------------------------------------ */
@@ -112,6 +119,8 @@ enum err repo_blob_size(struct repo *r, const struct blob_id *id, uint64_t *size
 enum err repo_blob_copy(struct repo *r, const struct blob_id *id, int fd) MUST_CHECK;
 /* A file of the approved tree of a log commit. */
 enum err repo_find(struct repo *r, const struct blob_id *commit, struct path path, struct blob_id *blob, bool *exec) MUST_CHECK;
+/* Is path a directory of the approved tree of a log commit (zero: nothing there)? */
+enum err repo_has_directory(struct repo *r, const struct blob_id *commit, struct path path, bool *answer) MUST_CHECK;
 /* record, files or rules of a log commit. */
 enum err repo_commit_part(struct repo *r, const struct blob_id *commit, const char *part, struct buf *out) MUST_CHECK;
 enum err repo_commit_parent(struct repo *r, const struct blob_id *commit, struct blob_id *parent) MUST_CHECK;
@@ -127,7 +136,8 @@ enum err repo_commit_verify(struct repo *r, const struct blob_id *commit, const 
 
 /* --- difference of two texts (libgit2's xdiff) -------------------------------------------------------------------- */
 
-enum diff_kind { DIFF_CONTEXT, DIFF_ADDED, DIFF_REMOVED, DIFF_HUNK };
+/* DIFF_NO_NEWLINE: the line before it ends its file without a newline; it has no text. */
+enum diff_kind { DIFF_CONTEXT, DIFF_ADDED, DIFF_REMOVED, DIFF_HUNK, DIFF_NO_NEWLINE };
 struct diff_line {
 	enum diff_kind kind;
 	int old_no, new_no; /* 0: none */

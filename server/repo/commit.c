@@ -1,0 +1,327 @@
+/*
+ * Commits and tags, written and signed by the node, and the check of a signature. The bytes are a pure function of
+ * record, tree and key, so an act that is tried again makes the same objects.
+ */
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/utf8.h"
+#include "repo/internal.h"
+#include "repo/sshsig.h"
+
+#define NAME_LIMIT 512
+#define COMMIT_LIMIT ((size_t)1024 * 1024)
+#define SIGN_SPACE "git"
+
+/* --- who ---------------------------------------------------------------------------------------------------------- */
+
+/*
+ * A name that cannot end its line or its field: valid UTF-8, no control character, no '<' or '>'; no blank at either
+ * end. In an address, nothing either that would need quotes there.
+ */
+static void put_clean(struct buf *out, const char *name, bool address)
+{
+	struct buf text = BUF_INIT(4 * NAME_LIMIT);
+	struct buf clean = BUF_INIT(4 * NAME_LIMIT);
+	const char *s;
+	size_t begin = 0, end;
+
+	utf8_visible(&text, name, strnlen(name, NAME_LIMIT), false);
+	for (s = buf_text(&text); *s; s++) {
+		unsigned char c = (unsigned char)*s;
+		if (c < 0x20 || c == 0x7f || c == '<' || c == '>')
+			continue;
+		if (address && (c == ' ' || strchr("()[]\\,;:@\"", c)))
+			c = '-';
+		buf_char(&clean, (char)c);
+	}
+	end = clean.len;
+	while (begin < end && (clean.p[begin] == ' ' || clean.p[begin] == '.'))
+		begin++;
+	while (end > begin && (clean.p[end - 1] == ' ' || clean.p[end - 1] == '.'))
+		end--;
+	if (begin == end)
+		buf_str(out, "unknown");
+	else
+		buf_add(out, clean.p + begin, end - begin);
+	buf_release(&text);
+	buf_release(&clean);
+}
+
+static void put_time(struct buf *out, int64_t at)
+{
+	buf_fmt(out, " %lld +0000\n", at > 0 ? (long long)(at / CLOCK_SECOND) : 0);
+}
+
+static void put_node(struct buf *out, const char *field, const struct node_key *k, int64_t at)
+{
+	buf_fmt(out, "%s DryDock node %.12s <node@drydock.invalid>", field, node_key_id(k));
+	put_time(out, at);
+}
+
+static void put_person(struct buf *out, const char *field, const struct identity *who, int64_t at)
+{
+	buf_fmt(out, "%s ", field);
+	put_clean(out, who->name ? who->name : "", false);
+	buf_str(out, " <");
+	put_clean(out, who->name ? who->name : "", true);
+	buf_char(out, '@');
+	put_clean(out, who->provider ? who->provider : "", true);
+	buf_str(out, ".invalid>");
+	put_time(out, at);
+}
+
+static void put_id(struct buf *out, const char *field, const struct blob_id *id)
+{
+	buf_str(out, field);
+	buf_char(out, ' ');
+	buf_hex(out, id->b, BLOB_ID_SIZE);
+	buf_char(out, '\n');
+}
+
+/* --- writing ------------------------------------------------------------------------------------------------------ */
+
+/* head: the header lines; body: the message. The signature covers both as they would stand without it. */
+static enum err write_signed(struct repo_pack *p, const struct buf *head, const struct buf *body, const struct node_key *k,
+    struct blob_id *id)
+{
+	struct buf all = BUF_INIT(COMMIT_LIMIT), armored = BUF_INIT(SSHSIG_ARMORED_LIMIT);
+	const char *line;
+	enum err e;
+
+	buf_add(&all, head->p, head->len);
+	buf_char(&all, '\n');
+	buf_add(&all, buf_text(body), body->len);
+	e = buf_check(&all);
+	if (!e)
+		e = node_key_sign(k, SIGN_SPACE, all.p, all.len, &armored);
+	if (e)
+		goto out;
+	buf_reset(&all);
+	buf_add(&all, head->p, head->len);
+	buf_str(&all, "gpgsig");
+	/* further lines of a header field begin with a blank */
+	for (line = armored.p; *line; line = strchr(line, '\n') + 1) {
+		buf_char(&all, ' ');
+		buf_add(&all, line, strcspn(line, "\n"));
+		buf_char(&all, '\n');
+	}
+	buf_char(&all, '\n');
+	buf_add(&all, buf_text(body), body->len);
+	e = buf_check(&all);
+	if (!e)
+		e = pack_object(p, GIT_OBJECT_COMMIT, all.p, all.len, id);
+out:
+	buf_release(&all);
+	buf_release(&armored);
+	return e;
+}
+
+/* The files list of a very large act passes the size of a packed blob. */
+static enum err write_part(struct repo_pack *p, const char *bytes, size_t n, struct blob_id *id)
+{
+	struct repo_stream *s;
+	enum err e;
+
+	if (n <= REPO_LOOSE_ABOVE)
+		return repo_pack_blob(p, bytes, n, id);
+	e = repo_stream_begin(p, n, &s);
+	if (e)
+		return e;
+	e = repo_stream_add(s, bytes, n);
+	if (e) {
+		repo_stream_cancel(s);
+		return e;
+	}
+	return repo_stream_end(s, id);
+}
+
+static void put_entry(struct buf *out, unsigned mode, const char *name, const struct blob_id *id)
+{
+	buf_fmt(out, "%o %s", mode, name);
+	buf_char(out, '\0');
+	buf_add(out, id->b, BLOB_ID_SIZE);
+}
+
+enum err repo_pack_commit(struct repo_pack *p, const struct repo_commit *c, const struct node_key *k, struct blob_id *commit)
+{
+	struct buf head = BUF_INIT(COMMIT_LIMIT), body = BUF_INIT(COMMIT_LIMIT), tree = BUF_INIT(1024);
+	struct blob_id record, files, rules, site = c->site_tree, top;
+	enum err e;
+
+	e = write_part(p, c->record_bytes, c->record_len, &record);
+	if (!e)
+		e = write_part(p, c->files, c->files_len, &files);
+	if (!e)
+		e = write_part(p, c->rules, c->rules_len, &rules);
+	if (!e && blob_id_zero(&site))
+		e = pack_object(p, GIT_OBJECT_TREE, "", 0, &site);
+	if (e)
+		goto out;
+	put_entry(&tree, TREE_MODE_FILE, "files", &files);
+	put_entry(&tree, TREE_MODE_FILE, "record", &record);
+	put_entry(&tree, TREE_MODE_FILE, "rules", &rules);
+	put_entry(&tree, TREE_MODE_DIR, "site", &site);
+	e = buf_check(&tree);
+	if (!e)
+		e = pack_object(p, GIT_OBJECT_TREE, tree.p, tree.len, &top);
+	if (e)
+		goto out;
+	put_id(&head, "tree", &top);
+	if (!blob_id_zero(&c->parent))
+		put_id(&head, "parent", &c->parent);
+	put_person(&head, "author", &c->record->actor, c->record->at);
+	put_node(&head, "committer", k, c->record->at);
+	record_message(c->record, &c->record_digest, &body);
+	e = buf_check(&head);
+	if (!e)
+		e = buf_check(&body);
+	if (!e)
+		e = write_signed(p, &head, &body, k, commit);
+out:
+	buf_release(&head);
+	buf_release(&body);
+	buf_release(&tree);
+	return e;
+}
+
+enum err repo_pack_release_commit(struct repo_pack *p, const struct blob_id *site_tree, const struct blob_id *parent,
+    const char *message, int64_t at, const struct node_key *k, struct blob_id *commit)
+{
+	struct buf head = BUF_INIT(COMMIT_LIMIT), body = BUF_INIT(COMMIT_LIMIT);
+	struct blob_id tree = *site_tree;
+	enum err e = ERR_OK;
+
+	if (blob_id_zero(&tree))
+		e = pack_object(p, GIT_OBJECT_TREE, "", 0, &tree);
+	put_id(&head, "tree", &tree);
+	if (parent && !blob_id_zero(parent))
+		put_id(&head, "parent", parent);
+	put_node(&head, "author", k, at);
+	put_node(&head, "committer", k, at);
+	buf_str(&body, message);
+	if (body.len == 0 || body.p[body.len - 1] != '\n')
+		buf_char(&body, '\n');
+	if (!e)
+		e = buf_check(&head);
+	if (!e)
+		e = buf_check(&body);
+	if (!e)
+		e = write_signed(p, &head, &body, k, commit);
+	buf_release(&head);
+	buf_release(&body);
+	return e;
+}
+
+enum err repo_pack_tag(struct repo_pack *p, const char *name, const struct blob_id *commit, const char *message, int64_t at,
+    const struct node_key *k, struct blob_id *tag)
+{
+	struct buf all = BUF_INIT(COMMIT_LIMIT), armored = BUF_INIT(SSHSIG_ARMORED_LIMIT);
+	char *ref = mem_printf("refs/tags/%s", name);
+	int valid = 0;
+	enum err e = ERR_OK;
+
+	if (git_reference_name_is_valid(&valid, ref) != 0 || !valid)
+		e = err_set(ERR_INPUT, "%s is not a name for a tag", name);
+	put_id(&all, "object", commit);
+	buf_fmt(&all, "type commit\ntag %s\n", name);
+	put_node(&all, "tagger", k, at);
+	buf_char(&all, '\n');
+	buf_str(&all, message);
+	if (*message == '\0' || message[strlen(message) - 1] != '\n')
+		buf_char(&all, '\n');
+	if (!e)
+		e = buf_check(&all);
+	if (!e)
+		e = node_key_sign(k, SIGN_SPACE, all.p, all.len, &armored);
+	if (!e) {
+		/* a tag has its signature at the end of the message */
+		buf_add(&all, armored.p, armored.len);
+		e = buf_check(&all);
+	}
+	if (!e)
+		e = pack_object(p, GIT_OBJECT_TAG, all.p, all.len, tag);
+	free(ref);
+	buf_release(&all);
+	buf_release(&armored);
+	return e;
+}
+
+/* --- reading ------------------------------------------------------------------------------------------------------ */
+
+static bool id_line(const char **p, const char *end, const char *field, struct blob_id *id)
+{
+	char hex[2 * BLOB_ID_SIZE + 1];
+	size_t n = strlen(field);
+
+	if ((size_t)(end - *p) < n + 2 * BLOB_ID_SIZE + 1 || memcmp(*p, field, n) != 0 || (*p)[n + 2 * BLOB_ID_SIZE] != '\n')
+		return false;
+	memcpy(hex, *p + n, 2 * BLOB_ID_SIZE);
+	hex[2 * BLOB_ID_SIZE] = '\0';
+	*p += n + 2 * BLOB_ID_SIZE + 1;
+	return hex_parse(id->b, BLOB_ID_SIZE, hex);
+}
+
+enum err commit_parse(const struct object *o, struct blob_id *tree, struct blob_id *parent)
+{
+	const char *p = o->p, *end = p + o->n;
+	struct blob_id first = { 0 }, second;
+
+	if (!id_line(&p, end, "tree ", tree))
+		return err_set(ERR_FAILED, "a commit in the repository is not one that DryDock wrote");
+	if (id_line(&p, end, "parent ", &first) && id_line(&p, end, "parent ", &second))
+		return err_set(ERR_FAILED, "a commit in the repository has two parents");
+	if (parent)
+		*parent = first;
+	return ERR_OK;
+}
+
+/* The bytes that were signed, and the armored signature. */
+static enum err split_signature(const struct object *o, struct buf *bytes, struct buf *armored)
+{
+	const char *p = o->p, *end = p + o->n;
+	bool in_signature = false, seen = false;
+
+	while (p < end && *p != '\n') {
+		const char *newline = memchr(p, '\n', (size_t)(end - p));
+		const char *next = newline ? newline + 1 : end;
+
+		if (next - p > 7 && memcmp(p, "gpgsig ", 7) == 0) {
+			if (seen)
+				return err_set(ERR_DENIED, "the commit has two signatures");
+			in_signature = seen = true;
+			buf_add(armored, p + 7, (size_t)(next - p) - 7);
+		} else if (*p == ' ' && in_signature) {
+			buf_add(armored, p + 1, (size_t)(next - p) - 1);
+		} else {
+			in_signature = false;
+			buf_add(bytes, p, (size_t)(next - p));
+		}
+		p = next;
+	}
+	buf_add(bytes, p, (size_t)(end - p));
+	if (!seen)
+		return err_set(ERR_DENIED, "the commit has no signature");
+	if (buf_check(armored))
+		return err_set(ERR_DENIED, "the commit's signature is too large to be one");
+	return buf_check(bytes);
+}
+
+enum err repo_commit_verify(struct repo *r, const struct blob_id *commit, const struct node_key *k)
+{
+	struct object o;
+	struct buf bytes = BUF_INIT(COMMIT_LIMIT), armored = BUF_INIT(SSHSIG_ARMORED_LIMIT);
+	enum err e = object_read(r, commit, GIT_OBJECT_COMMIT, &o);
+
+	if (e)
+		return e;
+	e = split_signature(&o, &bytes, &armored);
+	if (!e)
+		e = node_key_verify(k, SIGN_SPACE, bytes.p, bytes.len, armored.p, armored.len);
+	object_release(&o);
+	buf_release(&bytes);
+	buf_release(&armored);
+	return e;
+}

@@ -1,0 +1,115 @@
+/*
+ * internal: what the files of this room share. Nothing outside repo/ includes it.
+ */
+#ifndef DRYDOCK_REPO_INTERNAL_H
+#define DRYDOCK_REPO_INTERNAL_H
+
+#include <git2.h>
+#include <pthread.h>
+#include <sys/types.h>
+
+#include "repo/repo.h"
+
+/* Which repository an object of the shared cache belongs to: the same directory, and not one made anew in its place. */
+struct repo_tag {
+	uint64_t dev, ino;
+	char id[UUID_TEXT];
+};
+
+struct repo {
+	char *dir;
+	struct repo_tag tag;
+	git_repository *git;
+	git_odb *odb;
+	unsigned epoch; /* of the repacks: see repo.c */
+	pthread_mutex_t lock; /* of odb: the threads that fill one pack share it */
+};
+
+enum err git_ready(void) MUST_CHECK; /* libgit2 is started once, at first use */
+/* The code, with libgit2's sentence behind ours. */
+enum err git_failed(enum err code, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+#define TREE_MODE_FILE 0100644u
+#define TREE_MODE_EXEC 0100755u
+#define TREE_MODE_DIR 0040000u
+
+/* --- objects ------------------------------------------------------------------------------------------------------ */
+
+/* Bytes of one object: from libgit2, or from the cache of what this process published lately. */
+struct object {
+	const char *p;
+	size_t n;
+	git_object_t type;
+	git_odb_object *odb;
+	struct recent *recent;
+};
+
+enum err object_read(struct repo *r, const struct blob_id *id, git_object_t want, struct object *out) MUST_CHECK;
+void object_release(struct object *o);
+/* Is it there, as far as this handle knows? Does not look for new packs: a wrong "no" costs a few bytes on disk. */
+bool object_known(struct repo *r, const struct blob_id *id);
+
+/*
+ * recent: objects that this process published lately, so that the next act reads the last one's commit and trees
+ * without a scan of objects/pack. Counted; shared by all handles of the process; bounded.
+ */
+struct recent {
+	unsigned refs; /* atomic */
+	struct blob_id id;
+	git_object_t type;
+	size_t n;
+	char bytes[];
+};
+#define RECENT_LARGEST (1024 * 1024)
+struct recent *recent_new(const struct blob_id *id, git_object_t type, const void *p, size_t n);
+void recent_ref(struct recent *o);
+void recent_unref(struct recent *o);
+void recent_publish(const struct repo_tag *tag, struct recent *o); /* takes the reference */
+struct recent *recent_find(const struct repo_tag *tag, const struct blob_id *id); /* NULL, or a reference */
+void recent_forget(void);
+
+/* --- trees -------------------------------------------------------------------------------------------------------- */
+
+struct tree_entry {
+	const char *name; /* not terminated; inside the tree's bytes or a path */
+	size_t len;
+	unsigned mode;
+	struct blob_id id;
+};
+
+struct tree {
+	struct object object; /* owns the names */
+	struct tree_entry *entries; /* in git's order */
+	size_t n;
+};
+
+/* Everything in it is checked: the three modes above, names that path_part_problem() accepts, strict order. */
+enum err tree_parse(struct tree *t) MUST_CHECK; /* of t->object */
+enum err tree_read(struct repo *r, const struct blob_id *id, struct tree *out) MUST_CHECK; /* zero: an empty one */
+void tree_release(struct tree *t);
+/* git's order: bytewise, a directory as if its name ended in '/'. */
+int tree_entry_compare(const struct tree_entry *a, const struct tree_entry *b);
+/* The entry of that name and kind; NULL. */
+const struct tree_entry *tree_find(const struct tree *t, const char *name, size_t len, bool dir);
+
+/* --- commits ------------------------------------------------------------------------------------------------------ */
+
+/* Header lines of a commit object. A parent that is not there is zero. */
+enum err commit_parse(const struct object *o, struct blob_id *tree, struct blob_id *parent) MUST_CHECK;
+/* "tree <hex>" of a log commit, and one entry of it. */
+enum err commit_entry(struct repo *r, const struct blob_id *commit, const char *name, bool dir, struct blob_id *out) MUST_CHECK;
+
+/* --- the pack in the making --------------------------------------------------------------------------------------- */
+
+enum err pack_object(struct repo_pack *p, git_object_t type, const void *bytes, size_t n, struct blob_id *id) MUST_CHECK;
+/* Objects of the unpublished pack (trees and commits of at most RECENT_LARGEST) and of the repository. */
+enum err pack_read(struct repo_pack *p, const struct blob_id *id, git_object_t want, struct object *out) MUST_CHECK;
+enum err pack_read_tree(struct repo_pack *p, const struct blob_id *id, struct tree *out) MUST_CHECK;
+struct repo *pack_repo(struct repo_pack *p);
+/* A loose object that waits under drydock-tmp/<name> for publication; takes the name. */
+void pack_add_loose(struct repo_pack *p, const struct blob_id *id, char *name);
+/* A name in drydock-tmp/ that nobody else has. */
+char *pack_temporary(struct repo_pack *p, const char *suffix);
+int pack_tmp_dir(struct repo_pack *p); /* descriptor of drydock-tmp/ */
+
+#endif

@@ -1,0 +1,666 @@
+/*
+ * The pack writer. An act's objects become one pack: two or three fsyncs whatever their number, where loose objects
+ * would cost two each. Small packs stay in memory until they are published; a large one is written as it grows, each
+ * thread at the place that it reserved. Ids come from libgit2's SHA-1, which detects the known collision attacks.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <libdeflate.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/digest.h"
+#include "base/sys.h"
+#include "repo/internal.h"
+
+#define TMP_DIR "drydock-tmp"
+#define PACK_HEAD 12
+#define SHA1_SIZE 20
+#define IN_MEMORY ((size_t)2 * 1024 * 1024)
+#define WRITEBACK ((uint64_t)8 * 1024 * 1024) /* start writing to disk each so many bytes, so that the sync waits less */
+#define LEVEL 1
+
+struct entry {
+	struct blob_id id;
+	uint64_t at; /* offset in the pack; 0: not in this pack, since the repository has it */
+	uint32_t crc;
+	struct recent *kept; /* bytes of trees, commits and small blobs; NULL: not kept */
+};
+
+struct loose {
+	struct blob_id id;
+	char *name; /* in drydock-tmp/ */
+};
+
+/* What one thread needs to deflate; handed around through a list. */
+struct worker {
+	struct libdeflate_compressor *deflate;
+	uint8_t *out;
+	size_t cap;
+	struct worker *next;
+};
+
+struct repo_pack {
+	struct repo *r;
+	char op[UUID_TEXT];
+	int dir, tmp; /* the repository and its drydock-tmp/ */
+	pthread_mutex_t lock; /* of all below */
+	struct entry *entries;
+	size_t n, cap;
+	size_t first; /* entries before it were published already */
+	uint32_t *buckets; /* open addressing: index + 1 into entries */
+	size_t n_buckets;
+	size_t written; /* objects in the present pack */
+	uint64_t total; /* objects written by this handle */
+	uint64_t end; /* of the present pack */
+	uint64_t flushed; /* writeback was started up to here */
+	uint8_t *mem; /* the pack while it is small */
+	size_t mem_cap;
+	int fd; /* the pack once it is large; -1 */
+	char *pack_name, *idx_name; /* in drydock-tmp/; NULL: not created */
+	struct loose *loose;
+	size_t n_loose, cap_loose;
+	struct worker *idle;
+	bool failed;
+};
+
+static unsigned next_name; /* atomic: two acts with one id must not meet in drydock-tmp/ */
+
+enum err repo_pack_begin(struct repo *r, const struct uuid *op, struct repo_pack **out)
+{
+	struct repo_pack *p = mem_alloc(sizeof(*p));
+	enum err e = ERR_OK;
+
+	*out = NULL;
+	p->r = r;
+	p->fd = p->tmp = -1;
+	pthread_mutex_init(&p->lock, NULL);
+	uuid_text(op, p->op);
+	p->end = PACK_HEAD;
+	p->n_buckets = 64;
+	p->buckets = mem_array(p->n_buckets, sizeof(*p->buckets));
+	p->dir = open(r->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (p->dir >= 0)
+		p->tmp = openat(p->dir, TMP_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (p->tmp < 0)
+		e = err_sys(ERR_FAILED, "cannot open %s/" TMP_DIR, r->dir);
+	if (e)
+		repo_pack_free(p);
+	else
+		*out = p;
+	return e;
+}
+
+static void drop_temporary(struct repo_pack *p)
+{
+	if (p->fd >= 0)
+		sys_close(p->fd);
+	p->fd = -1;
+	if (p->pack_name)
+		sys_unlink(p->tmp, p->pack_name, 0);
+	if (p->idx_name)
+		sys_unlink(p->tmp, p->idx_name, 0);
+	free(p->pack_name);
+	free(p->idx_name);
+	p->pack_name = p->idx_name = NULL;
+	for (size_t i = 0; i < p->n_loose; i++) {
+		sys_unlink(p->tmp, p->loose[i].name, 0);
+		free(p->loose[i].name);
+	}
+	p->n_loose = 0;
+}
+
+void repo_pack_free(struct repo_pack *p)
+{
+	if (!p)
+		return;
+	drop_temporary(p);
+	while (p->idle) {
+		struct worker *w = p->idle;
+		p->idle = w->next;
+		libdeflate_free_compressor(w->deflate);
+		free(w->out);
+		free(w);
+	}
+	for (size_t i = 0; i < p->n; i++)
+		recent_unref(p->entries[i].kept);
+	free(p->entries);
+	free(p->buckets);
+	free(p->loose);
+	free(p->mem);
+	if (p->tmp >= 0)
+		sys_close(p->tmp);
+	if (p->dir >= 0)
+		sys_close(p->dir);
+	pthread_mutex_destroy(&p->lock);
+	free(p);
+}
+
+uint64_t repo_pack_objects(const struct repo_pack *p)
+{
+	return p->total;
+}
+
+struct repo *pack_repo(struct repo_pack *p)
+{
+	return p->r;
+}
+
+int pack_tmp_dir(struct repo_pack *p)
+{
+	return p->tmp;
+}
+
+char *pack_temporary(struct repo_pack *p, const char *suffix)
+{
+	return mem_printf("%s-%u.%s", p->op, __atomic_add_fetch(&next_name, 1, __ATOMIC_RELAXED), suffix);
+}
+
+/* --- which objects are in it -------------------------------------------------------------------------------------- */
+
+static size_t bucket_start(const struct repo_pack *p, const struct blob_id *id)
+{
+	uint32_t h;
+	memcpy(&h, id->b, sizeof(h));
+	return h & (p->n_buckets - 1);
+}
+
+/* With the lock held; NULL if it is not there. */
+static struct entry *entry_find(const struct repo_pack *p, const struct blob_id *id)
+{
+	for (size_t i = bucket_start(p, id); p->buckets[i] != 0; i = (i + 1) & (p->n_buckets - 1))
+		if (blob_id_equal(&p->entries[p->buckets[i] - 1].id, id))
+			return &p->entries[p->buckets[i] - 1];
+	return NULL;
+}
+
+static void bucket_put(struct repo_pack *p, size_t index)
+{
+	size_t i = bucket_start(p, &p->entries[index].id);
+
+	while (p->buckets[i] != 0)
+		i = (i + 1) & (p->n_buckets - 1);
+	p->buckets[i] = (uint32_t)index + 1;
+}
+
+static size_t entry_add(struct repo_pack *p, const struct blob_id *id)
+{
+	if (p->n == p->cap)
+		p->entries = mem_grow(p->entries, &p->cap, p->n + 1, sizeof(*p->entries));
+	p->entries[p->n] = (struct entry){ .id = *id };
+	p->n++;
+	if (p->n * 2 > p->n_buckets) {
+		free(p->buckets);
+		p->n_buckets *= 2;
+		p->buckets = mem_array(p->n_buckets, sizeof(*p->buckets));
+		for (size_t i = 0; i < p->n - 1; i++)
+			bucket_put(p, i);
+	}
+	bucket_put(p, p->n - 1);
+	return p->n - 1;
+}
+
+void pack_add_loose(struct repo_pack *p, const struct blob_id *id, char *name)
+{
+	pthread_mutex_lock(&p->lock);
+	if (p->n_loose == p->cap_loose)
+		p->loose = mem_grow(p->loose, &p->cap_loose, p->n_loose + 1, sizeof(*p->loose));
+	p->loose[p->n_loose++] = (struct loose){ .id = *id, .name = name };
+	p->total++;
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* --- adding ------------------------------------------------------------------------------------------------------- */
+
+static struct worker *worker_get(struct repo_pack *p)
+{
+	struct worker *w;
+
+	pthread_mutex_lock(&p->lock);
+	w = p->idle;
+	if (w)
+		p->idle = w->next;
+	pthread_mutex_unlock(&p->lock);
+	if (w)
+		return w;
+	w = mem_alloc(sizeof(*w));
+	w->deflate = libdeflate_alloc_compressor(LEVEL);
+	if (!w->deflate) {
+		free(w);
+		return NULL;
+	}
+	return w;
+}
+
+static void worker_put(struct repo_pack *p, struct worker *w)
+{
+	if (!w)
+		return;
+	pthread_mutex_lock(&p->lock);
+	w->next = p->idle;
+	p->idle = w;
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* Type and size as a pack writes them: four bits of the size in the first byte, then seven each, low first. */
+static size_t entry_head(uint8_t out[16], git_object_t type, size_t n)
+{
+	size_t len = 0;
+	uint8_t c = (uint8_t)((unsigned)type << 4 | (n & 15));
+
+	n >>= 4;
+	while (n > 0) {
+		out[len++] = c | 0x80;
+		c = n & 0x7f;
+		n >>= 7;
+	}
+	out[len++] = c;
+	return len;
+}
+
+/* With the lock held: from memory to a file. */
+static enum err spill(struct repo_pack *p)
+{
+	p->pack_name = pack_temporary(p, "pack");
+	p->fd = sys_open(p->tmp, p->pack_name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0444);
+	if (p->fd < 0) {
+		enum err e = err_sys(ERR_FAILED, "cannot create a pack in %s/" TMP_DIR, p->r->dir);
+		free(p->pack_name);
+		p->pack_name = NULL;
+		return e;
+	}
+	if (p->end > PACK_HEAD && sys_pwrite_all(p->fd, p->mem + PACK_HEAD, p->end - PACK_HEAD, PACK_HEAD) != 0)
+		return err_sys(ERR_FAILED, "cannot write a pack in %s/" TMP_DIR, p->r->dir);
+	return ERR_OK;
+}
+
+/* A place for n bytes; in memory they are copied at once, in the file the caller writes them after the lock. */
+static enum err append(struct repo_pack *p, size_t index, const uint8_t *bytes, size_t n, uint32_t crc)
+{
+	uint64_t at, from = 0, to = 0;
+	enum err e = ERR_OK;
+	int fd;
+
+	pthread_mutex_lock(&p->lock);
+	at = p->end;
+	if (p->fd < 0 && at + n > IN_MEMORY)
+		e = spill(p);
+	fd = p->fd;
+	if (!e) {
+		p->end = at + n;
+		p->entries[index].at = at;
+		p->entries[index].crc = crc;
+		p->written++;
+		p->total++;
+		if (fd < 0) {
+			if (p->end > p->mem_cap)
+				p->mem = mem_grow(p->mem, &p->mem_cap, p->end, 1);
+			memcpy(p->mem + at, bytes, n);
+		} else if (p->end - p->flushed > WRITEBACK) {
+			from = p->flushed;
+			to = p->flushed = p->end;
+		}
+	}
+	pthread_mutex_unlock(&p->lock);
+	if (!e && fd >= 0 && sys_pwrite_all(fd, bytes, n, (off_t)at) != 0)
+		e = err_sys(ERR_FAILED, "cannot write a pack in %s/" TMP_DIR, p->r->dir);
+	/* only a hint, the sync at the end decides */
+	if (!e && to > from)
+		sync_file_range(fd, (off_t)from, (off_t)(to - from), SYNC_FILE_RANGE_WRITE);
+	return e;
+}
+
+static enum err deflate_and_append(struct repo_pack *p, size_t index, git_object_t type, const void *bytes, size_t n)
+{
+	struct worker *w = worker_get(p);
+	size_t head, bound, len;
+	enum err e;
+
+	if (!w)
+		return err_set(ERR_FAILED, "libdeflate cannot start");
+	bound = 16 + libdeflate_zlib_compress_bound(w->deflate, n);
+	if (bound > w->cap)
+		w->out = mem_grow(w->out, &w->cap, bound, 1);
+	head = entry_head(w->out, type, n);
+	len = libdeflate_zlib_compress(w->deflate, bytes, n, w->out + head, w->cap - head);
+	if (len == 0)
+		e = err_set(ERR_FAILED, "libdeflate failed");
+	else
+		e = append(p, index, w->out, head + len, libdeflate_crc32(0, w->out, head + len));
+	worker_put(p, w);
+	return e;
+}
+
+static bool worth_keeping(git_object_t type, size_t n)
+{
+	return n <= (type == GIT_OBJECT_BLOB ? 64 * 1024 : RECENT_LARGEST);
+}
+
+enum err pack_object(struct repo_pack *p, git_object_t type, const void *bytes, size_t n, struct blob_id *id)
+{
+	git_oid oid;
+	struct recent *kept;
+	size_t index;
+	bool there, failed;
+	enum err e = ERR_OK;
+
+	if (git_odb_hash(&oid, n > 0 ? bytes : "", n, type) != 0) {
+		e = git_failed(ERR_FAILED, "cannot hash an object");
+		goto out;
+	}
+	memcpy(id->b, oid.id, BLOB_ID_SIZE);
+	pthread_mutex_lock(&p->lock);
+	failed = p->failed;
+	there = entry_find(p, id) != NULL;
+	index = failed || there ? 0 : entry_add(p, id);
+	pthread_mutex_unlock(&p->lock);
+	if (failed)
+		return err_set(ERR_FAILED, "the pack is broken by an earlier failure");
+	if (there || object_known(p->r, id))
+		return ERR_OK;
+	/* before the bytes are in the pack: another thread only finds it, nobody reads what a failed pack holds */
+	kept = worth_keeping(type, n) ? recent_new(id, type, bytes, n) : NULL;
+	e = deflate_and_append(p, index, type, bytes, n);
+	if (!e) {
+		pthread_mutex_lock(&p->lock);
+		p->entries[index].kept = kept;
+		pthread_mutex_unlock(&p->lock);
+	} else {
+		recent_unref(kept);
+	}
+out:
+	if (e) {
+		pthread_mutex_lock(&p->lock);
+		p->failed = true;
+		pthread_mutex_unlock(&p->lock);
+	}
+	return e;
+}
+
+enum err repo_pack_blob(struct repo_pack *p, const void *bytes, size_t n, struct blob_id *id)
+{
+	if (n > REPO_LOOSE_ABOVE)
+		return err_set(ERR_TOO_BIG, "a blob of %zu bytes must be streamed", n);
+	return pack_object(p, GIT_OBJECT_BLOB, bytes, n, id);
+}
+
+enum err pack_read(struct repo_pack *p, const struct blob_id *id, git_object_t want, struct object *out)
+{
+	struct entry *entry;
+	struct recent *kept = NULL;
+
+	pthread_mutex_lock(&p->lock);
+	entry = entry_find(p, id);
+	if (entry && entry->kept) {
+		kept = entry->kept;
+		recent_ref(kept);
+	}
+	pthread_mutex_unlock(&p->lock);
+	if (!kept)
+		return object_read(p->r, id, want, out);
+	*out = (struct object){ .p = kept->bytes, .n = kept->n, .type = kept->type, .recent = kept };
+	if (out->type != want) {
+		object_release(out);
+		return err_set(ERR_FAILED, "an object is not a %s", git_object_type2string(want));
+	}
+	return ERR_OK;
+}
+
+/* --- publishing --------------------------------------------------------------------------------------------------- */
+
+static void put_u32(uint8_t *at, uint32_t v)
+{
+	at[0] = (uint8_t)(v >> 24);
+	at[1] = (uint8_t)(v >> 16);
+	at[2] = (uint8_t)(v >> 8);
+	at[3] = (uint8_t)v;
+}
+
+/* The checksum of a large pack: its head is written last, so the bytes are read again, from the page cache. */
+static enum err checksum_file(struct repo_pack *p, uint8_t sum[SHA1_SIZE])
+{
+	const size_t piece = 1024 * 1024;
+	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+	uint8_t *bytes = mem_alloc(piece);
+	enum err e = ERR_OK;
+
+	if (!ctx || EVP_DigestInit_ex(ctx, EVP_sha1(), NULL) != 1) {
+		e = err_set(ERR_FAILED, "SHA-1 failed");
+		goto out;
+	}
+	for (uint64_t at = 0; at < p->end;) {
+		size_t want = p->end - at < piece ? (size_t)(p->end - at) : piece;
+		ssize_t got = pread(p->fd, bytes, want, (off_t)at);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0) {
+			e = err_sys(ERR_FAILED, "cannot read a pack back in %s/" TMP_DIR, p->r->dir);
+			goto out;
+		}
+		if (EVP_DigestUpdate(ctx, bytes, (size_t)got) != 1) {
+			e = err_set(ERR_FAILED, "SHA-1 failed");
+			goto out;
+		}
+		at += (uint64_t)got;
+	}
+	if (EVP_DigestFinal_ex(ctx, sum, NULL) != 1)
+		e = err_set(ERR_FAILED, "SHA-1 failed");
+out:
+	EVP_MD_CTX_free(ctx);
+	free(bytes);
+	return e;
+}
+
+/* Head and checksum; the pack is a complete file in drydock-tmp/ after it. */
+static enum err finish_pack(struct repo_pack *p, uint8_t sum[SHA1_SIZE])
+{
+	uint8_t head[PACK_HEAD] = { 'P', 'A', 'C', 'K', 0, 0, 0, 2 };
+	unsigned len = 0;
+	bool small = p->fd < 0;
+	enum err e;
+
+	put_u32(head + 8, (uint32_t)p->written);
+	if (small) {
+		if (p->end + SHA1_SIZE > p->mem_cap)
+			p->mem = mem_grow(p->mem, &p->mem_cap, p->end + SHA1_SIZE, 1);
+		memcpy(p->mem, head, PACK_HEAD);
+		if (EVP_Digest(p->mem, p->end, sum, &len, EVP_sha1(), NULL) != 1 || len != SHA1_SIZE)
+			return err_set(ERR_FAILED, "SHA-1 failed");
+		memcpy(p->mem + p->end, sum, SHA1_SIZE);
+		p->end += SHA1_SIZE;
+		e = spill(p);
+		if (!e && sys_pwrite_all(p->fd, p->mem, PACK_HEAD, 0) != 0)
+			e = err_sys(ERR_FAILED, "cannot write a pack in %s/" TMP_DIR, p->r->dir);
+		return e;
+	}
+	if (sys_pwrite_all(p->fd, head, PACK_HEAD, 0) != 0)
+		return err_sys(ERR_FAILED, "cannot write a pack in %s/" TMP_DIR, p->r->dir);
+	e = checksum_file(p, sum);
+	if (!e && sys_pwrite_all(p->fd, sum, SHA1_SIZE, (off_t)p->end) != 0)
+		e = err_sys(ERR_FAILED, "cannot write a pack in %s/" TMP_DIR, p->r->dir);
+	p->end += SHA1_SIZE;
+	return e;
+}
+
+static int by_id(const void *a, const void *b)
+{
+	const struct entry *const *x = a, *const *y = b;
+	return memcmp((*x)->id.b, (*y)->id.b, BLOB_ID_SIZE);
+}
+
+/* Index, version 2: fan-out, ids, checksums, offsets (long ones in a table behind), both checksums. */
+static enum err write_index(struct repo_pack *p, const uint8_t pack_sum[SHA1_SIZE], int *fd)
+{
+	size_t n = 0, n_long = 0, size, at;
+	struct entry **sorted = mem_array(p->written, sizeof(*sorted));
+	uint8_t *idx = NULL;
+	unsigned len = 0;
+	uint32_t fan = 0, k = 0;
+	enum err e = ERR_OK;
+
+	*fd = -1;
+	for (size_t i = p->first; i < p->n; i++) {
+		if (p->entries[i].at == 0)
+			continue;
+		sorted[n++] = &p->entries[i];
+		if (p->entries[i].at > INT32_MAX)
+			n_long++;
+	}
+	qsort(sorted, n, sizeof(*sorted), by_id);
+	size = 8 + 256 * 4 + n * (BLOB_ID_SIZE + 4 + 4) + n_long * 8 + 2 * SHA1_SIZE;
+	idx = mem_alloc(size);
+	memcpy(idx, "\377tOc\0\0\0\2", 8);
+	at = 8;
+	for (unsigned b = 0; b < 256; b++) {
+		while (fan < n && sorted[fan]->id.b[0] <= b)
+			fan++;
+		put_u32(idx + at, fan);
+		at += 4;
+	}
+	for (size_t i = 0; i < n; i++, at += BLOB_ID_SIZE)
+		memcpy(idx + at, sorted[i]->id.b, BLOB_ID_SIZE);
+	for (size_t i = 0; i < n; i++, at += 4)
+		put_u32(idx + at, sorted[i]->crc);
+	for (size_t i = 0; i < n; i++, at += 4)
+		put_u32(idx + at, sorted[i]->at > INT32_MAX ? 0x80000000u | k++ : (uint32_t)sorted[i]->at);
+	for (size_t i = 0; i < n; i++) {
+		if (sorted[i]->at <= INT32_MAX)
+			continue;
+		put_u32(idx + at, (uint32_t)(sorted[i]->at >> 32));
+		put_u32(idx + at + 4, (uint32_t)sorted[i]->at);
+		at += 8;
+	}
+	memcpy(idx + at, pack_sum, SHA1_SIZE);
+	at += SHA1_SIZE;
+	if (EVP_Digest(idx, at, idx + at, &len, EVP_sha1(), NULL) != 1 || len != SHA1_SIZE) {
+		e = err_set(ERR_FAILED, "SHA-1 failed");
+		goto out;
+	}
+	p->idx_name = pack_temporary(p, "idx");
+	*fd = sys_open(p->tmp, p->idx_name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0444);
+	if (*fd < 0 || sys_write_all(*fd, idx, size) != 0)
+		e = err_sys(ERR_FAILED, "cannot write a pack index in %s/" TMP_DIR, p->r->dir);
+out:
+	free(sorted);
+	free(idx);
+	return e;
+}
+
+/* Loose objects to objects/xx/; each directory touched is made durable, or none of them under one syncfs. */
+static enum err publish_loose(struct repo_pack *p, bool with_syncfs)
+{
+	enum err e = ERR_OK;
+
+	for (size_t i = 0; i < p->n_loose && !e && !with_syncfs; i++) {
+		int fd = openat(p->tmp, p->loose[i].name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+		if (fd < 0 || sys_fsync(fd) != 0)
+			e = err_sys(ERR_FAILED, "cannot make an object durable in %s", p->r->dir);
+		if (fd >= 0)
+			sys_close(fd);
+	}
+	while (p->n_loose > 0 && !e) {
+		struct loose *l = &p->loose[p->n_loose - 1];
+		char id[2 * BLOB_ID_SIZE + 1], dir[16], name[64];
+		bool made = false;
+		int fd;
+
+		hex_of(id, l->id.b, BLOB_ID_SIZE);
+		snprintf(dir, sizeof(dir), "objects/%.2s", id);
+		snprintf(name, sizeof(name), "objects/%.2s/%s", id, id + 2);
+		if (sys_mkdir(p->dir, dir, 0700) == 0)
+			made = true;
+		else if (errno != EEXIST)
+			return err_sys(ERR_FAILED, "cannot create %s/%s", p->r->dir, dir);
+		if (sys_rename(p->tmp, l->name, p->dir, name) != 0)
+			return err_sys(ERR_FAILED, "cannot put an object into %s/%s", p->r->dir, dir);
+		free(l->name);
+		p->n_loose--;
+		fd = openat(p->dir, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (fd < 0 || sys_fsync(fd) != 0)
+			e = err_sys(ERR_FAILED, "cannot make %s/%s durable", p->r->dir, dir);
+		if (fd >= 0)
+			sys_close(fd);
+		if (!e && made) {
+			fd = openat(p->dir, "objects", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+			if (fd < 0 || sys_fsync(fd) != 0)
+				e = err_sys(ERR_FAILED, "cannot make %s/objects durable", p->r->dir);
+			if (fd >= 0)
+				sys_close(fd);
+		}
+	}
+	return e;
+}
+
+static enum err publish_pack(struct repo_pack *p, const uint8_t sum[SHA1_SIZE])
+{
+	char id[2 * SHA1_SIZE + 1], pack[64], idx[64];
+	int dir = openat(p->dir, "objects/pack", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	enum err e = ERR_OK;
+
+	if (dir < 0)
+		return err_sys(ERR_FAILED, "cannot open %s/objects/pack", p->r->dir);
+	hex_of(id, sum, SHA1_SIZE);
+	snprintf(pack, sizeof(pack), "pack-%s.pack", id);
+	snprintf(idx, sizeof(idx), "pack-%s.idx", id);
+	/* the index last: a pack is there for others once its index is */
+	if (sys_rename(p->tmp, p->pack_name, dir, pack) != 0 || sys_rename(p->tmp, p->idx_name, dir, idx) != 0 ||
+	    sys_fsync(dir) != 0)
+		e = err_sys(ERR_FAILED, "cannot publish a pack in %s", p->r->dir);
+	sys_close(dir);
+	return e;
+}
+
+/* What is public now may be read by every handle of the process; a next publish of this pack begins anew. */
+static void begin_again(struct repo_pack *p)
+{
+	for (size_t i = p->first; i < p->n; i++) {
+		if (p->entries[i].kept) {
+			recent_ref(p->entries[i].kept);
+			recent_publish(&p->r->tag, p->entries[i].kept);
+		}
+	}
+	p->first = p->n;
+	p->written = 0;
+	p->end = PACK_HEAD;
+	p->flushed = 0;
+	if (p->fd >= 0)
+		sys_close(p->fd);
+	p->fd = -1;
+	free(p->pack_name);
+	free(p->idx_name);
+	p->pack_name = p->idx_name = NULL;
+}
+
+enum err repo_pack_publish(struct repo_pack *p, bool with_syncfs)
+{
+	uint8_t sum[SHA1_SIZE];
+	int idx = -1;
+	enum err e = ERR_OK;
+
+	if (p->failed)
+		return err_set(ERR_FAILED, "the pack is broken by an earlier failure");
+	if (p->written == 0 && p->n_loose == 0)
+		return ERR_OK;
+	if (p->written > 0) {
+		e = finish_pack(p, sum);
+		if (!e)
+			e = write_index(p, sum, &idx);
+		if (!e && !with_syncfs && (sys_fsync(p->fd) != 0 || sys_fsync(idx) != 0))
+			e = err_sys(ERR_FAILED, "cannot make a pack durable in %s", p->r->dir);
+	}
+	if (!e && with_syncfs && sys_syncfs(p->tmp) != 0)
+		e = err_sys(ERR_FAILED, "cannot make a pack durable in %s", p->r->dir);
+	if (!e)
+		e = publish_loose(p, with_syncfs);
+	if (!e && p->written > 0)
+		e = publish_pack(p, sum);
+	if (idx >= 0)
+		sys_close(idx);
+	if (e)
+		p->failed = true;
+	else
+		begin_again(p);
+	return e;
+}

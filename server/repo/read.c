@@ -1,0 +1,273 @@
+/*
+ * Reading: blobs, files of an approved tree, parts of a log commit, and the walk over all files.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/sys.h"
+#include "repo/internal.h"
+
+bool repo_has(struct repo *r, const struct blob_id *id)
+{
+	git_oid oid;
+	int got;
+
+	memcpy(oid.id, id->b, BLOB_ID_SIZE);
+	pthread_mutex_lock(&r->lock);
+	got = git_odb_exists(r->odb, &oid);
+	pthread_mutex_unlock(&r->lock);
+	return got == 1;
+}
+
+enum err repo_blob_size(struct repo *r, const struct blob_id *id, uint64_t *size)
+{
+	char hex[2 * BLOB_ID_SIZE + 1];
+	struct recent *o = recent_find(&r->tag, id);
+	git_object_t type;
+	git_oid oid;
+	size_t n;
+	int got;
+
+	if (o) {
+		*size = o->n;
+		type = o->type;
+		recent_unref(o);
+	} else {
+		memcpy(oid.id, id->b, BLOB_ID_SIZE);
+		pthread_mutex_lock(&r->lock);
+		got = git_odb_read_header(&n, &type, r->odb, &oid);
+		pthread_mutex_unlock(&r->lock);
+		if (got != 0) {
+			hex_of(hex, id->b, BLOB_ID_SIZE);
+			return git_failed(got == GIT_ENOTFOUND ? ERR_NOT_FOUND : ERR_FAILED, "cannot read object %s of %s", hex,
+			    r->dir);
+		}
+		*size = n;
+	}
+	if (type != GIT_OBJECT_BLOB)
+		return err_set(ERR_FAILED, "an object of %s is not a blob", r->dir);
+	return ERR_OK;
+}
+
+enum err repo_blob_read(struct repo *r, const struct blob_id *id, struct buf *out)
+{
+	struct object o;
+	uint64_t size;
+	enum err e = repo_blob_size(r, id, &size);
+
+	if (e)
+		return e;
+	if (size > out->limit - out->len)
+		return err_set(ERR_TOO_BIG, "a version of %llu bytes is too big here", (unsigned long long)size);
+	e = object_read(r, id, GIT_OBJECT_BLOB, &o);
+	if (e)
+		return e;
+	buf_add(out, o.p, o.n);
+	object_release(&o);
+	return buf_check(out);
+}
+
+enum err repo_blob_copy(struct repo *r, const struct blob_id *id, int fd)
+{
+	const size_t piece = 256 * 1024;
+	git_odb_stream *stream = NULL;
+	git_object_t type;
+	git_oid oid;
+	struct object o;
+	uint64_t size, copied = 0;
+	size_t n;
+	char *bytes = NULL;
+	enum err e = repo_blob_size(r, id, &size);
+
+	if (e)
+		return e;
+	memcpy(oid.id, id->b, BLOB_ID_SIZE);
+	/* only loose objects can be streamed, and only they are too large to be held in memory */
+	if (size > REPO_LOOSE_ABOVE && git_odb_open_rstream(&stream, &n, &type, r->odb, &oid) == 0) {
+		bytes = mem_alloc(piece);
+		while (copied < size) {
+			int got = git_odb_stream_read(stream, bytes, piece);
+			if (got <= 0) {
+				e = git_failed(ERR_FAILED, "cannot read a large object of %s", r->dir);
+				break;
+			}
+			if (sys_write_all(fd, bytes, (size_t)got) != 0) {
+				e = err_sys(ERR_FAILED, "cannot write a copy");
+				break;
+			}
+			copied += (uint64_t)got;
+		}
+		git_odb_stream_free(stream);
+		free(bytes);
+		return e;
+	}
+	e = object_read(r, id, GIT_OBJECT_BLOB, &o);
+	if (e)
+		return e;
+	if (sys_write_all(fd, o.p, o.n) != 0)
+		e = err_sys(ERR_FAILED, "cannot write a copy");
+	object_release(&o);
+	return e;
+}
+
+/* --- log commits -------------------------------------------------------------------------------------------------- */
+
+enum err commit_entry(struct repo *r, const struct blob_id *commit, const char *name, bool dir, struct blob_id *out)
+{
+	struct object o;
+	struct blob_id top;
+	struct tree t;
+	const struct tree_entry *found;
+	enum err e = object_read(r, commit, GIT_OBJECT_COMMIT, &o);
+
+	if (e)
+		return e;
+	e = commit_parse(&o, &top, NULL);
+	object_release(&o);
+	if (!e)
+		e = tree_read(r, &top, &t);
+	if (e)
+		return e;
+	found = tree_find(&t, name, strlen(name), dir);
+	if (found)
+		*out = found->id;
+	else
+		e = err_set(ERR_FAILED, "a log commit of %s has no %s", r->dir, name);
+	tree_release(&t);
+	return e;
+}
+
+enum err repo_commit_part(struct repo *r, const struct blob_id *commit, const char *part, struct buf *out)
+{
+	struct blob_id id;
+	enum err e = commit_entry(r, commit, part, false, &id);
+
+	return e ? e : repo_blob_read(r, &id, out);
+}
+
+enum err repo_commit_parent(struct repo *r, const struct blob_id *commit, struct blob_id *parent)
+{
+	struct object o;
+	struct blob_id tree;
+	enum err e = object_read(r, commit, GIT_OBJECT_COMMIT, &o);
+
+	if (e)
+		return e;
+	e = commit_parse(&o, &tree, parent);
+	object_release(&o);
+	return e;
+}
+
+enum err repo_site_tree(struct repo *r, const struct blob_id *commit, struct blob_id *tree)
+{
+	return commit_entry(r, commit, "site", true, tree);
+}
+
+/* Down the tree, a part of the path at a time; dir: the last part is to be a directory. */
+static enum err find(struct repo *r, const struct blob_id *commit, struct path path, bool dir, struct tree_entry *out)
+{
+	const char *part = path.s + 1;
+	struct blob_id at;
+	enum err e = repo_site_tree(r, commit, &at);
+
+	while (!e) {
+		size_t len = strcspn(part, "/");
+		bool last = part[len] == '\0';
+		const struct tree_entry *found;
+		struct tree t;
+
+		e = tree_read(r, &at, &t);
+		if (e)
+			break;
+		found = tree_find(&t, part, len, last ? dir : true);
+		if (found) {
+			*out = *found;
+			at = found->id;
+		}
+		tree_release(&t);
+		if (!found)
+			return err_set(ERR_NOT_FOUND, "%s is not in that version", path.s);
+		if (last)
+			return ERR_OK;
+		part += len + 1;
+	}
+	return e;
+}
+
+enum err repo_find(struct repo *r, const struct blob_id *commit, struct path path, struct blob_id *blob, bool *exec)
+{
+	struct tree_entry found;
+	enum err e = find(r, commit, path, false, &found);
+
+	if (e)
+		return e;
+	*blob = found.id;
+	if (exec)
+		*exec = found.mode == TREE_MODE_EXEC;
+	return ERR_OK;
+}
+
+enum err repo_has_directory(struct repo *r, const struct blob_id *commit, struct path path, bool *answer)
+{
+	struct tree_entry found;
+	enum err e;
+
+	*answer = false;
+	if (blob_id_zero(commit))
+		return ERR_OK;
+	*answer = true;
+	if (path_is_root(path))
+		return ERR_OK;
+	e = find(r, commit, path, true, &found);
+	if (e == ERR_NOT_FOUND)
+		*answer = false;
+	return e == ERR_NOT_FOUND ? ERR_OK : e;
+}
+
+/* --- the walk ----------------------------------------------------------------------------------------------------- */
+
+struct walk {
+	struct repo *r;
+	enum err (*fn)(void *arg, struct path path, const struct blob_id *blob, bool exec);
+	void *arg;
+	char text[PATH_LIMIT + 1];
+};
+
+static enum err walk_tree(struct walk *w, const struct blob_id *id, size_t len)
+{
+	struct tree t;
+	enum err e = tree_read(w->r, id, &t);
+
+	for (size_t i = 0; i < t.n && !e; i++) {
+		const struct tree_entry *entry = &t.entries[i];
+		size_t now = len + 1 + entry->len;
+		if (now > PATH_LIMIT) {
+			e = err_set(ERR_FAILED, "a path in the repository is too long");
+			break;
+		}
+		w->text[len] = '/';
+		memcpy(w->text + len + 1, entry->name, entry->len);
+		w->text[now] = '\0';
+		if (entry->mode == TREE_MODE_DIR)
+			e = walk_tree(w, &entry->id, now);
+		else
+			e = w->fn(w->arg, (struct path){ .s = w->text, .len = now }, &entry->id, entry->mode == TREE_MODE_EXEC);
+	}
+	tree_release(&t);
+	return e;
+}
+
+enum err repo_walk(struct repo *r, const struct blob_id *commit,
+    enum err (*fn)(void *arg, struct path path, const struct blob_id *blob, bool exec), void *arg)
+{
+	struct walk w = { .r = r, .fn = fn, .arg = arg };
+	struct blob_id tree;
+	enum err e;
+
+	if (blob_id_zero(commit))
+		return ERR_OK;
+	e = repo_site_tree(r, commit, &tree);
+	return e ? e : walk_tree(&w, &tree, 0);
+}

@@ -1,0 +1,278 @@
+#include "repo/repo.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/sys.h"
+#include "repo/internal.h"
+
+#define ID_FILE "drydock-id"
+#define TMP_DIR "drydock-tmp"
+
+/* No automatic gc: what is unreachable for an instant between publication and COMMIT must stay. */
+static const char CONFIG[] = "[core]\n"
+			     "\trepositoryformatversion = 0\n"
+			     "\tfilemode = true\n"
+			     "\tbare = true\n"
+			     "\tlogAllRefUpdates = false\n"
+			     "[gc]\n"
+			     "\tauto = 0\n"
+			     "\tpruneExpire = 2.weeks.ago\n"
+			     "[maintenance]\n"
+			     "\tauto = false\n"
+			     "[receive]\n"
+			     "\tdenyNonFastForwards = true\n"
+			     "\tdenyDeletes = true\n"
+			     "[transfer]\n"
+			     "\tfsckObjects = true\n";
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static int init_error;
+
+static void git_start(void)
+{
+	static const int levels[] = { GIT_CONFIG_LEVEL_PROGRAMDATA, GIT_CONFIG_LEVEL_SYSTEM, GIT_CONFIG_LEVEL_XDG,
+		GIT_CONFIG_LEVEL_GLOBAL };
+
+	init_error = git_libgit2_init();
+	if (init_error < 0)
+		return;
+	init_error = 0;
+	/* nobody's settings but the repository's own */
+	for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]) && !init_error; i++)
+		init_error = git_libgit2_opts(GIT_OPT_SET_SEARCH_PATH, levels[i], "");
+	/* ours checks the same with a sentence that a person can act on */
+	if (!init_error)
+		init_error = git_libgit2_opts(GIT_OPT_SET_OWNER_VALIDATION, 0);
+	/* asking whether a ref's object exists would scan objects/pack on each act; we have just written it */
+	if (!init_error)
+		init_error = git_libgit2_opts(GIT_OPT_ENABLE_STRICT_OBJECT_CREATION, 0);
+}
+
+enum err git_ready(void)
+{
+	pthread_once(&once, git_start);
+	return init_error ? git_failed(ERR_FAILED, "cannot start libgit2") : ERR_OK;
+}
+
+enum err git_failed(enum err code, const char *fmt, ...)
+{
+	const git_error *g = git_error_last();
+	char text[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	return err_set(code, "%s: %s", text, g && g->message ? g->message : "unknown reason");
+}
+
+bool blob_id_equal(const struct blob_id *a, const struct blob_id *b)
+{
+	return memcmp(a->b, b->b, BLOB_ID_SIZE) == 0;
+}
+
+bool blob_id_zero(const struct blob_id *a)
+{
+	static const struct blob_id zero;
+	return blob_id_equal(a, &zero);
+}
+
+static enum err make_dir(int dir, const char *name)
+{
+	if (sys_mkdir(dir, name, 0700) != 0 && errno != EEXIST)
+		return err_sys(ERR_FAILED, "cannot create %s in the repository", name);
+	return ERR_OK;
+}
+
+enum err repo_create(const char *dir)
+{
+	static const char *const dirs[] = { "objects", "objects/info", "objects/pack", "refs", "refs/heads", "refs/tags",
+		"refs/drydock", "refs/drydock/log", TMP_DIR };
+	struct uuid id;
+	char text[UUID_TEXT + 1];
+	int fd;
+	enum err e;
+
+	e = file_mkdirs(dir, 0700);
+	if (e)
+		return e;
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(ERR_FAILED, "cannot open the repository %s", dir);
+	for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]) && !e; i++)
+		e = make_dir(fd, dirs[i]);
+	if (!e && !file_exists(fd, ID_FILE)) {
+		uuid_new(&id);
+		uuid_text(&id, text);
+		e = file_write(fd, ID_FILE, text, strlen(text), 0600);
+	}
+	if (!e && !file_exists(fd, "config"))
+		e = file_write(fd, "config", CONFIG, sizeof(CONFIG) - 1, 0600);
+	/* last, since a directory without it is no repository yet */
+	if (!e && !file_exists(fd, "HEAD"))
+		e = file_write(fd, "HEAD", "ref: refs/heads/main\n", 21, 0600);
+	if (!e && sys_fsync(fd) != 0)
+		e = err_sys(ERR_FAILED, "cannot make the repository %s durable", dir);
+	sys_close(fd);
+	return e;
+}
+
+static enum err open_odb(struct repo *r)
+{
+	char *objects = mem_printf("%s/objects", r->dir);
+	enum err e = ERR_OK;
+
+	git_odb_free(r->odb);
+	r->odb = NULL;
+	if (git_odb_open(&r->odb, objects) != 0)
+		e = git_failed(ERR_FAILED, "cannot open the objects of %s", r->dir);
+	free(objects);
+	return e;
+}
+
+enum err repo_open(struct repo **out, const char *dir)
+{
+	struct repo *r;
+	struct buf id = BUF_INIT(UUID_TEXT);
+	struct stat st;
+	int fd;
+	enum err e;
+
+	*out = NULL;
+	e = git_ready();
+	if (e)
+		return e;
+	r = mem_alloc(sizeof(*r));
+	pthread_mutex_init(&r->lock, NULL);
+	r->dir = mem_dup(dir);
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) != 0) {
+		e = err_sys(ERR_FAILED, "cannot open the repository %s", dir);
+		goto out;
+	}
+	if (st.st_uid != geteuid()) {
+		e = err_set(ERR_FAILED, "the repository %s belongs to uid %u, but DryDock runs as uid %u", dir,
+		    (unsigned)st.st_uid, (unsigned)geteuid());
+		goto out;
+	}
+	e = file_read(fd, ID_FILE, &id);
+	if (e) {
+		e = err_prefix(ERR_FAILED, "%s is not a repository of DryDock", dir);
+		goto out;
+	}
+	r->tag.dev = st.st_dev;
+	r->tag.ino = st.st_ino;
+	snprintf(r->tag.id, sizeof(r->tag.id), "%s", buf_text(&id));
+	if (git_repository_open_bare(&r->git, dir) != 0) {
+		e = git_failed(ERR_FAILED, "cannot open the repository %s", dir);
+		goto out;
+	}
+	e = open_odb(r);
+	if (e)
+		goto out;
+	*out = r;
+	r = NULL;
+out:
+	if (fd >= 0)
+		sys_close(fd);
+	buf_release(&id);
+	repo_close(r);
+	return e;
+}
+
+void repo_close(struct repo *r)
+{
+	if (!r)
+		return;
+	git_odb_free(r->odb);
+	git_repository_free(r->git);
+	pthread_mutex_destroy(&r->lock);
+	free(r->dir);
+	free(r);
+}
+
+void repo_refresh(struct repo *r)
+{
+	pthread_mutex_lock(&r->lock);
+	git_odb_refresh(r->odb);
+	pthread_mutex_unlock(&r->lock);
+}
+
+enum err repo_clean_temporary(struct repo *r)
+{
+	int fd = open(r->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	enum err e;
+
+	if (fd < 0)
+		return err_sys(ERR_FAILED, "cannot open the repository %s", r->dir);
+	e = file_remove_tree(fd, TMP_DIR);
+	if (!e)
+		e = make_dir(fd, TMP_DIR);
+	sys_close(fd);
+	return e;
+}
+
+/* --- refs --------------------------------------------------------------------------------------------------------- */
+
+enum err repo_ref_get(struct repo *r, const char *ref, struct blob_id *out)
+{
+	git_oid oid;
+	int got = git_reference_name_to_id(&oid, r->git, ref);
+
+	if (got == GIT_ENOTFOUND)
+		return err_set(ERR_NOT_FOUND, "there is no %s in %s", ref, r->dir);
+	if (got != 0)
+		return git_failed(ERR_FAILED, "cannot read %s in %s", ref, r->dir);
+	memcpy(out->b, oid.id, BLOB_ID_SIZE);
+	return ERR_OK;
+}
+
+enum err repo_ref_move(struct repo *r, const char *ref, const struct blob_id *old, const struct blob_id *now)
+{
+	git_reference *made = NULL;
+	git_oid from, to;
+	int got;
+
+	memcpy(to.id, now->b, BLOB_ID_SIZE);
+	if (old && !blob_id_zero(old)) {
+		memcpy(from.id, old->b, BLOB_ID_SIZE);
+		got = git_reference_create_matching(&made, r->git, ref, &to, 1, &from, NULL);
+	} else {
+		got = git_reference_create(&made, r->git, ref, &to, 0, NULL);
+	}
+	git_reference_free(made);
+	if (got == GIT_EMODIFIED || got == GIT_EEXISTS || got == GIT_ENOTFOUND)
+		return err_set(ERR_STALE, "%s in %s stands elsewhere than expected", ref, r->dir);
+	if (got == GIT_ELOCKED)
+		return git_failed(ERR_BUSY, "cannot move %s in %s", ref, r->dir);
+	if (got != 0)
+		return git_failed(ERR_FAILED, "cannot move %s in %s", ref, r->dir);
+	return ERR_OK;
+}
+
+enum err repo_ref_set(struct repo *r, const char *ref, const struct blob_id *now)
+{
+	git_reference *made = NULL;
+	git_oid to;
+	int got, valid = 0;
+
+	memcpy(to.id, now->b, BLOB_ID_SIZE);
+	got = git_reference_create(&made, r->git, ref, &to, 1, NULL);
+	if (got == -1 && git_reference_name_is_valid(&valid, ref) == 0 && valid) {
+		/* libgit2 reads what it replaces, and stumbles over a torn file */
+		char *file = mem_printf("%s/%s", r->dir, ref);
+		if (sys_unlink(AT_FDCWD, file, 0) == 0)
+			got = git_reference_create(&made, r->git, ref, &to, 1, NULL);
+		free(file);
+	}
+	git_reference_free(made);
+	if (got != 0)
+		return git_failed(got == GIT_ELOCKED ? ERR_BUSY : ERR_FAILED, "cannot set %s in %s", ref, r->dir);
+	return ERR_OK;
+}
