@@ -165,8 +165,8 @@ static int by_git(const void *a, const void *b)
 	return tree_entry_compare(a, b);
 }
 
-/* The old entries but those dropped (mode 0), and the new ones, both in git's order, as one list. */
-static struct tree_entry *merge(const struct tree *old, struct tree_entry *added, size_t n_added, size_t *n)
+/* The old entries but those dropped, and the new ones, both in git's order, as one list. */
+static struct tree_entry *merge(const struct tree *old, const bool *dropped, struct tree_entry *added, size_t n_added, size_t *n)
 {
 	struct tree_entry *all = mem_array(old->n + n_added + 1, sizeof(*all));
 	size_t i = 0, k = 0;
@@ -174,7 +174,7 @@ static struct tree_entry *merge(const struct tree *old, struct tree_entry *added
 	*n = 0;
 	qsort(added, n_added, sizeof(*added), by_git);
 	while (i < old->n || k < n_added) {
-		if (i < old->n && old->entries[i].mode == 0)
+		if (i < old->n && dropped[i])
 			i++;
 		else if (k == n_added || (i < old->n && tree_entry_compare(&old->entries[i], &added[k]) < 0))
 			all[(*n)++] = old->entries[i++];
@@ -243,11 +243,13 @@ static enum err apply(struct repo_pack *p, const struct blob_id *old_id, struct 
 	struct tree old;
 	struct tree_entry *added, *all = NULL;
 	size_t n_added = 0, n_all = 0, i = 0;
+	bool *dropped;
 	enum err e = pack_read_tree(p, old_id, &old);
 
 	if (e)
 		return e;
 	added = mem_array(n, sizeof(*added));
+	dropped = mem_array(old.n + 1, sizeof(*dropped));
 	while (i < n && !e) {
 		struct outcome o = { 0 };
 		struct tree_entry now = { .name = changes[i].rest, .len = strcspn(changes[i].rest, "/") };
@@ -263,18 +265,19 @@ static enum err apply(struct repo_pack *p, const struct blob_id *old_id, struct 
 		o.dir = tree_find(&old, now.name, now.len, true);
 		e = decide(p, &o, &now);
 		if (o.file)
-			old.entries[o.file - old.entries].mode = 0;
+			dropped[o.file - old.entries] = true;
 		if (o.dir)
-			old.entries[o.dir - old.entries].mode = 0;
+			dropped[o.dir - old.entries] = true;
 		if (!e && now.mode != 0)
 			added[n_added++] = now;
 	}
 	if (!e)
-		all = merge(&old, added, n_added, &n_all);
+		all = merge(&old, dropped, added, n_added, &n_all);
 	*id = (struct blob_id){ 0 };
 	if (!e && n_all > 0)
 		e = write_tree(p, all, n_all, id);
 	free(all);
+	free(dropped);
 	free(added);
 	tree_release(&old);
 	return e;
