@@ -28,6 +28,9 @@ static enum err open_file(void *arg, const char *stem, struct buf *out)
 		return err_set(ERR_INPUT, "not the name of a template: small letters, digits, _ and - only");
 	char *name = mem_printf("%s/%s%s", dir, stem, SUFFIX);
 	enum err e = file_read(AT_FDCWD, name, out);
+	/* The newline that ends a file is not part of it, so that a partial can stand within a line. */
+	if (!e && out->len && out->p[out->len - 1] == '\n')
+		out->p[--out->len] = '\0';
 	free(name);
 	return e;
 }

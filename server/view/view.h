@@ -8,6 +8,8 @@
  * {{{x}}} is escaped, and so is HTML in {{x}}.
  * A value counts as false for {{#x}} and {{^x}} if it is absent, false, 0, an empty string or an empty list. A section
  * over a map opens it, over a list repeats; inside a list of strings, or a section over a string or number, {{.}} is it.
+ * A name is looked for in the innermost map and then outwards: where a row may lack a value that the page has under the
+ * same name, set it to NULL or false in the row.
  * Known names are the list in view/names.def: a page's keys are enum constants, so that rendering compares integers.
  */
 #ifndef DRYDOCK_VIEW_VIEW_H
@@ -36,7 +38,7 @@ struct view_map;
 struct view_list;
 
 struct view_map *view_map_new(struct arena *a);
-void view_set(struct view_map *m, enum view_name name, const char *value); /* NULL: as absent */
+void view_set(struct view_map *m, enum view_name name, const char *value); /* NULL: empty; hides an outer value too */
 void view_set_html(struct view_map *m, enum view_name name, const char *html);
 void view_set_int(struct view_map *m, enum view_name name, int64_t value);
 void view_set_bool(struct view_map *m, enum view_name name, bool value);

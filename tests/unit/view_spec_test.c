@@ -197,13 +197,13 @@ static void test_types_and_limits(void **state)
 	struct arena *a = arena_new();
 	struct view_map *m = view_map_new(a);
 	struct view_source source = { .open = open_wrong, .dir = "t",
-		.arg = (void *)"{{title}}{{{title}}}{{&title}}|{{body}}{{{body}}}" };
+		.arg = (void *)"{{title}}{{{title}}}{{&title}}|{{diff}}{{{diff}}}" };
 	struct view_source endless = { .open = open_wrong, .dir = "t", .arg = (void *)"{{#title}}{{>page}}{{/title}}" };
 	struct view_set *set = view_set_new();
 	struct buf out = BUF_INIT(1000), small = BUF_INIT(10);
 
 	view_set(m, VIEW_title, "<b>");
-	view_set_html(m, VIEW_body, "<i>");
+	view_set_html(m, VIEW_diff, "<i>");
 	assert_int_equal(view_compile(set, "page", names, &source), ERR_OK);
 	assert_int_equal(view_render(set, "page", m, &out), ERR_OK);
 	assert_string_equal(buf_text(&out), "&lt;b&gt;&lt;b&gt;&lt;b&gt;|&lt;i&gt;<i>");

@@ -1,0 +1,1 @@
+/* Comfort only; pages are complete without it. */
