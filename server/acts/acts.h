@@ -39,6 +39,11 @@ struct site {
 	atomic_bool export_behind; /* an act stands but the export could not follow: syncs wait, recover retries */
 	atomic_bool read_only; /* database behind the log: nothing is written; see read_only_reason */
 	char read_only_reason[256];
+	/* The rest of what the writer keeps; touched with the lock `writer` held only. */
+	bool unsettled; /* database, log ref or memory may disagree (an unknown COMMIT, a ref that could not move) */
+	struct blob_id export_seen; /* a log commit with the tree that the export holds; zero: not known */
+	uint64_t approved_files; /* in the approved tree */
+	struct auth *auth; /* set by main after opening the installation: told to forget; may be NULL */
 	_Atomic uint64_t generation; /* rises with each act: pages and live events */
 	void (*changed)(void *arg, const char *what); /* tells scheduler and listeners; "act", "sync" */
 	void *changed_arg;
@@ -57,6 +62,8 @@ enum err site_open(struct site **out, const struct conf *conf, const struct conf
 enum err site_open_installation(struct site **out, const struct conf *conf, const struct node_key *key, struct actor_tools *t) MUST_CHECK;
 void site_close(struct site *s);
 struct rules *site_rules(struct site *s); /* referenced: rules_unref */
+/* The sites that are open, without the installation; fn until it returns false. Not from inside fn again. */
+void sites_each(bool (*fn)(void *arg, struct site *s), void *arg);
 
 /*
  * acts/recover.c: after a crash between any two steps: log ref to the database's head (the commit must be there; if the
@@ -64,9 +71,19 @@ struct rules *site_rules(struct site *s); /* referenced: rules_unref */
  */
 enum err site_recover(struct site *s, struct actor_tools *t) MUST_CHECK;
 
+/*
+ * acts/carry.c. What could not be carried out is tried again by whoever has time: settle what is unsettled, and bring
+ * the export to the head of the log unless a sync run holds it. Cheap when there is nothing to do.
+ */
+enum err site_carry(struct site *s, struct actor_tools *t) MUST_CHECK;
+/* A sync run takes the export: exactly the tree of that commit, and no act moves it until it is released. */
+enum err site_export_hold(struct site *s, struct actor_tools *t, const struct blob_id *commit) MUST_CHECK;
+/* Give it back: it follows the acts again, at once. An error means that site_carry has to be called later. */
+enum err site_export_release(struct site *s, struct actor_tools *t) MUST_CHECK;
+
 /* What every act is given. */
 struct act_request {
-	struct person *actor; /* borrowed; NULL: the system (pick-up, release) */
+	struct person *actor; /* borrowed; NULL: the system (pick-up, release, an offline command) */
 	struct uuid op; /* the id for repetition */
 	const char *note; /* "" if none; valid UTF-8, at most RECORD_NOTE_LIMIT */
 	const char *address; /* for events; may be NULL */
@@ -107,8 +124,10 @@ enum err act_files(struct site *s, struct actor_tools *t, const struct act_reque
 
 /* --- rules, pre-approvals: acts/rule.c, acts/preapprove.c ---------------------------------------------------------- */
 
-/* role < 0 removes. who: everybody whose rights are to be judged comes from auth. */
+/* role < 0 removes (ERR_NOT_FOUND if there is none). Everybody whose rights are to be judged comes from auth. */
 enum err act_rule(struct site *s, struct actor_tools *t, struct auth *auth, const struct act_request *rq, const char *principal, struct path path, int role, struct act_answer *out) MUST_CHECK;
+/* Make somebody admin on "/" without asking anybody: `drydockd admin USER`, offline. Recorded as done by the system. */
+enum err act_admin_offline(struct site *s, struct actor_tools *t, const char *principal, struct act_answer *out) MUST_CHECK;
 /* Needs admin on the path. remove: take the pre-approval back (files that it let out stay approved until revoked). */
 enum err act_preapprove(struct site *s, struct actor_tools *t, const struct act_request *rq, struct path path, bool remove, struct act_answer *out) MUST_CHECK;
 /* Approve what changed below pre-approved paths, as the system. *n 0: nothing to do, no record. A revoked file stays. */
@@ -125,7 +144,12 @@ enum err site_plan(struct site *s, struct actor_tools *t, struct plan *out) MUST
 
 /* --- accounts and groups of the installation: acts/account.c ------------------------------------------------------- */
 
-/* Who may: admin on "/" of any site, or the offline command (actor NULL). password NULL keeps it; display NULL too. */
+/*
+ * Who may: admin on "/" of any site, or the offline command (actor NULL); everybody his own password and display name.
+ * But nobody takes over rights that he could not give: where the account, or the group, has a role on a path of any
+ * site, the actor must be admin there. No act may leave a site without an enabled admin.
+ * password NULL keeps it; display NULL too. Sessions of the account end when it is disabled or its password changes.
+ */
 enum err act_account_put(struct site *installation, struct actor_tools *t, const struct act_request *rq, const char *name,
     const char *password, const char *display, bool enabled, struct act_answer *out) MUST_CHECK;
 enum err act_group(struct site *installation, struct actor_tools *t, const struct act_request *rq, const char *group, bool remove, struct act_answer *out) MUST_CHECK;

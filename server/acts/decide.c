@@ -1,0 +1,461 @@
+/*
+ * decide: the one transaction that every act goes through, and what surrounds it.
+ *
+ * Lock the site's row; look the act id up; ask the role again; build trees and log commit; make them durable; insert the
+ * record and the new states; advance the head; COMMIT. The COMMIT is the decision.
+ */
+#include <fcntl.h>
+#include <string.h>
+
+#include "acts/internal.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "base/utf8.h"
+
+#define BODY_LIMIT (2u << 20) /* core/record.c refuses more than 1 MiB */
+#define FILES_LIMIT (256u << 20) /* the list of files of one act */
+#define RULES_LIMIT (64u << 20)
+#define SETTLE_TRIES 30 /* half a second apart: the database needs a moment to come back after a crash */
+#define SETTLE_PAUSE (CLOCK_SECOND / 2)
+
+const struct identity act_system = { .user = "system:drydock", .name = "drydock", .provider = "system" };
+
+const struct identity *request_identity(const struct act_request *rq)
+{
+	return rq->actor ? &rq->actor->who : &act_system;
+}
+
+/* --- requests ------------------------------------------------------------------------------------------------------ */
+
+void request_number(struct request *r, int64_t n)
+{
+	uint8_t b[8];
+
+	for (int i = 0; i < 8; i++)
+		b[i] = (uint8_t)((uint64_t)n >> (8 * i));
+	sha256_stream_add(r->s, b, sizeof b);
+}
+
+void request_bytes(struct request *r, const void *p, size_t n)
+{
+	request_number(r, (int64_t)n);
+	if (n)
+		sha256_stream_add(r->s, p, n);
+}
+
+void request_text(struct request *r, const char *text)
+{
+	if (text)
+		request_bytes(r, text, strlen(text));
+	else
+		request_number(r, -1);
+}
+
+void request_begin(struct request *r, const char *act)
+{
+	r->s = sha256_stream_new();
+	request_text(r, act);
+}
+
+void request_end(struct request *r, struct sha256 *out)
+{
+	sha256_stream_end_free(r->s, out);
+	r->s = NULL;
+}
+
+enum err request_check(const struct act_request *rq)
+{
+	static const struct uuid none;
+	size_t n = strlen(rq->note);
+
+	if (memcmp(&rq->op, &none, sizeof none) == 0)
+		return err_set(ERR_INPUT, "An act needs an id of its own.");
+	if (n > RECORD_NOTE_LIMIT)
+		return err_set(ERR_TOO_BIG, "The note is too long: at most %d bytes.", RECORD_NOTE_LIMIT);
+	if (!utf8_clean(rq->note, n, true))
+		return err_set(ERR_INPUT, "The note must be text (UTF-8) without control characters.");
+	return ERR_OK;
+}
+
+enum err act_role(const struct rules *rules, const struct identity *who, struct path path, enum role need, struct rule *rule)
+{
+	struct role_answer a = role_resolve(rules, who, path);
+
+	if (a.role < need) {
+		if (a.role < ROLE_VIEW)
+			return err_set(ERR_NOT_FOUND, "There is no %s.", path.s);
+		return err_set(ERR_DENIED, "You need the right to %s on %s; you have %s.", role_name(need), path.s, role_name(a.role));
+	}
+	if (rule && a.rule)
+		*rule = *a.rule;
+	return ERR_OK;
+}
+
+/* Outside text cut to what a column holds, at a whole character. */
+static const char *fit(struct arena *a, const char *text, size_t limit)
+{
+	struct buf b = BUF_INIT(4 * limit + 64);
+	const char *out;
+
+	utf8_visible(&b, text, strnlen(text, limit), false);
+	while (b.len && (b.len > limit || !utf8_valid(buf_text(&b), b.len)))
+		b.p[--b.len] = '\0';
+	out = arena_dupn(a, buf_text(&b), b.len);
+	buf_release(&b);
+	return out;
+}
+
+enum err act_refused(struct site *s, struct actor_tools *t, const struct act_request *rq, const char *act, const char *path, enum err code)
+{
+	struct arena *a = arena_new();
+	char *why = arena_dup(a, err_text());
+	struct db_event e = {
+		.site = s->name,
+		.at = clock_wall(),
+		.kind = "refused",
+		.principal = request_identity(rq)->user,
+		.address = fit(a, rq->address ? rq->address : "", 64),
+		.path = path ? path : "",
+		.detail = fit(a, arena_printf(a, "%s: %s", act, why), 1024),
+	};
+
+	if (code == ERR_DENIED && db_event_add(tools_db(t), &e))
+		log_event(LOG_LEVEL_WARN, "act.event", "site", s->name, "why", err_text(), NULL);
+	err_set(code, "%s", why);
+	arena_free(a);
+	return code;
+}
+
+/* --- the answer to a repeated request ------------------------------------------------------------------------------ */
+
+static enum err answer_again(struct site *s, struct db *db, const struct db_act_id *id, const struct uuid *op,
+    const struct sha256 *request, struct act_answer *out)
+{
+	struct arena *a;
+	struct db_record_row row;
+	enum err err;
+
+	if (!sha256_equal(&id->request, request))
+		return err_set(ERR_STALE, "This id was used before, for another request.");
+	a = arena_new();
+	err = db_record_get(db, s->name, id->node, id->seq, &row, a);
+	if (!err)
+		*out = (struct act_answer){ .seq = id->seq, .op = *op, .at = row.at, .files = row.files_count, .repeated = true };
+	else if (err == ERR_NOT_FOUND)
+		err = err_set(ERR_FAILED, "The record of this id is missing in the database.");
+	arena_free(a);
+	return err;
+}
+
+enum err act_seen(struct site *s, struct actor_tools *t, const struct act_request *rq, const struct sha256 *request, struct act_answer *out)
+{
+	struct db_act_id id;
+	enum err err = db_act_id_get(tools_db(t), s->name, request_identity(rq)->user, &rq->op, &id);
+
+	return err ? err : answer_again(s, tools_db(t), &id, &rq->op, request, out);
+}
+
+/* --- building the commit ------------------------------------------------------------------------------------------- */
+
+static void record_fill(struct decision *d)
+{
+	const struct identity *who = request_identity(d->rq);
+
+	d->record = (struct record){
+		.site = d->s->name,
+		.node = node_key_id(d->s->key),
+		.seq = d->head.seq + 1,
+		.op = d->rq->op,
+		.act = d->act,
+		.at = clock_wall(),
+		.actor = *who,
+		.rule = d->rule,
+		.shown = d->shown,
+		.meaning = "",
+		.note = d->rq->note,
+		.fields = d->fields,
+		.files_count = d->n_files,
+		.prev = d->head.record,
+	};
+}
+
+static enum err build(struct decision *d)
+{
+	struct rules *rules = d->rules_after ? d->rules_after : d->rules;
+	struct repo_commit c = { .parent = d->head.commit };
+	enum err err;
+
+	/* Run again on the same ground (a lost deadlock): what was built stands, and may be published already. */
+	if (d->built && blob_id_equal(&d->built_on, &d->head.commit) && d->built_rules == d->rules_version) {
+		d->record.rule = d->rule;
+		d->record.fields = d->fields;
+		return ERR_OK;
+	}
+	if (d->published) {
+		repo_pack_free(d->pack);
+		d->pack = NULL;
+		d->published = false;
+	}
+	d->built = false;
+	if (!d->pack && (err = repo_pack_begin(d->repo, &d->rq->op, &d->pack)))
+		return err;
+
+	buf_reset(&d->body);
+	buf_reset(&d->files_text);
+	buf_reset(&d->rules_text);
+	for (size_t i = 0; i < d->n_files; i++)
+		record_file_encode(&d->files[i], &d->files_text);
+	if (buf_check(&d->files_text))
+		return err_set(ERR_TOO_BIG, "The list of files is too long for one act: name fewer.");
+	rules_encode(rules, &d->rules_text);
+	if ((err = buf_check(&d->rules_text)))
+		return err;
+
+	record_fill(d);
+	sha256_of(&d->record.policy, buf_text(&d->rules_text), d->rules_text.len);
+	sha256_of(&d->record.files_sha256, buf_text(&d->files_text), d->files_text.len);
+	err = record_encode(&d->record, &d->body);
+	if (!err)
+		err = buf_check(&d->body);
+	if (err)
+		return err;
+	sha256_of(&d->record_digest, buf_text(&d->body), d->body.len);
+
+	if (d->changes && d->changes->n)
+		err = repo_pack_tree(d->pack, &d->head.commit, d->changes, &d->site_tree);
+	else if (blob_id_zero(&d->head.commit))
+		d->site_tree = (struct blob_id){ 0 };
+	else
+		err = repo_site_tree(d->repo, &d->head.commit, &d->site_tree);
+	if (err)
+		return err;
+
+	c.record = &d->record;
+	c.record_bytes = buf_text(&d->body);
+	c.record_len = d->body.len;
+	c.record_digest = d->record_digest;
+	c.files = buf_text(&d->files_text);
+	c.files_len = d->files_text.len;
+	c.rules = buf_text(&d->rules_text);
+	c.rules_len = d->rules_text.len;
+	c.site_tree = d->site_tree;
+	err = repo_pack_commit(d->pack, &c, d->s->key, &d->commit);
+	if (!err && d->build)
+		err = d->build(d, d->arg);
+	if (err)
+		return err;
+	d->built = true;
+	d->built_on = d->head.commit;
+	d->built_rules = d->rules_version;
+	return ERR_OK;
+}
+
+static enum err make_durable(struct decision *d)
+{
+	enum err err;
+	int fd;
+
+	if (d->published)
+		return ERR_OK;
+	err = repo_pack_publish(d->pack, d->bulk);
+	if (err)
+		return err;
+	if (d->bulk) {
+		/* Pack, large objects and the files waiting for the export are on one file system: one call for all. */
+		fd = open(d->s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (fd < 0)
+			return err_sys(ERR_FAILED, "%s cannot be opened", d->s->dir);
+		if (sys_syncfs(fd))
+			err = err_sys(ERR_FAILED, "The new objects could not be made durable");
+		sys_close(fd);
+		if (err)
+			return err;
+	}
+	d->published = true;
+	return ERR_OK;
+}
+
+/* --- the transaction ----------------------------------------------------------------------------------------------- */
+
+/* What check made in a run before. */
+static void forget_check(struct decision *d)
+{
+	if (d->fields)
+		json_decref(d->fields);
+	rules_unref(d->rules_after);
+	rules_unref(d->rules);
+	d->fields = NULL;
+	d->rules_after = NULL;
+	d->rules = NULL;
+	d->rule = (struct rule){ 0 };
+	d->changes = NULL;
+	d->files = NULL;
+	d->n_files = 0;
+	d->approval = false;
+}
+
+static enum err transact(struct db *db, void *arg)
+{
+	struct decision *d = arg;
+	struct site *s = d->s;
+	const struct identity *who = request_identity(d->rq);
+	const char *node = node_key_id(s->key);
+	struct db_act_id id;
+	struct db_site row;
+	struct db_head head;
+	enum err err;
+
+	forget_check(d);
+	d->db = db;
+	d->repeated = false;
+	err = db_site_lock(db, s->name, node, &row);
+	if (err)
+		return err;
+	err = db_act_id_get(db, s->name, who->user, &d->rq->op, &id);
+	if (err != ERR_NOT_FOUND) {
+		d->repeated = !err;
+		return err ? err : answer_again(s, db, &id, &d->rq->op, &d->request, &d->answer);
+	}
+	err = db_head_get(db, s->name, node, &d->head);
+	if (err)
+		return err;
+	d->rules_version = row.rules_version;
+	err = site_rules_at(s, db, row.rules_version, &d->rules);
+	if (err)
+		return err;
+	err = d->check(d, d->arg);
+	if (err)
+		return err;
+	if (!d->fields)
+		d->fields = json_object();
+	err = build(d);
+	if (!err)
+		err = make_durable(d);
+	if (!err)
+		err = db_record_insert(db, &d->record, buf_text(&d->body), d->body.len, &d->record_digest, &d->commit, d->files, d->n_files);
+	if (!err && d->write)
+		err = d->write(d, d->arg);
+	if (err)
+		return err;
+	if (d->rules_after && (err = db_site_bump_rules(db, s->name)))
+		return err;
+	head = (struct db_head){ .seq = d->record.seq, .record = d->record_digest, .commit = d->commit };
+	err = db_head_set(db, s->name, node, &head);
+	if (err)
+		return err;
+	id = (struct db_act_id){ .request = d->request, .seq = d->record.seq };
+	memcpy(id.node, node, sizeof id.node);
+	err = db_act_id_put(db, s->name, who->user, &d->rq->op, &id, d->record.at);
+	if (!err && d->approval)
+		err = db_schedule_approval(db, s->name, d->record.at);
+	return err;
+}
+
+struct settling {
+	struct decision *d;
+	bool found;
+};
+
+static enum err settle(struct db *db, void *arg)
+{
+	struct settling *x = arg;
+	struct decision *d = x->d;
+	struct db_site row;
+	struct db_act_id id;
+	enum err err;
+
+	/* The lock waits until the server is through with the connection that was lost. */
+	x->found = false;
+	err = db_site_lock(db, d->s->name, node_key_id(d->s->key), &row);
+	if (!err)
+		err = db_act_id_get(db, d->s->name, request_identity(d->rq)->user, &d->rq->op, &id);
+	if (err == ERR_NOT_FOUND)
+		return ERR_OK;
+	x->found = !err;
+	return err;
+}
+
+/* The connection was lost in COMMIT: did it happen? */
+static enum err settle_unknown(struct decision *d)
+{
+	struct settling x = { .d = d };
+	enum err err = ERR_FAILED;
+	char op[UUID_TEXT];
+
+	log_event(LOG_LEVEL_WARN, "act.unknown", "site", d->s->name, "act", d->act, NULL);
+	for (int i = 0; i < SETTLE_TRIES && err; i++) {
+		if (i)
+			clock_sleep(SETTLE_PAUSE);
+		err = tx_run(d->db, settle, &x, NULL);
+	}
+	if (err) {
+		d->s->unsettled = true;
+		uuid_text(&d->rq->op, op);
+		return err_set(ERR_FAILED,
+		    "The database went away while the act was being recorded, and is not back: it is not known whether it "
+		    "stands. Ask again with the same id, %s.", op);
+	}
+	if (!x.found)
+		return err_set(ERR_BUSY, "The database went away: nothing was recorded. Try again.");
+	return ERR_OK;
+}
+
+enum err decide(struct decision *d, struct act_answer *out)
+{
+	struct site *s = d->s;
+	bool unknown = false, locked = false;
+	enum err err;
+
+	d->body = BUF_INIT(BODY_LIMIT);
+	d->files_text = BUF_INIT(FILES_LIMIT);
+	d->rules_text = BUF_INIT(RULES_LIMIT);
+	d->db = tools_db(d->t);
+	*out = (struct act_answer){ 0 };
+	err = request_check(d->rq);
+	if (!err)
+		err = tools_repo(d->t, s, &d->repo);
+	if (err)
+		goto out;
+
+	pthread_mutex_lock(&s->writer);
+	locked = true;
+	if (!s->read_only && s->unsettled && (err = recover_locked(s, d->t, false)))
+		goto out;
+	if (s->read_only) {
+		err = err_set(ERR_BUSY, "Nothing can be written: %s", s->read_only_reason);
+		goto out;
+	}
+	err = tx_run(d->db, transact, d, &unknown);
+	if (err && unknown)
+		err = settle_unknown(d);
+	if (err)
+		goto out;
+	if (d->repeated) {
+		*out = d->answer;
+		goto out;
+	}
+	*out = (struct act_answer){ .seq = d->record.seq, .op = d->rq->op, .at = d->record.at, .files = d->n_files };
+	if (d->rules_after) {
+		site_rules_put(s, d->rules_after, d->rules_version + 1);
+		d->rules_after = NULL;
+	}
+	if (d->after)
+		d->after(d, d->arg);
+	carry_act(s, d->t, &d->head.commit, &d->commit, d->changes, d->record.at, out->pending);
+	atomic_fetch_add(&s->generation, 1);
+	if (s->changed)
+		s->changed(s->changed_arg, "act");
+out:
+	if (locked)
+		pthread_mutex_unlock(&s->writer);
+	if (err == ERR_DENIED)
+		act_refused(s, d->t, d->rq, d->act, NULL, err);
+	repo_pack_free(d->pack);
+	d->pack = NULL;
+	forget_check(d);
+	buf_release(&d->body);
+	buf_release(&d->files_text);
+	buf_release(&d->rules_text);
+	return err;
+}

@@ -1,0 +1,191 @@
+/*
+ * internal: what the files of acts/ share: the one transaction that decides every act, and the steps around it.
+ * Nobody else includes it.
+ */
+#ifndef DRYDOCK_ACTS_INTERNAL_H
+#define DRYDOCK_ACTS_INTERNAL_H
+
+#include "acts/acts.h"
+#include "base/json.h"
+
+#define INSTALLATION "installation"
+#define LOG_REF_PREFIX "refs/drydock/log/"
+#define MAIN_REF "refs/heads/main"
+#define RELEASE_TAG_PREFIX "refs/tags/release/"
+
+extern const struct identity act_system; /* the actor of pick-up, release and offline commands */
+
+/* --- the digest of a request: the same id with another request is refused ------------------------------------------ */
+
+struct request {
+	struct sha256_stream *s;
+};
+void request_begin(struct request *r, const char *act);
+void request_bytes(struct request *r, const void *p, size_t n);
+void request_text(struct request *r, const char *text); /* NULL differs from "" */
+void request_number(struct request *r, int64_t n);
+void request_end(struct request *r, struct sha256 *out);
+
+/* --- decide.c ------------------------------------------------------------------------------------------------------ */
+
+/*
+ * One act on its way. The caller fills the first part; check fills the second, inside the transaction with the site's
+ * row locked. check, build and write may run more than once and start from scratch each time.
+ */
+struct decision {
+	/* given */
+	struct site *s;
+	struct actor_tools *t;
+	const struct act_request *rq;
+	const char *act;
+	struct sha256 request;
+	const char *shown; /* "" if nothing was */
+	struct repo_pack *pack; /* blobs of the act; NULL: begun when needed. Freed by decide() */
+	bool bulk; /* one syncfs in place of a fsync for each file */
+	/* Ask the roles again, compare the expected states: the database is the truth here. */
+	enum err (*check)(struct decision *d, void *arg);
+	/* More objects for the pack, once the log commit is known; may be NULL. */
+	enum err (*build)(struct decision *d, void *arg);
+	/* The act's own rows; may be NULL. */
+	enum err (*write)(struct decision *d, void *arg);
+	/* After COMMIT: what is kept in memory; may be NULL. */
+	void (*after)(struct decision *d, void *arg);
+	void *arg;
+
+	/* filled by check */
+	struct rule rule; /* that allowed it; principal NULL: none was needed. Lives as long as rules */
+	json_t *fields; /* new reference, taken over; NULL: none */
+	struct rules *rules_after; /* new reference, taken over; NULL: not changed */
+	const struct plan *changes; /* of the approved tree; NULL: none */
+	const struct record_file *files; /* sorted by path */
+	size_t n_files;
+	bool approval; /* moves the scheduler's quiet period */
+
+	/* what the transaction found, for check, build and write */
+	struct db *db;
+	struct repo *repo;
+	struct db_head head; /* before this act */
+	struct rules *rules; /* in force, referenced */
+	struct record record; /* complete from build on */
+	struct sha256 record_digest;
+	struct blob_id commit, site_tree; /* of this act */
+
+	/* decide's own */
+	uint64_t rules_version;
+	struct buf body, files_text, rules_text;
+	bool built, published, repeated;
+	struct blob_id built_on;
+	uint64_t built_rules;
+	struct act_answer answer;
+};
+/* Everything from taking the site's writer lock to the answer; releases what *d took over. Events for refusals too. */
+enum err decide(struct decision *d, struct act_answer *out) MUST_CHECK;
+
+const struct identity *request_identity(const struct act_request *rq);
+/* Note and id are well-formed. */
+enum err request_check(const struct act_request *rq) MUST_CHECK;
+/* ERR_NOT_FOUND: not done yet. ERR_OK: done before, *out is the same answer. ERR_STALE: the id was another request. */
+enum err act_seen(struct site *s, struct actor_tools *t, const struct act_request *rq, const struct sha256 *request, struct act_answer *out) MUST_CHECK;
+/* Write the event of a refusal, keeping the error's sentence; returns code. */
+enum err act_refused(struct site *s, struct actor_tools *t, const struct act_request *rq, const char *act, const char *path, enum err code);
+/* The role needed on one path; *rule is the one that decided. ERR_NOT_FOUND where even view is missing. */
+enum err act_role(const struct rules *rules, const struct identity *who, struct path path, enum role need, struct rule *rule) MUST_CHECK;
+
+/* --- site.c -------------------------------------------------------------------------------------------------------- */
+
+/* Rules of the locked version: from memory, or from the database if another server changed them. Referenced. */
+enum err site_rules_at(struct site *s, struct db *db, uint64_t version, struct rules **out) MUST_CHECK;
+void site_rules_put(struct site *s, struct rules *rules, uint64_t version); /* takes over the reference */
+enum err site_load_preapprovals(struct site *s, struct db *db) MUST_CHECK;
+/* The approved side from the database into the catalog; counts approved_files. */
+enum err site_load_states(struct site *s, struct db *db) MUST_CHECK;
+const char *site_log_ref(const struct site *s, char out[128]);
+struct approved approved_of(const struct db_state_row *row);
+static inline bool approval_stands(unsigned approval)
+{
+	return approval == APPROVAL_SIGNED || approval == APPROVAL_PREAPPROVED;
+}
+
+/* --- carry.c ------------------------------------------------------------------------------------------------------- */
+
+/* With the writer lock held. old: the head before. plan: what the act changed, NULL: nothing. pending: 256 bytes. */
+void carry_act(struct site *s, struct actor_tools *t, const struct blob_id *old, const struct blob_id *now, const struct plan *plan, int64_t at, char pending[256]);
+/* Bring the export to a commit; plan NULL: computed. With the writer lock held. */
+enum err carry_export(struct site *s, struct actor_tools *t, const struct blob_id *to, const struct plan *plan, int64_t at) MUST_CHECK;
+/* Move the ref wherever it stands to now. */
+enum err carry_ref(struct repo *repo, const char *ref, const struct blob_id *now) MUST_CHECK;
+/* site_recover with the writer lock held; at_start: temporary files of others are nobody's. */
+enum err recover_locked(struct site *s, struct actor_tools *t, bool at_start) MUST_CHECK;
+/* refs/heads/main and the tag of the newest release, as the database has it. */
+enum err release_refs(struct site *s, struct actor_tools *t) MUST_CHECK;
+
+/* --- read.c -------------------------------------------------------------------------------------------------------- */
+
+/* A file to be approved, on its way from staging into git and export. */
+struct read_item {
+	struct path path;
+	const struct fingerprint *want; /* what was shown; NULL: whatever is there now */
+	/* results */
+	struct fingerprint print;
+	int64_t mtime; /* microseconds */
+	struct blob_id blob;
+	enum err err; /* ERR_STALE: not what was shown; ERR_BUSY, ERR_NOT_FOUND, ERR_INPUT: from the door */
+};
+struct reading {
+	struct site *s;
+	struct repo_pack *pack; /* NULL: only the fingerprints */
+	struct read_item *items;
+	size_t n;
+	bool lenient; /* an item that fails is marked; otherwise the first failure ends it all */
+	void (*progress)(void *arg, const char *step, uint64_t done, uint64_t total);
+	void *progress_arg;
+};
+/* The sentence is that of the first failure, and *failed its index. */
+enum err reading_run(struct reading *r, size_t *failed) MUST_CHECK;
+
+/* --- approve.c: the part that sign and pick-up share --------------------------------------------------------------- */
+
+/*
+ * Approved paths that stand in the way: a file where a directory is wanted, files below a name that becomes a file.
+ * They are gone from staging, since staging holds the new ones, and leave the approved tree in the same act.
+ */
+struct superseded {
+	struct path *paths;
+	size_t n, cap;
+	size_t bytes;
+};
+enum err superseded_find(struct site *s, const struct path *paths, size_t n, struct arena *a, struct superseded *out) MUST_CHECK;
+void superseded_release(struct superseded *x);
+
+struct approve_file {
+	struct path path;
+	struct fingerprint print;
+	int64_t mtime;
+	struct blob_id blob;
+	struct blob_id was; /* the approved blob that the person was shown beside it; zero: none */
+};
+/* What sign, revoke, review and pick-up write. Filled before decide(), completed by approve_check. */
+struct approve {
+	enum approval approval; /* SIGNED, PREAPPROVED; REVOKED takes out; NONE: a review */
+	struct approve_file *files; /* sorted by path */
+	size_t n;
+	enum role need; /* on each path; ROLE_NONE: the system */
+	const struct path *within; /* what it supersedes must lie below one of these; NULL: anywhere */
+	size_t n_within;
+	const char *stale_path; /* set with ERR_STALE: which */
+	/* made by approve_check */
+	struct arena *arena;
+	struct superseded superseded;
+	struct plan changes;
+	struct record_file *record_files;
+	struct db_state_row *rows; /* n of the files, then the superseded */
+	size_t n_rows;
+	int64_t files_delta;
+};
+void approve_init(struct approve *x);
+void approve_release(struct approve *x);
+enum err approve_check(struct decision *d, void *arg) MUST_CHECK;
+enum err approve_write(struct decision *d, void *arg) MUST_CHECK;
+void approve_after(struct decision *d, void *arg);
+
+#endif

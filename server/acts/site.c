@@ -1,0 +1,371 @@
+/*
+ * site: a site as it runs: opened once at start, with its repository, export, catalog and rules.
+ */
+#include <fcntl.h>
+#include <string.h>
+
+#include "acts/internal.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+
+/* --- the tools of a thread ----------------------------------------------------------------------------------------- */
+
+struct open_repo {
+	char *dir;
+	struct repo *repo;
+};
+
+struct actor_tools {
+	struct db *db;
+	struct open_repo *repos;
+	size_t n, cap;
+};
+
+struct actor_tools *tools_new(const struct db_address *address)
+{
+	struct actor_tools *t = mem_alloc(sizeof *t);
+
+	if (db_open(&t->db, address)) {
+		free(t);
+		return NULL;
+	}
+	return t;
+}
+
+void tools_free(struct actor_tools *t)
+{
+	if (!t)
+		return;
+	for (size_t i = 0; i < t->n; i++) {
+		repo_close(t->repos[i].repo);
+		free(t->repos[i].dir);
+	}
+	free(t->repos);
+	db_close(t->db);
+	free(t);
+}
+
+struct db *tools_db(struct actor_tools *t)
+{
+	return t->db;
+}
+
+enum err tools_repo(struct actor_tools *t, const struct site *s, struct repo **out)
+{
+	struct repo *repo;
+	enum err err;
+
+	for (size_t i = 0; i < t->n; i++)
+		if (strcmp(t->repos[i].dir, s->repo_dir) == 0) {
+			*out = t->repos[i].repo;
+			return ERR_OK;
+		}
+	err = repo_open(&repo, s->repo_dir);
+	if (err)
+		return err;
+	t->repos = mem_grow(t->repos, &t->cap, t->n + 1, sizeof *t->repos);
+	t->repos[t->n++] = (struct open_repo){ mem_dup(s->repo_dir), repo };
+	*out = repo;
+	return ERR_OK;
+}
+
+/* --- the sites that are open --------------------------------------------------------------------------------------- */
+
+static pthread_mutex_t sites_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct site **sites;
+static size_t n_sites, sites_cap;
+
+static void sites_add(struct site *s)
+{
+	pthread_mutex_lock(&sites_lock);
+	sites = mem_grow(sites, &sites_cap, n_sites + 1, sizeof *sites);
+	sites[n_sites++] = s;
+	pthread_mutex_unlock(&sites_lock);
+}
+
+static void sites_remove(const struct site *s)
+{
+	pthread_mutex_lock(&sites_lock);
+	for (size_t i = 0; i < n_sites; i++)
+		if (sites[i] == s) {
+			sites[i] = sites[--n_sites];
+			break;
+		}
+	if (!n_sites) {
+		free(sites);
+		sites = NULL;
+		sites_cap = 0;
+	}
+	pthread_mutex_unlock(&sites_lock);
+}
+
+void sites_each(bool (*fn)(void *arg, struct site *s), void *arg)
+{
+	pthread_mutex_lock(&sites_lock);
+	for (size_t i = 0; i < n_sites; i++)
+		if (!fn(arg, sites[i]))
+			break;
+	pthread_mutex_unlock(&sites_lock);
+}
+
+/* --- rules --------------------------------------------------------------------------------------------------------- */
+
+struct rules *site_rules(struct site *s)
+{
+	struct rules *r;
+
+	pthread_mutex_lock(&s->rules_lock);
+	r = rules_ref(s->rules);
+	pthread_mutex_unlock(&s->rules_lock);
+	return r;
+}
+
+void site_rules_put(struct site *s, struct rules *rules, uint64_t version)
+{
+	struct rules *old;
+
+	pthread_mutex_lock(&s->rules_lock);
+	old = s->rules;
+	s->rules = rules;
+	s->rules_version = version;
+	pthread_mutex_unlock(&s->rules_lock);
+	rules_unref(old);
+}
+
+enum err site_rules_at(struct site *s, struct db *db, uint64_t version, struct rules **out)
+{
+	enum err err;
+
+	*out = NULL;
+	pthread_mutex_lock(&s->rules_lock);
+	if (s->rules && s->rules_version == version)
+		*out = rules_ref(s->rules);
+	pthread_mutex_unlock(&s->rules_lock);
+	if (*out)
+		return ERR_OK;
+	err = db_rules_load(db, s->name, out);
+	if (!err)
+		site_rules_put(s, rules_ref(*out), version);
+	return err;
+}
+
+/* --- loading what is kept in memory -------------------------------------------------------------------------------- */
+
+struct loading {
+	struct catalog *c;
+	uint64_t approved;
+};
+
+static bool load_state(void *arg, const struct db_state_row *row)
+{
+	struct loading *l = arg;
+	struct approved a = approved_of(row);
+
+	if (approval_stands(row->approval))
+		l->approved++;
+	catalog_set_approved(l->c, row->path, &a);
+	return true;
+}
+
+enum err site_load_states(struct site *s, struct db *db)
+{
+	struct loading l = { .c = s->catalog };
+	enum err err;
+
+	catalog_batch_begin(s->catalog);
+	err = db_state_all(db, s->name, load_state, &l);
+	catalog_batch_end(s->catalog);
+	if (!err)
+		s->approved_files = l.approved;
+	return err;
+}
+
+struct path_list {
+	struct arena *a;
+	struct path *list;
+	size_t n, cap;
+};
+
+static bool load_path(void *arg, const struct db_preapproval *p)
+{
+	struct path_list *l = arg;
+
+	l->list = mem_grow(l->list, &l->cap, l->n + 1, sizeof *l->list);
+	l->list[l->n++] = path_copy(p->path, l->a);
+	return true;
+}
+
+enum err site_load_preapprovals(struct site *s, struct db *db)
+{
+	struct path_list l = { .a = arena_new() };
+	enum err err = db_preapproval_list(db, s->name, load_path, &l);
+
+	if (!err)
+		catalog_set_preapproved(s->catalog, l.list, l.n);
+	free(l.list);
+	arena_free(l.a);
+	return err;
+}
+
+const char *site_log_ref(const struct site *s, char out[128])
+{
+	size_t n = sizeof LOG_REF_PREFIX - 1;
+
+	memcpy(out, LOG_REF_PREFIX, n);
+	memcpy(out + n, node_key_id(s->key), 65);
+	return out;
+}
+
+/* --- the first record of a log ------------------------------------------------------------------------------------- */
+
+static enum err genesis_check(struct decision *d, void *arg)
+{
+	(void)arg;
+	if (d->head.seq)
+		return err_set(ERR_STALE, "The log of %s has begun already.", d->s->name);
+	d->fields = json_object();
+	json_object_set_new(d->fields, "key", json_string(node_key_public(d->s->key)));
+	return ERR_OK;
+}
+
+static enum err genesis(struct site *s, struct actor_tools *t)
+{
+	struct act_request rq = { .note = "" };
+	struct decision d = { .s = s, .t = t, .rq = &rq, .act = "genesis", .shown = "", .check = genesis_check };
+	struct act_answer answer;
+	struct request r;
+	enum err err;
+
+	uuid_new(&rq.op);
+	request_begin(&r, "genesis");
+	request_end(&r, &d.request);
+	err = decide(&d, &answer);
+	if (!err && answer.pending[0])
+		err = err_set(ERR_FAILED, "%s", answer.pending);
+	return err;
+}
+
+/* --- open and close ------------------------------------------------------------------------------------------------ */
+
+static struct site *site_new(const struct conf *conf, const char *name, const struct node_key *key)
+{
+	struct site *s = mem_alloc(sizeof *s);
+	char *repo = mem_printf("%s/sites/%s/repo.git", conf->data, name);
+
+	s->name = mem_dup(name);
+	s->key = key;
+	s->dir = mem_printf("%s/sites/%s", conf->data, name);
+	if (strlen(repo) < sizeof s->repo_dir)
+		memcpy(s->repo_dir, repo, strlen(repo) + 1);
+	free(repo);
+	pthread_mutex_init(&s->writer, NULL);
+	pthread_mutex_init(&s->rules_lock, NULL);
+	return s;
+}
+
+/* What is the same for a site and for the installation; the catalog and export are open, if there are any. */
+static enum err site_begin(struct site *s, struct actor_tools *t)
+{
+	struct db *db = t->db;
+	struct db_site row;
+	struct db_head head;
+	struct rules *rules;
+	struct repo *repo;
+	struct blob_id ref;
+	char name[128];
+	enum err err;
+
+	if (!s->repo_dir[0])
+		return err_set(ERR_INPUT, "The path of the data directory is too long.");
+	err = file_mkdirs(s->dir, 0750);
+	if (!err)
+		err = repo_create(s->repo_dir);
+	if (!err)
+		err = tools_repo(t, s, &repo);
+	if (!err)
+		err = db_site_create(db, s->name, node_key_id(s->key), clock_wall());
+	if (!err)
+		err = db_site_get(db, s->name, &row);
+	if (!err)
+		err = site_rules_at(s, db, row.rules_version, &rules);
+	if (err)
+		return err;
+	rules_unref(rules);
+	if (s->catalog) {
+		err = site_load_states(s, db);
+		if (!err)
+			err = site_load_preapprovals(s, db);
+	}
+	if (!err)
+		err = db_head_get(db, s->name, node_key_id(s->key), &head);
+	if (err)
+		return err;
+	if (!head.seq) {
+		err = repo_ref_get(repo, site_log_ref(s, name), &ref);
+		if (err == ERR_NOT_FOUND)
+			return genesis(s, t);
+		if (err)
+			return err;
+	}
+	return site_recover(s, t);
+}
+
+enum err site_open(struct site **out, const struct conf *conf, const struct conf_site *cs, const struct node_key *key, struct actor_tools *t)
+{
+	struct site *s = site_new(conf, cs->name, key);
+	char *cache = mem_printf("%s/stat.cache", s->dir);
+	struct catalog_options o = {
+		.staging = cs->staging, .cache_file = cache, .largest_file = cs->largest_file, .watch = cs->watch, .threads = 2,
+	};
+	enum err err;
+
+	*out = NULL;
+	s->conf = cs;
+	err = file_mkdirs(s->dir, 0750);
+	if (!err)
+		err = export_open(&s->export, s->dir);
+	if (!err)
+		err = catalog_open(&s->catalog, &o);
+	if (!err)
+		err = site_begin(s, t);
+	free(cache);
+	if (err) {
+		site_close(s);
+		return err_prefix(err, "site %s", cs->name);
+	}
+	sites_add(s);
+	*out = s;
+	return ERR_OK;
+}
+
+enum err site_open_installation(struct site **out, const struct conf *conf, const struct node_key *key, struct actor_tools *t)
+{
+	struct site *s = site_new(conf, INSTALLATION, key);
+	enum err err = site_begin(s, t);
+
+	*out = NULL;
+	if (err) {
+		site_close(s);
+		return err_prefix(err, "installation");
+	}
+	*out = s;
+	return ERR_OK;
+}
+
+void site_close(struct site *s)
+{
+	if (!s)
+		return;
+	sites_remove(s);
+	if (s->catalog)
+		catalog_close(s->catalog);
+	if (s->export)
+		export_close(s->export);
+	rules_unref(s->rules);
+	pthread_mutex_destroy(&s->writer);
+	pthread_mutex_destroy(&s->rules_lock);
+	free((char *)s->name);
+	free((char *)s->dir);
+	free(s);
+}
