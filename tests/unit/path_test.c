@@ -16,7 +16,7 @@ static void test_good(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(good); i++) {
-		struct path p, q;
+		struct path p = path_root(), q = path_root();
 		if (path_parse(&p, good[i], strlen(good[i]), a) || path_check(&q, good[i]))
 			fail_msg("%s: %s", good[i], err_text());
 		assert_true(path_equal(p, q));
