@@ -24,17 +24,14 @@
 	}
 
 	/* Times. The same words as the server's clock_relative. */
+	var UNITS = [[365 * 86400, "year"], [30 * 86400, "month"], [86400, "day"], [3600, "hour"], [60, "minute"]];
 	function relative(ms) {
-		var past = ms <= 0, s = Math.floor(Math.abs(ms) / 1000), n, unit;
-		if (s < 45) return past ? "just now" : "in a moment";
-		if (s < 3600) { n = Math.max(1, Math.round(s / 60)); unit = "minute"; }
-		else if (s < 86400) { n = Math.round(s / 3600); unit = "hour"; }
-		else if (s < 86400 * 14) { n = Math.round(s / 86400); unit = "day"; }
-		else if (s < 86400 * 60) { n = Math.round(s / 604800); unit = "week"; }
-		else if (s < 86400 * 365) { n = Math.round(s / 2629800); unit = "month"; }
-		else { n = Math.round(s / 31557600); unit = "year"; }
-		var words = n + " " + unit + (n === 1 ? "" : "s");
-		return past ? words + " ago" : "in " + words;
+		var s = Math.floor(Math.abs(ms) / 1000);
+		for (var i = 0; i < UNITS.length; i++) {
+			var n = Math.floor(s / UNITS[i][0]), words = n + " " + UNITS[i][1] + (n === 1 ? "" : "s");
+			if (n) return ms > 0 ? "in " + words : words + " ago";
+		}
+		return "just now";
 	}
 	function countdown(ms) {
 		var s = Math.ceil(ms / 1000), two = function (n) { return (n < 10 ? "0" : "") + n; };
