@@ -1,0 +1,217 @@
+/*
+ * life: what the files of this room share about a running server, a connection and a request. Not for pages/ and api/.
+ *
+ * Threads: a request belongs to the network thread of its connection, except between life_suspend() and
+ * MHD_resume_connection(), when it belongs to one worker. Nothing of it is touched by both at once.
+ */
+#ifndef DRYDOCK_WEB_LIFE_H
+#define DRYDOCK_WEB_LIFE_H
+
+#include <microhttpd.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/buf.h"
+#include "base/pool.h"
+#include "web/form.h"
+#include "web/guard.h"
+#include "web/web.h"
+
+#define LIFE_ADDED 12 /* headers that a handler may add */
+#define LIFE_SEGMENTS 6 /* ":name" parts of an address */
+
+enum listener_kind { LISTENER_MAIN, LISTENER_LOCAL, LISTENER_PREVIEW, LISTENER_COUNT };
+
+struct listener {
+	struct web *web;
+	enum listener_kind kind;
+	struct MHD_Daemon *daemon; /* NULL: not used */
+	int fd;
+	char path[108]; /* of the local socket */
+};
+
+/* --- connections and their absolute deadlines (web/deadlines.c) ----------------------------------------------------- */
+
+struct conn {
+	struct conn *prev, *next;
+	struct listener *listener;
+	int fd;
+	bool local, cut; /* cut: shut down by a deadline */
+	uid_t uid; /* of the local peer; (uid_t)-1 if unknown */
+	_Atomic int64_t deadline; /* clock_boot; 0: none */
+	char address[INET6_ADDRSTRLEN];
+};
+
+/*
+ * libmicrohttpd's timeout measures idle time, and is renewed by each byte. These are absolute: a thread looks twice a
+ * second (only while there are connections) and shuts the socket of an overdue one down, which libmicrohttpd then
+ * cleans up. conns_remove() is called before the descriptor is closed, under the same lock, so that a descriptor
+ * number is never shut down that already belongs to somebody else.
+ */
+struct conns;
+struct conns *conns_new(void);
+void conns_free(struct conns *c);
+void conns_add(struct conns *c, struct conn *conn);
+void conns_remove(struct conns *c, struct conn *conn);
+size_t conns_count(struct conns *c);
+void conn_deadline(struct conn *c, int64_t us_from_now); /* 0: none */
+
+/* --- the server ---------------------------------------------------------------------------------------------------- */
+
+struct web {
+	struct web_options o;
+	struct web_site *sites; /* a copy of o.sites */
+	struct listener listeners[LISTENER_COUNT];
+	struct conns *conns;
+	struct pool *pool;
+	struct view_set *views;
+	struct statics *statics;
+	struct page_cache *cache;
+	struct streams *streams;
+	struct previews *previews;
+	struct demo *demo;
+	char public_origin[300]; /* of conf public_url: "https://drydock.example.org", "" if not set */
+	const char *public_host; /* its host part with port, in public_origin; NULL */
+	size_t public_host_len; /* without the port */
+	bool secure; /* public_url is https */
+	const char *cookie_name;
+	char policy[512]; /* Content-Security-Policy of pages */
+	char id_prefix[9];
+	_Atomic uint64_t next_id;
+	_Atomic uint64_t body_bytes; /* of bodies that are being held */
+	_Atomic uint64_t requests, by_class[6]; /* answered, and by status / 100 */
+	pthread_mutex_t lock; /* around what follows */
+	pthread_cond_t idle;
+	bool stopping;
+	size_t suspended; /* connections: libmicrohttpd aborts if one is when it is stopped */
+	struct life *spare; /* request structures for reuse */
+	size_t n_spare;
+};
+
+/* --- a request ----------------------------------------------------------------------------------------------------- */
+
+enum life_stage { STAGE_HEADERS, STAGE_BODY, STAGE_WORKER, STAGE_SENT };
+
+struct life {
+	struct req r; /* first: a handler's struct req is this */
+	struct life *next_spare;
+	struct web *web;
+	struct listener *listener;
+	struct conn *conn;
+	struct MHD_Connection *mhd;
+	enum life_stage stage;
+	bool whole_target, refused; /* refused: the connection is closed after the reply */
+	char *target; /* as it came; in the arena */
+	size_t target_len, path_len; /* path_len: up to the '?' */
+	const char *decoded; /* path_len decoded once, checked; in the arena */
+	char method_text[8];
+	struct guard_header headers[GUARD_HEADERS];
+	size_t n_headers;
+	const struct guard_header *host;
+	struct guard_body announced;
+	struct buf body;
+	uint64_t body_seen;
+	bool body_over; /* more came than the row allows */
+	bool parsed; /* query and form are parsed */
+	struct fields query, form;
+	struct { const char *name, *value; } segments[LIFE_SEGMENTS];
+	size_t n_segments;
+	const char *rest; /* "*path": "/..." or "/" */
+	struct { const char *name, *value; } added[LIFE_ADDED];
+	size_t n_added;
+	struct MHD_Response *response;
+	struct page *page; /* or a shared reply of the page cache */
+	bool page_same; /* 304 */
+	struct MHD_Response *shared; /* or one that lives as long as the server */
+	bool replied;
+	unsigned status;
+	uint64_t reply_size;
+	bool cache_wanted;
+	uint64_t cache_generation, acts; /* acts: the site's generation when rules were asked for */
+	const char *cache_key;
+	size_t cache_key_len;
+	struct stream *stream;
+	int64_t begun;
+	char id[32];
+};
+
+static inline struct life *life_of(struct req *r)
+{
+	return r->internal;
+}
+
+/* web/request.c: the callbacks of libmicrohttpd; cls is the struct listener. */
+void *request_begin(void *cls, const char *target, struct MHD_Connection *c);
+enum MHD_Result request_step(void *cls, struct MHD_Connection *c, const char *url, const char *method, const char *version,
+    const char *upload, size_t *upload_size, void **con_cls);
+void request_done(void *cls, struct MHD_Connection *c, void **con_cls, enum MHD_RequestTerminationCode why);
+void request_spares_free(struct web *w);
+/* Session or peer, as they are now; on a worker (r->tools) through the database. ERR_RETRY: it must be asked there. */
+enum err request_person(struct life *l);
+/* Rules and role as they are now; ERR_NOT_FOUND or ERR_DENIED if the row's right is not given. */
+enum err request_rights(struct life *l);
+/* Under the server's lock: suspend, unless the server is stopping. Counted: life_resumed() for each. */
+bool life_suspend(struct web *w, struct MHD_Connection *c);
+void life_resume(struct web *w, struct MHD_Connection *c);
+
+/* web/routes.c */
+/* The row for the decoded path, and its parts. NULL: none; then *allow has the methods that other rows of it take. */
+const struct route *route_find(struct life *l, enum method method, unsigned *allow);
+enum err routes_check(void) MUST_CHECK; /* every writing row has its token; rights only where there is a site */
+
+/* web/csrf.c */
+enum err csrf_origin(struct life *l); /* of every request that is not a GET, from a browser */
+enum err csrf_token(struct life *l);
+bool host_known(struct life *l); /* a name of ours: else somebody else's name points here */
+/* The session's token from the Cookie header; NULL if absent or given twice. */
+const char *cookie_token(struct life *l);
+
+/* web/reply.c */
+/* Takes the response; with the security headers, and without any. cache NULL: no-store. */
+void reply_raw(struct life *l, unsigned status, struct MHD_Response *response, uint64_t size, const char *cache);
+void reply_bare(struct life *l, unsigned status, struct MHD_Response *response, uint64_t size);
+void reply_plain(struct life *l, unsigned status, const char *text); /* before there is a session */
+void reply_status(struct life *l, unsigned status, const char *title, const char *detail, json_t *extra);
+void reply_body(struct life *l, unsigned status, const char *type, struct buf *body, const char *cache);
+unsigned reply_status_of(enum err code);
+
+/* web/cache.c */
+struct page;
+struct page_cache *page_cache_new(size_t limit);
+void page_cache_free(struct page_cache *c);
+/* Takes the response; l gets a reference. */
+void page_cache_put(struct life *l, struct MHD_Response *response, uint64_t size, const char *etag);
+void page_unref(struct page *p);
+struct MHD_Response *page_response(const struct page *p, bool same);
+uint64_t page_size(const struct page *p);
+
+/* web/static.c */
+enum err statics_load(struct web *w, const char *dir) MUST_CHECK;
+enum err statics_dress(struct web *w) MUST_CHECK; /* after the policy is made: the replies */
+void statics_free(struct statics *s);
+const char *statics_version(const struct statics *s); /* one for all files */
+
+/* web/stream.c */
+struct streams *streams_new(struct web *w);
+void streams_stop(struct streams *s); /* end all: before libmicrohttpd is stopped */
+void streams_free(struct streams *s);
+size_t streams_count(struct streams *s);
+void stream_done(struct life *l); /* the request is over */
+
+/* web/preview.c */
+struct previews *previews_new(struct web *w);
+void previews_free(struct previews *p);
+void previews_forget(struct previews *p, const struct sha256 *session);
+void previews_policy(struct web *w, struct buf *out); /* what frame-src says */
+/* A request on the preview listener: the row for its host, or NULL after a reply. */
+const struct route *preview_route(struct life *l);
+
+/* web/demo.c */
+enum err demo_start(struct demo **out, const struct conf *conf) MUST_CHECK;
+void demo_stop(struct demo *d);
+
+/* web/listen.c */
+enum err listen_tcp(const char *address, unsigned port, int *fd) MUST_CHECK;
+
+#endif

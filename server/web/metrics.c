@@ -1,0 +1,83 @@
+/*
+ * metrics: /healthz and /metrics, answered from memory. Names of sites and their numbers are for an admin of the site;
+ * anybody gets what concerns the process, and the oldest approval that waits, over all sites, without a name.
+ */
+#include "base/clock.h"
+#include "config.h"
+#include "web/life.h"
+#include "web/serve.h"
+
+enum err serve_health(struct req *r)
+{
+	struct buf b = BUF_INIT(64);
+
+	buf_str(&b, "ok\n");
+	return reply_bytes(r, 200, "text/plain; charset=utf-8", &b, NULL);
+}
+
+static void head(struct buf *b, const char *name, const char *type, const char *help)
+{
+	buf_fmt(b, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static bool admin_of(struct req *r, struct site *s)
+{
+	if (!r->person)
+		return false;
+	struct rules *rules = site_rules(s);
+	bool admin = role_on(rules, &r->person->who, path_root()) == ROLE_ADMIN;
+	rules_unref(rules);
+	return admin;
+}
+
+static double seconds_since(int64_t t, int64_t now)
+{
+	return t && t < now ? (double)(now - t) / (double)CLOCK_SECOND : 0;
+}
+
+static void site_metrics(struct buf *b, struct site *s, const struct sync_status *st)
+{
+	struct catalog_counts counts;
+
+	buf_fmt(b, "drydock_pending_seconds{site=\"%s\"} %.3f\n", s->name, seconds_since(st->pending_since, st->now));
+	buf_fmt(b, "drydock_release{site=\"%s\"} %llu\n", s->name, (unsigned long long)st->release);
+	buf_fmt(b, "drydock_sync_running{site=\"%s\"} %d\n", s->name, st->running);
+	buf_fmt(b, "drydock_read_only{site=\"%s\"} %d\n", s->name, atomic_load(&s->read_only));
+	if (!s->catalog || catalog_count(s->catalog, path_root(), NULL, &counts))
+		return;
+	for (int i = 0; i < STATE_COUNT; i++)
+		buf_fmt(b, "drydock_files{site=\"%s\",state=\"%s\"} %llu\n", s->name, state_name((enum file_state)i), (unsigned long long)counts.n[i]);
+	buf_fmt(b, "drydock_bytes{site=\"%s\"} %llu\n", s->name, (unsigned long long)counts.bytes);
+}
+
+enum err serve_metrics(struct req *r)
+{
+	struct web *w = r->web;
+	struct buf b = BUF_INIT(1u << 20), named = BUF_INIT(1u << 20);
+	double oldest = 0;
+
+	for (size_t i = 0; i < w->o.n_sites; i++) {
+		struct sync_status st = { 0 };
+		if (w->sites[i].sync)
+			sync_status(w->sites[i].sync, &st);
+		double age = seconds_since(st.pending_since, st.now);
+		if (age > oldest)
+			oldest = age;
+		if (admin_of(r, w->sites[i].site))
+			site_metrics(&named, w->sites[i].site, &st);
+	}
+	head(&b, "drydock_info", "gauge", "The version that runs.");
+	buf_fmt(&b, "drydock_info{version=\"%s\"} 1\n", PACKAGE_VERSION);
+	head(&b, "drydock_oldest_pending_seconds", "gauge", "Age of the oldest approval that is not yet in a release, over all sites.");
+	buf_fmt(&b, "drydock_oldest_pending_seconds %.3f\n", oldest);
+	head(&b, "drydock_http_requests_total", "counter", "Requests answered, by class of status.");
+	for (int i = 1; i < 6; i++)
+		buf_fmt(&b, "drydock_http_requests_total{class=\"%dxx\"} %llu\n", i, (unsigned long long)atomic_load(&w->by_class[i]));
+	head(&b, "drydock_http_connections", "gauge", "Open connections.");
+	buf_fmt(&b, "drydock_http_connections %zu\n", conns_count(w->conns));
+	head(&b, "drydock_http_streams", "gauge", "Open streams of events.");
+	buf_fmt(&b, "drydock_http_streams %zu\n", streams_count(w->streams));
+	buf_add(&b, buf_text(&named), named.len);
+	buf_release(&named);
+	return reply_bytes(r, 200, "text/plain; version=0.0.4; charset=utf-8", &b, NULL);
+}
