@@ -324,7 +324,7 @@ static void put_policy(struct life *l, const struct preview *p, struct buf *out)
 	buf_release(&own);
 }
 
-static void send(struct life *l, const struct preview *p, unsigned status, const char *type, struct buf *body)
+static void send_bytes(struct life *l, const struct preview *p, unsigned status, const char *type, struct buf *body)
 {
 	struct buf policy = BUF_INIT(4096);
 	size_t n;
@@ -365,7 +365,7 @@ static enum err say(struct life *l, const struct preview *p, unsigned status, co
 
 	buf_str(&b, text);
 	buf_char(&b, '\n');
-	send(l, p, status, "text/plain; charset=utf-8", &b);
+	send_bytes(l, p, status, "text/plain; charset=utf-8", &b);
 	return ERR_OK;
 }
 
@@ -465,7 +465,7 @@ static enum err serve(struct req *r, struct preview *p)
 		return say(l, p, 404, "There is no such file.");
 	enum err e = read_version(r, p, path, &body);
 	if (!e) {
-		send(l, p, 200, mime_type(path.s), &body);
+		send_bytes(l, p, 200, mime_type(path.s), &body);
 		return ERR_OK;
 	}
 	buf_release(&body);

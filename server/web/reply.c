@@ -5,11 +5,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/digest.h"
 #include "base/log.h"
 #include "base/utf8.h"
 #include "config.h"
+#include "view/show.h"
 #include "web/life.h"
 
 #define PAGE_LIMIT (16u << 20)
@@ -218,18 +218,6 @@ enum err reply_error(struct req *r, enum err code, json_t *extra)
 
 /* --- pages --------------------------------------------------------------------------------------------------------- */
 
-static void put_time(struct life *l, struct view_map *m, enum view_name name, int64_t t, int64_t now)
-{
-	char text[CLOCK_TEXT_SIZE], relative[32];
-	struct view_map *o = view_set_map(m, name);
-
-	clock_text(t, text);
-	clock_relative(t, now, relative);
-	view_set(o, VIEW_iso, arena_dup(l->r.arena, text));
-	view_set(o, VIEW_rel, arena_dup(l->r.arena, relative));
-	view_set(o, VIEW_exact, arena_printf(l->r.arena, "%.10s %.8s UTC", text, text + 11));
-}
-
 static void put_sites(struct life *l, struct view_map *m)
 {
 	struct web *w = l->web;
@@ -277,7 +265,7 @@ static void put_site(struct life *l, struct view_map *m)
 		if (st.running)
 			view_set_bool(m, VIEW_running, true);
 		else if (st.next.due > 0 && st.next.due != WINDOW_NEVER)
-			put_time(l, m, VIEW_clock, st.next.due, st.now);
+			show_time(m, VIEW_clock, st.next.due, st.now);
 	}
 	if (atomic_load(&s->read_only)) {
 		view_set(m, VIEW_trouble, arena_printf(l->r.arena, "This site is read-only: %s", s->read_only_reason));
