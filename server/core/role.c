@@ -312,8 +312,8 @@ static int place(const struct rule *rule, const char *principal, struct path dir
 	return next < '/' ? -1 : next > '/' ? 1 : 0;
 }
 
-/* The rules of a principal strictly below dir: by_principal[first .. first + count - 1]. */
-static size_t run_below(const struct rules *r, const char *principal, struct path dir, size_t *first)
+/* Rules of a principal strictly below dir are by_principal[i] from here on, as long as is_below() says so. */
+static size_t first_below(const struct rules *r, const char *principal, struct path dir)
 {
 	size_t low = 0, high = r->n;
 
@@ -324,10 +324,12 @@ static size_t run_below(const struct rules *r, const char *principal, struct pat
 		else
 			high = mid;
 	}
-	*first = low;
-	while (low < r->n && place(r->by_principal[low], principal, dir) == 0)
-		low++;
-	return low - *first;
+	return low;
+}
+
+static bool is_below(const struct rules *r, size_t i, const char *principal, struct path dir)
+{
+	return i < r->n && place(r->by_principal[i], principal, dir) == 0;
 }
 
 /* The user and then his groups, as one list. NULL behind the last. */
@@ -349,8 +351,7 @@ bool role_sees_below(const struct rules *r, const struct identity *who, struct p
 	if (role_on(r, who, dir) >= ROLE_VIEW)
 		return true;
 	for (size_t k = 0; (principal = principal_of(who, k)); k++) {
-		size_t first, n = run_below(r, principal, dir, &first);
-		for (size_t i = first; i < first + n; i++)
+		for (size_t i = first_below(r, principal, dir); is_below(r, i, principal, dir); i++)
 			if (role_on(r, who, r->by_principal[i]->path) >= ROLE_VIEW)
 				return true;
 	}
@@ -363,8 +364,7 @@ bool role_uniform_below(const struct rules *r, const struct identity *who, struc
 	enum role here = role_on(r, who, dir);
 
 	for (size_t k = 0; (principal = principal_of(who, k)); k++) {
-		size_t first, n = run_below(r, principal, dir, &first);
-		for (size_t i = first; i < first + n; i++)
+		for (size_t i = first_below(r, principal, dir); is_below(r, i, principal, dir); i++)
 			if (role_on(r, who, r->by_principal[i]->path) != here)
 				return false;
 	}
@@ -487,8 +487,8 @@ static enum err judge(const struct change *c, const struct identity *who, struct
 
 	for (size_t s = 0; s < 2; s++)
 		for (size_t k = 0; !e && (principal = principal_of(who, k)); k++) {
-			size_t first, n = run_below(sets[s], principal, path, &first);
-			for (size_t i = first; !e && i < first + n; i++)
+			size_t i = first_below(sets[s], principal, path);
+			for (; !e && is_below(sets[s], i, principal, path); i++)
 				e = judge_at(c, who, sets[s]->by_principal[i]->path);
 		}
 	return e;
