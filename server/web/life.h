@@ -142,10 +142,10 @@ static inline struct life *life_of(struct req *r)
 }
 
 /* web/request.c: the callbacks of libmicrohttpd; cls is the struct listener. */
-void *request_begin(void *cls, const char *target, struct MHD_Connection *c);
-enum MHD_Result request_step(void *cls, struct MHD_Connection *c, const char *url, const char *method, const char *version,
+void *http_begin(void *cls, const char *target, struct MHD_Connection *c);
+enum MHD_Result http_step(void *cls, struct MHD_Connection *c, const char *url, const char *method, const char *version,
     const char *upload, size_t *upload_size, void **con_cls);
-void request_done(void *cls, struct MHD_Connection *c, void **con_cls, enum MHD_RequestTerminationCode why);
+void http_done(void *cls, struct MHD_Connection *c, void **con_cls, enum MHD_RequestTerminationCode why);
 void request_spares_free(struct web *w);
 /* Session or peer, as they are now; on a worker (r->tools) through the database. ERR_RETRY: it must be asked there. */
 enum err request_person(struct life *l);

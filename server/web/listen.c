@@ -190,8 +190,8 @@ static enum err daemon_start(struct web *w, enum listener_kind kind, unsigned th
 		{ MHD_OPTION_PER_IP_CONNECTION_LIMIT, kind == LISTENER_LOCAL ? 0 : (intptr_t)conf->connections_per_address, NULL },
 		{ MHD_OPTION_CONNECTION_TIMEOUT, idle ? (intptr_t)idle : 1, NULL },
 		{ MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY, NULL },
-		{ MHD_OPTION_URI_LOG_CALLBACK, (intptr_t)request_begin, l },
-		{ MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)request_done, l },
+		{ MHD_OPTION_URI_LOG_CALLBACK, (intptr_t)http_begin, l },
+		{ MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)http_done, l },
 		{ MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)connection_event, l },
 		{ MHD_OPTION_UNESCAPE_CALLBACK, (intptr_t)no_unescape, NULL },
 		{ MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL },
@@ -200,7 +200,7 @@ static enum err daemon_start(struct web *w, enum listener_kind kind, unsigned th
 	};
 
 	l->daemon = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL,
-	    NULL, request_step, l, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
+	    NULL, http_step, l, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
 	if (l->daemon)
 		return ERR_OK;
 	l->fd = -1; /* libmicrohttpd closed it */

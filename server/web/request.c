@@ -1,7 +1,7 @@
 /*
- * request: the life of a request, in the order of web.h. libmicrohttpd calls request_begin() with the target,
- * request_step() with the headers, with each piece of the body, at its end, and again after a resume, and
- * request_done() when the reply is sent or the connection lost.
+ * request: the life of a request, in the order of web.h. libmicrohttpd calls http_begin() with the target,
+ * http_step() with the headers, with each piece of the body, at its end, and again after a resume, and
+ * http_done() when the reply is sent or the connection lost.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -73,7 +73,7 @@ void request_spares_free(struct web *w)
 	w->spare = NULL;
 }
 
-void *request_begin(void *cls, const char *target, struct MHD_Connection *c)
+void *http_begin(void *cls, const char *target, struct MHD_Connection *c)
 {
 	struct listener *listener = cls;
 	struct web *w = listener->web;
@@ -598,7 +598,7 @@ static enum MHD_Result body_ended(struct life *l)
 	return MHD_YES;
 }
 
-enum MHD_Result request_step(void *cls, struct MHD_Connection *c, const char *url, const char *method, const char *version,
+enum MHD_Result http_step(void *cls, struct MHD_Connection *c, const char *url, const char *method, const char *version,
     const char *upload, size_t *upload_size, void **con_cls)
 {
 	struct life *l = *con_cls;
@@ -639,7 +639,7 @@ static const char *target_for_log(const struct life *l)
 	return l->target;
 }
 
-void request_done(void *cls, struct MHD_Connection *c, void **con_cls, enum MHD_RequestTerminationCode why)
+void http_done(void *cls, struct MHD_Connection *c, void **con_cls, enum MHD_RequestTerminationCode why)
 {
 	struct life *l = *con_cls;
 	struct web *w = ((struct listener *)cls)->web;
@@ -726,21 +726,34 @@ const char *req_target(struct req *r)
 	return life_of(r)->target;
 }
 
+static bool number(const char *text, uint64_t *v)
+{
+	*v = 0;
+	for (const char *p = text; *p; p++)
+		if (*p < '0' || *p > '9' || __builtin_mul_overflow(*v, (uint64_t)10, v) || __builtin_add_overflow(*v, (uint64_t)(*p - '0'), v))
+			return false;
+	return text[0] != '\0';
+}
+
+enum err req_segment_number(struct req *r, const char *name, uint64_t *out)
+{
+	const char *text = req_segment(r, name);
+
+	*out = 0;
+	return text && number(text, out) && *out > 0 ? ERR_OK : err_set(ERR_NOT_FOUND, "There is nothing at this address.");
+}
+
 enum err req_number(struct req *r, const char *name, uint64_t low, uint64_t high, uint64_t fallback, uint64_t *out)
 {
 	const char *text = req_query(r, name);
-	uint64_t v = 0;
+	uint64_t v;
 
 	*out = fallback;
 	if (!text)
 		text = req_form(r, name);
 	if (!text || !text[0])
 		return ERR_OK;
-	for (const char *p = text; *p; p++) {
-		if (*p < '0' || *p > '9' || __builtin_mul_overflow(v, (uint64_t)10, &v) || __builtin_add_overflow(v, (uint64_t)(*p - '0'), &v))
-			return err_set(ERR_INPUT, "\"%s\" must be a number from %llu to %llu.", name, (unsigned long long)low, (unsigned long long)high);
-	}
-	if (v < low || v > high)
+	if (!number(text, &v) || v < low || v > high)
 		return err_set(ERR_INPUT, "\"%s\" must be a number from %llu to %llu.", name, (unsigned long long)low, (unsigned long long)high);
 	*out = v;
 	return ERR_OK;
