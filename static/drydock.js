@@ -61,7 +61,7 @@
 
 	/* Selecting: all, a range with shift, and the sentence that says how many. */
 	all("form.listing").forEach(function (form) {
-		var boxes = all("input[name=path]", form), whole = form.querySelector("[data-all]"), last = null;
+		var boxes = all("input[name=\"path[]\"]", form), whole = form.querySelector("[data-all]"), last = null;
 		function count() {
 			var n = boxes.filter(function (b) { return b.checked; }).length, out = form.querySelector("[data-selected]");
 			if (out) out.textContent = n === 0 ? "Nothing selected" : n === 1 ? "1 selected" : n + " selected";
@@ -152,7 +152,7 @@
 		case "j": go(at + 1); break;
 		case "k": go(at - 1); break;
 		case "o": if (at >= 0 && (target = rows[at].querySelector("a[href]"))) target.click(); break;
-		case "x": if (at >= 0 && (target = rows[at].querySelector("input[name=path]"))) target.click(); break;
+		case "x": if (at >= 0 && (target = rows[at].querySelector("input[name=\"path[]\"]"))) target.click(); break;
 		case "s":
 			if (!(target = document.querySelector("[data-key=s]"))) return;
 			if (target.hasAttribute("data-press")) target.click();

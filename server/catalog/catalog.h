@@ -34,6 +34,11 @@ struct catalog_options {
 enum err catalog_open(struct catalog **out, const struct catalog_options *o) MUST_CHECK;
 void catalog_close(struct catalog *c); /* writes the cache file */
 
+/*
+ * Opening reads the cache file, and starts the watcher if asked for, which begins with a scan of everything. Until one
+ * scan was finished nothing is known to be missing: an approved file that the cache does not know counts as staged.
+ */
+
 /* The approved side of one file, as the database has it (file_state). */
 struct approved {
 	enum approval approval;
@@ -46,7 +51,7 @@ struct approved {
 	struct sha256 reviewed; /* the version it was of */
 };
 void catalog_set_approved(struct catalog *c, struct path path, const struct approved *a);
-/* Between these the write lock is held once (load at start; a batch act after its COMMIT). */
+/* Between these the write lock is held once (load at start; a batch act after its COMMIT), by the calling thread. */
 void catalog_batch_begin(struct catalog *c);
 void catalog_batch_end(struct catalog *c);
 /* Pre-approved paths: sorted, "covers everything at or below". */
@@ -67,7 +72,7 @@ uint64_t catalog_generation(struct catalog *c, struct path dir);
 /* Wait until the whole generation differs from seen or timeout_us passed (live events). */
 uint64_t catalog_wait(struct catalog *c, uint64_t seen, int64_t timeout_us);
 
-struct catalog_counts { uint64_t n[STATE_COUNT]; uint64_t bytes; };
+struct catalog_counts { uint64_t n[STATE_COUNT]; uint64_t bytes; /* of what is staged */ };
 
 /* One file or directory as a listing shows it. Pointers live as long as the callback or the arena it was copied to. */
 struct catalog_entry {
@@ -86,8 +91,12 @@ struct catalog_entry {
 	struct catalog_counts counts; /* of all files below */
 };
 
-/* ERR_NOT_FOUND if nothing (staged or approved) is there. Copies into the arena. */
+/*
+ * ERR_NOT_FOUND if nothing (staged or approved) is there. Copies into the arena. Where a directory has taken the name
+ * of an approved file, or a file that of a directory, this is the one that is staged; catalog_get_file is the file.
+ */
 enum err catalog_get(struct catalog *c, struct path path, struct catalog_entry *out, struct arena *a) MUST_CHECK;
+enum err catalog_get_file(struct catalog *c, struct path path, struct catalog_entry *out, struct arena *a) MUST_CHECK;
 
 enum catalog_order { ORDER_NAME, ORDER_STATE, ORDER_SIZE, ORDER_TIME };
 struct catalog_query {
@@ -96,10 +105,18 @@ struct catalog_query {
 	unsigned states; /* bit (1u << state); 0: all. A directory is shown if it holds any */
 	enum catalog_order order; /* recursive: ORDER_NAME only */
 	bool descending;
-	const char *after; /* cursor: the last name or path of the page before (ORDER_NAME); NULL: from the start */
+	/*
+	 * Cursor (ORDER_NAME): of the last entry of the page before, recursive: its path; otherwise its name, with a '/'
+	 * behind if it is a directory. NULL: from the start.
+	 */
+	const char *after;
 	size_t offset; /* for the other orders */
-	const char *match; /* case-insensitive part of the path; NULL: none (search) */
+	const char *match; /* part of the path below dir, ASCII letters in either case; NULL: none (search) */
 };
+/*
+ * Directories are in the order of what is in them: bytewise by name with a '/' behind.
+ * fn is called under the read lock: it must not call the catalog, and should not wait for anybody.
+ */
 /* fn for each until it returns false. Visible: called for rights, NULL: everything; skipped subtrees cost nothing. */
 struct catalog_view { const struct rules *rules; const struct identity *who; };
 enum err catalog_list(struct catalog *c, const struct catalog_query *q, const struct catalog_view *view,

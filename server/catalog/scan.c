@@ -1,0 +1,718 @@
+#include "catalog/inside.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/utf8.h"
+
+/*
+ * A scan is a stack of work, taken from by the calling thread and by helpers that wait between scans. Work is a
+ * directory (list it, look at each entry, compare with the tree) or a handful of files to read. The tree is compared
+ * under the read lock and changed under the write lock; files are read under neither.
+ */
+enum work_kind { WORK_DIR, WORK_FILES };
+
+/* Small enough that two threads share a directory, large enough that the stack is not what costs. */
+#define FILES_A_PIECE 32
+
+struct open_dir {
+	int fd;
+	atomic_uint users;
+};
+
+struct item {
+	enum work_kind kind;
+	struct dir *dir;
+	bool below;
+	bool first; /* asked for, not found on the way: if it is gone, its parent is to be looked at */
+	/* WORK_FILES */
+	struct open_dir *open;
+	unsigned n;
+	struct node **files;
+};
+
+struct hand { /* of one thread */
+	struct catalog *c;
+	struct work *work;
+	struct door_reader *reader;
+	struct node **unseen, **again;
+	size_t n_unseen, unseen_cap, n_again, again_cap;
+	struct dir **unseen_dirs, **subdirs;
+	size_t n_unseen_dirs, unseen_dirs_cap, n_subdirs, subdirs_cap;
+	size_t *fresh;
+	size_t n_fresh, fresh_cap;
+	unsigned char *seen;
+	size_t seen_cap;
+	pthread_t thread;
+};
+
+struct work {
+	struct catalog *c;
+	pthread_mutex_t lock;
+	pthread_cond_t more;
+	struct item *stack;
+	size_t n, cap;
+	unsigned busy, waiting;
+	bool stop;
+	struct hand *hands; /* the first is the caller's */
+	unsigned n_hands;
+
+	/* of the scan that runs */
+	enum err err;
+	char err_text[512];
+	bool root_empty;
+	char root_gone[256];
+	_Atomic uint64_t files_read, bytes_read;
+	int64_t began, told; /* told: under lock */
+};
+
+static void push(struct work *w, struct item item)
+{
+	pthread_mutex_lock(&w->lock);
+	w->stack = mem_grow(w->stack, &w->cap, w->n + 1, sizeof *w->stack);
+	w->stack[w->n++] = item;
+	/* One piece the caller does himself sooner than a helper wakes. */
+	if (w->waiting && w->n > 1)
+		pthread_cond_signal(&w->more);
+	pthread_mutex_unlock(&w->lock);
+}
+
+static void failed(struct work *w, enum err e)
+{
+	pthread_mutex_lock(&w->lock);
+	if (!w->err) {
+		w->err = e;
+		snprintf(w->err_text, sizeof w->err_text, "%s", err_text());
+	}
+	pthread_mutex_unlock(&w->lock);
+}
+
+/* --- names ------------------------------------------------------------------------------------------------------------ */
+
+/* The name with what cannot be shown made visible, and a mark that tells apart names that look alike. */
+static size_t show_name(char out[static 1024], const char *name, size_t len)
+{
+	struct buf b = BUF_INIT(900);
+	struct sha256 hash;
+	char hex[SHA256_HEX];
+	utf8_visible(&b, name, len, false);
+	sha256_of(&hash, name, len);
+	hex_of(hex, hash.b, sizeof hash.b);
+	int n = snprintf(out, 1024, "%s (%.12s)", buf_text(&b), hex);
+	buf_release(&b);
+	return (size_t)n;
+}
+
+/* PROBLEM_NONE: a path can be made of it. */
+static enum problem name_problem(const struct dir *d, const struct door_entry *e)
+{
+	if ((size_t)d->path_len + 1 + e->name_len > PATH_LIMIT || e->name_len > PATH_PART_LIMIT)
+		return PROBLEM_TOO_LONG;
+	return path_part_problem(e->name, e->name_len) ? PROBLEM_NAME : PROBLEM_NONE;
+}
+
+/* --- reading files ---------------------------------------------------------------------------------------------------- */
+
+/* The file system's times have a grain: what was read within it of the last change could change again unseen. */
+static bool racy(const struct stage_stat *st)
+{
+	int64_t grain = st->ctime_ns % INT64_C(1000000000) == 0 ? INT64_C(2100000000) : INT64_C(50000000);
+	return clock_wall() * 1000 - st->ctime_ns < grain;
+}
+
+static void tell_progress(struct work *w)
+{
+	int64_t now = clock_boot();
+	pthread_mutex_lock(&w->lock);
+	bool tell = now - w->told > 5 * CLOCK_SECOND;
+	if (tell)
+		w->told = now;
+	pthread_mutex_unlock(&w->lock);
+	if (tell)
+		log_event(LOG_LEVEL_INFO, "scan.progress", "staging", door_dir(w->c->door), "files_read",
+		    log_u64(atomic_load(&w->files_read)), "bytes_read", log_u64(atomic_load(&w->bytes_read)), NULL);
+}
+
+static void read_files(struct hand *h, int dirfd, struct node **files, size_t n)
+{
+	struct catalog *c = h->c;
+	struct result {
+		enum err err;
+		enum problem problem;
+		bool racy, busy;
+		struct fingerprint print;
+		struct stage_stat st;
+	} results[FILES_A_PIECE];
+
+	while (n > 0) {
+		size_t k, some = n < FILES_A_PIECE ? n : FILES_A_PIECE;
+		for (k = 0; k < some; k++) {
+			struct result *r = &results[k];
+			*r = (struct result){ 0 };
+			r->err = door_dir_read(c->door, h->reader, dirfd, files[k]->name, &r->print, &r->st, &r->problem, NULL, NULL);
+			if (r->err == ERR_OK) {
+				r->racy = racy(&r->st);
+				atomic_fetch_add_explicit(&h->work->files_read, 1, memory_order_relaxed);
+				atomic_fetch_add_explicit(&h->work->bytes_read, r->st.size, memory_order_relaxed);
+			} else if (r->err == ERR_INPUT || r->err == ERR_BUSY) {
+				/* With what stat tells, so that it is shown, and read again when that changes. */
+				struct door_entry e;
+				if (door_dir_entry(c->door, dirfd, files[k]->name, &e) != ERR_OK || e.kind == ENTRY_DIR)
+					r->err = ERR_NOT_FOUND;
+				r->st = e.st;
+				r->busy = r->problem == PROBLEM_BUSY;
+			} else if (r->err != ERR_NOT_FOUND) {
+				failed(h->work, r->err);
+			}
+			if (r->st.size > (64 << 20))
+				tell_progress(h->work);
+		}
+		bool busy = false;
+		tree_write(c);
+		for (k = 0; k < some; k++) {
+			struct result *r = &results[k];
+			if (r->err == ERR_OK)
+				node_stage(c, files[k], &r->st, &r->print, PROBLEM_NONE, r->racy ? NODE_RACY : 0);
+			else if (r->err == ERR_INPUT || r->err == ERR_BUSY)
+				node_stage(c, files[k], &r->st, NULL, r->problem, 0);
+			else if (r->err == ERR_NOT_FOUND)
+				node_unstage(c, files[k]);
+			busy |= r->busy;
+		}
+		tree_write_end(c);
+		if (busy)
+			watcher_again(c, files[0]->parent);
+		files += some;
+		n -= some;
+	}
+	tell_progress(h->work);
+}
+
+static void open_drop(struct open_dir *o)
+{
+	if (atomic_fetch_sub(&o->users, 1) != 1)
+		return;
+	close(o->fd);
+	free(o);
+}
+
+/* Takes fd over. */
+static void read_or_share(struct hand *h, struct dir *d, int fd)
+{
+	if (h->n_again <= FILES_A_PIECE) {
+		read_files(h, fd, h->again, h->n_again);
+		close(fd);
+		return;
+	}
+	struct open_dir *o = mem_alloc(sizeof *o);
+	o->fd = fd;
+	atomic_init(&o->users, 1);
+	for (size_t at = 0; at < h->n_again; at += FILES_A_PIECE) {
+		size_t n = h->n_again - at < FILES_A_PIECE ? h->n_again - at : FILES_A_PIECE;
+		struct node **files = mem_array(n, sizeof(struct node *));
+		memcpy(files, h->again + at, n * sizeof(struct node *));
+		atomic_fetch_add(&o->users, 1);
+		push(h->work, (struct item){ .kind = WORK_FILES, .dir = d, .open = o, .n = (unsigned)n, .files = files });
+	}
+	open_drop(o);
+}
+
+/* --- directories ------------------------------------------------------------------------------------------------------ */
+
+static bool unchanged(const struct node *n, const struct door_entry *e)
+{
+	struct stage_stat st;
+	node_stat(n, &st);
+	return (n->flags & (NODE_STAGED | NODE_RACY)) == NODE_STAGED && n->problem == e->problem && stage_stat_equal(&st, &e->st);
+}
+
+static void add_node(struct node ***list, size_t *n, size_t *cap, struct node *node)
+{
+	*list = mem_grow(*list, cap, *n + 1, sizeof(struct node *));
+	(*list)[(*n)++] = node;
+}
+
+static void add_dir(struct dir ***list, size_t *n, size_t *cap, struct dir *d)
+{
+	*list = mem_grow(*list, cap, *n + 1, sizeof(struct dir *));
+	(*list)[(*n)++] = d;
+}
+
+static void add_fresh(struct hand *h, size_t i)
+{
+	h->fresh = mem_grow(h->fresh, &h->fresh_cap, h->n_fresh + 1, sizeof(size_t));
+	h->fresh[h->n_fresh++] = i;
+}
+
+/* Under the read lock: what of the list is not as the tree has it. */
+static void compare(struct hand *h, const struct dir *d, const struct door_entry *list, size_t n, bool below)
+{
+	size_t bits = (size_t)d->n_files + d->n_dirs;
+	h->n_unseen = h->n_again = h->n_unseen_dirs = h->n_subdirs = h->n_fresh = 0;
+	if (h->seen_cap < bits + 1)
+		h->seen = mem_grow(h->seen, &h->seen_cap, bits + 1, 1);
+	memset(h->seen, 0, bits);
+	unsigned char *seen_dirs = h->seen + d->n_files;
+
+	for (size_t i = 0; i < n; i++) {
+		const struct door_entry *e = &list[i];
+		size_t at;
+		bool enter = e->kind == ENTRY_DIR && e->problem == PROBLEM_NONE;
+		struct dir *sub = enter ? dir_find(d, e->name, e->name_len, &at) : NULL;
+		if (sub) {
+			seen_dirs[at] = 1;
+			if (sub->inode != e->st.inode || !sub->staged)
+				add_fresh(h, i);
+			else if (below)
+				add_dir(&h->subdirs, &h->n_subdirs, &h->subdirs_cap, sub);
+			continue;
+		}
+		struct node *file = enter ? NULL : file_find(d, e->name, e->name_len, false, &at);
+		if (file) {
+			h->seen[at] = 1;
+			if (!unchanged(file, e))
+				add_fresh(h, i);
+			continue;
+		}
+		enum problem p = name_problem(d, e);
+		if (p != PROBLEM_NONE) {
+			char shown[1024];
+			size_t len = show_name(shown, e->name, e->name_len);
+			file = file_find(d, shown, len, true, &at);
+			if (file) {
+				h->seen[at] = 1;
+				if ((file->flags & NODE_STAGED) && file->problem == p)
+					continue;
+			}
+		}
+		add_fresh(h, i);
+	}
+	for (size_t i = 0; i < d->n_files; i++) {
+		struct node *file = d->files[i];
+		if (h->seen[i] || !(file->flags & NODE_STAGED))
+			continue;
+		/* Stands for a directory: that one's own scan takes it away. */
+		if (file->flags & NODE_DIR_PROBLEM) {
+			bool there = false;
+			for (size_t k = 0; k < n && !there; k++)
+				there = list[k].kind == ENTRY_DIR && strcmp(list[k].name, file->name) == 0;
+			if (there)
+				continue;
+		}
+		add_node(&h->unseen, &h->n_unseen, &h->unseen_cap, file);
+	}
+	for (size_t i = 0; i < d->n_dirs; i++)
+		if (!seen_dirs[i] && (d->dirs[i]->staged || d->dirs[i]->blocked))
+			add_dir(&h->unseen_dirs, &h->n_unseen_dirs, &h->unseen_dirs_cap, d->dirs[i]);
+}
+
+static struct node *make(struct hand *h, struct dir *d, size_t known, bool many, const char *name, size_t len, bool bad)
+{
+	return many ? file_make_many(h->c, d, known, name, len, bad) : file_make(h->c, d, name, len, bad);
+}
+
+/* Under the write lock: what compare found. Fills again (files to read) and adds to subdirs. */
+static void apply(struct hand *h, struct dir *d, const struct door_entry *list)
+{
+	struct catalog *c = h->c;
+	for (size_t i = 0; i < h->n_unseen; i++)
+		node_unstage(c, h->unseen[i]);
+	for (size_t i = 0; i < h->n_unseen_dirs; i++) {
+		watcher_unwatch(c, h->unseen_dirs[i]);
+		dir_unstage_all(c, h->unseen_dirs[i]);
+	}
+	bool many = h->n_fresh > 64;
+	size_t known = d->n_files;
+	for (size_t i = 0; i < h->n_fresh; i++) {
+		const struct door_entry *e = &list[h->fresh[i]];
+		enum problem p = name_problem(d, e);
+		if (p != PROBLEM_NONE) {
+			char shown[1024];
+			size_t len = show_name(shown, e->name, e->name_len);
+			node_stage(c, make(h, d, known, many, shown, len, true), &e->st, NULL, p, 0);
+		} else if (e->kind == ENTRY_DIR && e->problem == PROBLEM_NONE) {
+			struct dir *sub = dir_make(c, d, e->name, e->name_len);
+			if (sub->inode != e->st.inode)
+				watcher_unwatch(c, sub);
+			sub->inode = e->st.inode;
+			add_dir(&h->subdirs, &h->n_subdirs, &h->subdirs_cap, sub);
+		} else {
+			struct node *file = make(h, d, known, many, e->name, e->name_len, false);
+			if (e->problem != PROBLEM_NONE)
+				node_stage(c, file, &e->st, NULL, e->problem, 0);
+			else
+				add_node(&h->again, &h->n_again, &h->again_cap, file);
+		}
+	}
+	if (many)
+		file_make_many_end(d, known);
+}
+
+/* The directory is there but cannot be entered: what is known below it is not lost, and its name is shown. */
+static void cannot_enter(struct catalog *c, struct dir *d, enum problem problem)
+{
+	tree_write(c);
+	watcher_unwatch(c, d);
+	dir_problem_all(c, d, problem);
+	struct stage_stat st = { .inode = d->inode };
+	node_stage(c, file_make(c, d->parent, d->name, d->name_len, false), &st, NULL, problem, NODE_DIR_PROBLEM);
+	tree_write_end(c);
+}
+
+/* It is no directory (any more). */
+static void is_gone(struct hand *h, struct dir *d, bool first)
+{
+	struct catalog *c = h->c;
+	tree_write(c);
+	watcher_unwatch(c, d);
+	dir_unstage_all(c, d);
+	struct dir *parent = d->parent;
+	tree_write_end(c);
+	/* Something else may have its name. */
+	if (first && parent)
+		push(h->work, (struct item){ .kind = WORK_DIR, .dir = parent, .first = true });
+}
+
+static void root_is_gone(struct work *w)
+{
+	pthread_mutex_lock(&w->lock);
+	snprintf(w->root_gone, sizeof w->root_gone, "%s", err_text());
+	pthread_mutex_unlock(&w->lock);
+}
+
+static void work_dir(struct hand *h, const struct item *item)
+{
+	struct catalog *c = h->c;
+	struct dir *d = item->dir;
+	char buf[NODE_PATH_SIZE];
+	int fd = -1;
+	enum problem problem;
+	const struct door_entry *list = NULL;
+	size_t n = 0;
+
+	enum err e = door_dir_open(c->door, dir_path(d, buf), &fd, &problem);
+	if (!e) {
+		watcher_watch(c, d, fd); /* before the look, so that nothing falls between */
+		e = door_dir_list(c->door, h->reader, fd, &list, &n);
+		if (e == ERR_INPUT)
+			problem = PROBLEM_UNREADABLE;
+	}
+	if (e) {
+		if (fd >= 0)
+			close(fd);
+		if (!d->parent)
+			root_is_gone(h->work);
+		else if (e == ERR_NOT_FOUND || (e == ERR_INPUT && (problem == PROBLEM_SYMLINK || problem == PROBLEM_SPECIAL)))
+			is_gone(h, d, item->first);
+		else if (e == ERR_INPUT)
+			cannot_enter(c, d, problem);
+		else if (e == ERR_BUSY)
+			watcher_again(c, d);
+		else
+			failed(h->work, e);
+		return;
+	}
+
+	tree_read(c);
+	if (!d->parent && n == 0 && c->approved_live > 0) {
+		tree_read_end(c);
+		pthread_mutex_lock(&h->work->lock);
+		h->work->root_empty = true;
+		pthread_mutex_unlock(&h->work->lock);
+		close(fd);
+		return;
+	}
+	compare(h, d, list, n, item->below);
+	bool enter = !d->staged;
+	tree_read_end(c);
+
+	size_t known_subdirs = h->n_subdirs;
+	if (h->n_fresh || h->n_unseen || h->n_unseen_dirs || enter) {
+		tree_write(c);
+		apply(h, d, list);
+		if (enter) {
+			dir_stage(c, d, true);
+			struct node *stands = d->parent ? file_find(d->parent, d->name, d->name_len, false, NULL) : NULL;
+			if (stands && (stands->flags & NODE_DIR_PROBLEM))
+				node_unstage(c, stands);
+		}
+		tree_write_end(c);
+	}
+	for (size_t i = 0; i < h->n_subdirs; i++)
+		/* One that is new, or another than before, is looked at with all below it. */
+		push(h->work, (struct item){ .kind = WORK_DIR, .dir = h->subdirs[i], .below = item->below || i >= known_subdirs });
+	if (h->n_again)
+		read_or_share(h, d, fd);
+	else
+		close(fd);
+}
+
+static void work_item(struct hand *h, struct item *item)
+{
+	if (item->kind == WORK_DIR) {
+		work_dir(h, item);
+		return;
+	}
+	read_files(h, item->open->fd, item->files, item->n);
+	open_drop(item->open);
+	free(item->files);
+}
+
+/* Until nothing is left and nobody can bring more; helpers stay for the next scan. */
+static void work_loop(struct hand *h, bool helper)
+{
+	struct work *w = h->work;
+	pthread_mutex_lock(&w->lock);
+	for (;;) {
+		if (w->n > 0) {
+			struct item item = w->stack[--w->n];
+			w->busy++;
+			pthread_mutex_unlock(&w->lock);
+			work_item(h, &item);
+			pthread_mutex_lock(&w->lock);
+			if (--w->busy == 0 && w->n == 0)
+				pthread_cond_broadcast(&w->more);
+			continue;
+		}
+		if (helper ? w->stop : w->busy == 0)
+			break;
+		w->waiting++;
+		pthread_cond_wait(&w->more, &w->lock);
+		w->waiting--;
+	}
+	pthread_mutex_unlock(&w->lock);
+}
+
+static void *helper(void *arg)
+{
+	pthread_setname_np(pthread_self(), "scan");
+	work_loop(arg, true);
+	return NULL;
+}
+
+struct work *work_new(struct catalog *c, unsigned threads)
+{
+	struct work *w = mem_alloc(sizeof *w);
+	unsigned want = threads ? threads : 1;
+	w->c = c;
+	pthread_mutex_init(&w->lock, NULL);
+	pthread_cond_init(&w->more, NULL);
+	w->hands = mem_array(want, sizeof *w->hands);
+	for (unsigned i = 0; i < want; i++) {
+		struct hand *h = &w->hands[i];
+		h->c = c;
+		h->work = w;
+		h->reader = door_reader_new();
+		w->n_hands = i + 1;
+		if (i == 0)
+			continue;
+		sigset_t all, old;
+		sigfillset(&all);
+		pthread_sigmask(SIG_SETMASK, &all, &old);
+		int error = pthread_create(&h->thread, NULL, helper, h);
+		pthread_sigmask(SIG_SETMASK, &old, NULL);
+		if (error) {
+			log_event(LOG_LEVEL_WARN, "scan.thread", "text", strerror(error), NULL);
+			door_reader_free(h->reader);
+			w->n_hands = i;
+			break;
+		}
+	}
+	return w;
+}
+
+void work_free(struct work *w)
+{
+	if (!w)
+		return;
+	pthread_mutex_lock(&w->lock);
+	w->stop = true;
+	pthread_cond_broadcast(&w->more);
+	pthread_mutex_unlock(&w->lock);
+	for (unsigned i = 0; i < w->n_hands; i++) {
+		struct hand *h = &w->hands[i];
+		if (i > 0)
+			pthread_join(h->thread, NULL);
+		door_reader_free(h->reader);
+		free(h->unseen);
+		free(h->again);
+		free(h->unseen_dirs);
+		free(h->subdirs);
+		free(h->fresh);
+		free(h->seen);
+	}
+	free(w->hands);
+	free(w->stack);
+	pthread_cond_destroy(&w->more);
+	pthread_mutex_destroy(&w->lock);
+	free(w);
+}
+
+/* --- one scan --------------------------------------------------------------------------------------------------------- */
+
+static void set_trouble(struct catalog *c, const char *text)
+{
+	tree_write(c);
+	bool news = strncmp(c->trouble, text, sizeof c->trouble - 1) != 0;
+	if (news) {
+		snprintf(c->trouble, sizeof c->trouble, "%s", text);
+		tree_changed(c, c->root);
+	}
+	tree_write_end(c);
+	if (news && *text)
+		log_event(LOG_LEVEL_WARN, "staging.trouble", "staging", door_dir(c->door), "text", text, NULL);
+	else if (news)
+		log_event(LOG_LEVEL_INFO, "staging.fine", "staging", door_dir(c->door), NULL);
+}
+
+static void begin(struct work *w)
+{
+	w->err = ERR_OK;
+	w->root_empty = false;
+	w->root_gone[0] = 0;
+	atomic_store(&w->files_read, 0);
+	atomic_store(&w->bytes_read, 0);
+	w->began = w->told = clock_boot();
+}
+
+static enum err end(struct catalog *c, bool whole)
+{
+	struct work *w = c->work;
+	if (w->root_gone[0]) {
+		set_trouble(c, w->root_gone);
+		return ERR_OK;
+	}
+	if (w->root_empty) {
+		set_trouble(c, "the staging directory is empty although files are approved: nothing is taken for missing; is it mounted?");
+		return ERR_OK;
+	}
+	if (c->trouble[0] && whole && !w->err)
+		set_trouble(c, "");
+	bool first = whole && !c->known && !w->err;
+	if (c->n_prune || first) {
+		tree_write(c);
+		tree_prune(c);
+		if (first) {
+			c->known = true;
+			tree_states(c, c->root);
+			tree_changed(c, c->root);
+		}
+		tree_write_end(c);
+	}
+	uint64_t files = atomic_load(&w->files_read);
+	if (files)
+		c->cache_stale = true;
+	if (whole && files >= 1000) {
+		log_event(LOG_LEVEL_INFO, "scan.done", "staging", door_dir(c->door), "files_read", log_u64(files), "bytes_read",
+		    log_u64(atomic_load(&w->bytes_read)), "ms", log_u64((uint64_t)((clock_boot() - w->began) / 1000)), NULL);
+		cache_save(c);
+	}
+	return w->err ? err_set(w->err, "%s", w->err_text) : ERR_OK;
+}
+
+enum err scan_dirs(struct catalog *c, struct dir **dirs, size_t n, unsigned flags)
+{
+	struct work *w = c->work;
+	begin(w);
+	unsigned moved;
+	if (door_check(c->door, &moved)) {
+		set_trouble(c, err_text());
+		return ERR_OK;
+	}
+	bool whole = (flags & SCAN_BELOW) && n == 1 && !dirs[0]->parent;
+	if (moved != c->door_moved || c->trouble[0] || !c->known) {
+		/* Another directory than the one the tree was made from: everything is to be looked at. */
+		if (moved != c->door_moved)
+			watcher_unwatch(c, c->root);
+		c->door_moved = moved;
+		dirs = &c->root;
+		n = 1;
+		flags = SCAN_BELOW;
+		whole = true;
+	}
+	uint64_t number = whole ? atomic_fetch_add(&c->scans_begun, 1) + 1 : 0;
+	pthread_mutex_lock(&w->lock);
+	for (size_t i = 0; i < n; i++) {
+		w->stack = mem_grow(w->stack, &w->cap, w->n + 1, sizeof *w->stack);
+		w->stack[w->n++] = (struct item){ .kind = WORK_DIR, .dir = dirs[i], .below = flags & SCAN_BELOW, .first = true };
+	}
+	pthread_mutex_unlock(&w->lock);
+	work_loop(&w->hands[0], false);
+	enum err e = end(c, whole);
+	if (whole && !e)
+		c->scan_done = number;
+	return e;
+}
+
+/* One name of a directory that is open. Returns true if the whole directory is to be looked at instead. */
+static bool look_at_name(struct catalog *c, struct dir *d, int fd, const char *name, size_t len)
+{
+	struct door_entry entry;
+	struct node *read = NULL;
+	bool rather_all = false;
+
+	enum err e = door_dir_entry(c->door, fd, name, &entry);
+	if (e && e != ERR_NOT_FOUND) {
+		failed(c->work, e);
+		return false;
+	}
+	tree_write(c);
+	struct dir *sub = dir_find(d, name, len, NULL);
+	struct node *file = file_find(d, name, len, false, NULL);
+	if (!e && entry.kind == ENTRY_DIR) {
+		rather_all = !sub || !sub->staged || (file && (file->flags & NODE_STAGED));
+		goto out;
+	}
+	if (sub && (sub->staged || sub->blocked)) {
+		watcher_unwatch(c, sub);
+		dir_unstage_all(c, sub);
+	}
+	if (e) {
+		if (file)
+			node_unstage(c, file);
+		goto out;
+	}
+	if (file && unchanged(file, &entry))
+		goto out;
+	file = file ? file : file_make(c, d, name, len, false);
+	if (entry.problem != PROBLEM_NONE)
+		node_stage(c, file, &entry.st, NULL, entry.problem, 0);
+	else
+		read = file;
+out:
+	tree_write_end(c);
+	if (read)
+		read_files(&c->work->hands[0], fd, &read, 1);
+	return rather_all;
+}
+
+enum err scan_file(struct catalog *c, struct path path)
+{
+	char buf[NODE_PATH_SIZE];
+	const char *name = path_name(path);
+	size_t len = path.len - (size_t)(name - path.s), parent_len = path.len - len > 1 ? path.len - len - 1 : 1;
+	int fd;
+	enum problem problem;
+	unsigned moved;
+
+	begin(c->work);
+	if (door_check(c->door, &moved) || moved != c->door_moved || c->trouble[0] || !c->known || path_is_root(path))
+		return scan_dirs(c, &c->root, 1, path_is_root(path) ? 0 : SCAN_BELOW);
+	memcpy(buf, path.s, parent_len);
+	buf[parent_len] = 0;
+	tree_read(c);
+	struct dir *d = dir_nearest(c, (struct path){ buf, parent_len });
+	bool known = d->staged && d->path_len == parent_len;
+	tree_read_end(c);
+	if (!known || door_dir_open(c->door, (struct path){ buf, parent_len }, &fd, &problem))
+		return scan_dirs(c, &d, 1, 0);
+	bool rather_all = look_at_name(c, d, fd, name, len);
+	close(fd);
+	return rather_all ? scan_dirs(c, &d, 1, 0) : end(c, false);
+}

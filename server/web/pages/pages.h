@@ -1,0 +1,48 @@
+/*
+ * pages: what the handlers for browsers share. A page fills a model (view/view.h) with the names that its template lists
+ * at its top, and replies once. Nothing is decided here: pages read through db/, catalog/ and web/history.h, and write
+ * through acts/.
+ */
+#ifndef DRYDOCK_WEB_PAGES_PAGES_H
+#define DRYDOCK_WEB_PAGES_PAGES_H
+
+#include "web/web.h"
+
+/* The handlers, from the rows. */
+#define ROUTE(method, address, right, needs, body_limit, handler) enum err handler(struct req *r);
+#include "web/pages/routes.def"
+#undef ROUTE
+
+/* "op" (a UUID: the form's id for repetition, made here if absent) and "note" of the form, checked. */
+enum err page_act_request(struct req *r, struct act_request *rq) MUST_CHECK;
+/* A new id for a form's hidden field "op". */
+const char *page_op(struct req *r);
+/* After an act: back to a page of ours, which then says what was done. query: of that page, or NULL. */
+enum err page_done(struct req *r, const char *tail, const struct path *path, const char *query, const struct act_answer *a);
+/* What page_done() left in the address: sets notice. Called by every page that an act leads back to. */
+void page_notice(struct req *r, struct view_map *m);
+
+/* "alice" for own:alice, "bob (unix)" for others, "the system" for acts without a person. */
+const char *page_person(struct req *r, const char *principal);
+/* "may sign and revoke": what a role allows, in words. */
+const char *role_words(enum role role);
+
+/* Queries for links: name=value with what must be escaped; NULL and "" are left out. */
+struct page_query {
+	struct buf b;
+};
+void page_query_add(struct page_query *q, const char *name, const char *value);
+void page_query_add_int(struct page_query *q, const char *name, uint64_t value); /* 0 is left out */
+const char *page_query_end(struct req *r, struct page_query *q); /* in the request's arena; releases q */
+
+/* Items of {{>timeline}}: one act as people read it. for_file: the path that the page is about, or NULL. */
+struct history_item;
+void page_timeline_add(struct req *r, struct view_list *items, const struct history_item *item, const struct path *for_file);
+/* The same as a sentence: verb "signed", what "12 files", and the file it is about if there is just one. */
+struct page_deed {
+	const char *verb, *what;
+	const char *href; /* of the one file; NULL */
+};
+void page_deed(struct req *r, const struct history_item *item, struct page_deed *out);
+
+#endif
