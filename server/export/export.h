@@ -1,10 +1,11 @@
 /*
  * export: the export directory, the image of production beside the repository: the approved tree as files.
  *
- * Beside it: `export.at` (the log commit whose tree it holds, replaced durably after each change) and `export.tmp/`.
- * The way forward is always the tree difference from export.at to the wanted commit, replayable: removals, then
- * emptied directories, then additions (temporary file, fsync or one syncfs, rename). At no instant does it hold a byte
- * that was not approved. Exported files carry the time of the record that put this version at this path, never earlier
+ * Beside it: `export.at` and `export.tmp/`. export.at names the log commit whose tree the directory holds, or, durably
+ * before the first step of a change, all the commits that it may hold parts of until the change has ended. The way
+ * forward is always the tree difference from there to the wanted commit, replayable: removals, then emptied
+ * directories, then additions (temporary file, fsync or one syncfs, rename). At no instant does it hold a byte that was
+ * not approved. Exported files carry the time of the record that put this version at this path, never earlier
  * than the path's previous one plus a second. Foreign things found in the way are moved to export.foreign/, never used.
  */
 #ifndef DRYDOCK_EXPORT_EXPORT_H
@@ -19,24 +20,30 @@ struct export_dir;
 enum err export_open(struct export_dir **out, const char *base) MUST_CHECK;
 void export_close(struct export_dir *e);
 const char *export_path(const struct export_dir *e); /* the export directory itself */
-/* The commit it holds; zero: nothing yet. */
+/* The commit it holds; zero: nothing yet, or a change did not come to its end (then export_bring() finishes it). */
 void export_at(const struct export_dir *e, struct blob_id *commit);
 
 /*
  * Bytes that are already at hand while an act reads them: written to export.tmp/ as <blob id>; a later export_bring()
  * renames instead of reading git. They need not be durable yet: the act's syncfs or export_bring() sees to it.
  */
+/* Thread-safe. */
 enum err export_prepare(struct export_dir *e, const struct blob_id *id, const void *p, size_t n) MUST_CHECK;
+/* Remove what was prepared and not used (an act that came to nothing; those of other acts are read from git then). */
+void export_discard(struct export_dir *e);
 
 /* When the version at a path was put there (microseconds): asked for each file that is written. */
 typedef int64_t export_time_fn(void *arg, struct path path);
 
 /*
- * Bring the directory from export.at to `to`. Replayable after a crash at any point. n > threshold uses one syncfs.
- * plan may be NULL (then it is computed); given, it must be the difference export.at → to.
+ * Bring the directory from export.at to `to`. Replayable after a crash at any point. Many changes use one syncfs, few
+ * of them an fsync for each file and directory. plan may be NULL (then it is computed); given, it must be the
+ * difference export.at → to. If export.at was lost, everything is compared byte by byte and foreign things are moved out.
  */
 enum err export_bring(struct export_dir *e, struct repo *r, const struct blob_id *to, const struct plan *plan,
     export_time_fn *when, void *arg) MUST_CHECK;
+/* The same as if export.at had been lost: what export_compare() found is put right. */
+enum err export_repair(struct export_dir *e, struct repo *r, const struct blob_id *to, export_time_fn *when, void *arg) MUST_CHECK;
 /* Compare names, types, sizes (and bytes if deep) with the tree of export.at; fn for each difference, in words. */
 enum err export_compare(struct export_dir *e, struct repo *r, bool deep, void (*fn)(void *arg, const char *path, const char *what), void *arg) MUST_CHECK;
 /* At start: empty export.tmp/. */

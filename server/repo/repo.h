@@ -117,6 +117,8 @@ enum err repo_blob_read(struct repo *r, const struct blob_id *id, struct buf *ou
 enum err repo_blob_size(struct repo *r, const struct blob_id *id, uint64_t *size) MUST_CHECK;
 /* A blob written to a descriptor; streamed when it is loose. */
 enum err repo_blob_copy(struct repo *r, const struct blob_id *id, int fd) MUST_CHECK;
+/* The id that size bytes of a descriptor, from its position on, would have. To compare with an id that is known. */
+enum err repo_blob_id_of(int fd, uint64_t size, struct blob_id *id) MUST_CHECK;
 /* A file of the approved tree of a log commit. */
 enum err repo_find(struct repo *r, const struct blob_id *commit, struct path path, struct blob_id *blob, bool *exec) MUST_CHECK;
 /* Is path a directory of the approved tree of a log commit (zero: nothing there)? */

@@ -1,0 +1,510 @@
+/*
+ * Bringing the directory along: removals, then emptied directories, then additions. Every step may be made again: after
+ * a crash the paths in doubt are those in which the commits of export.at differ, and each is brought to where it
+ * belongs whatever is found there.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/digest.h"
+#include "base/sys.h"
+#include "export/internal.h"
+
+#define FEW 8 /* writes up to here are synced one by one, above with one syncfs */
+#define LATEST INT64_C(9000000000) /* seconds: what nanoseconds in 64 bits can still hold (year 2255) */
+#define KEEP_PREPARED (3600 * CLOCK_SECOND)
+
+struct bring {
+	struct export_dir *e;
+	struct repo *r;
+	const struct blob_id *to;
+	const struct plan *plan;
+	export_time_fn *when;
+	void *arg;
+	bool replay; /* what is there may be of this very change, half made */
+	bool few;
+	const char *touched[3 * FEW + 3]; /* directories to sync, while they are few */
+	size_t n_touched;
+	char parent[PATH_LIMIT + 1]; /* of the descriptor below; a run of files has mostly one */
+	int parent_fd;
+	bool parent_made; /* by place_make_parent */
+	struct arena *arena;
+};
+
+/* --- which directories changed ------------------------------------------------------------------------------------ */
+
+static void touch(struct bring *b, const char *dir)
+{
+	if (!b->few)
+		return;
+	for (size_t i = 0; i < b->n_touched; i++)
+		if (strcmp(b->touched[i], dir) == 0)
+			return;
+	if (b->n_touched == sizeof(b->touched) / sizeof(b->touched[0]))
+		b->few = false;
+	else
+		b->touched[b->n_touched++] = arena_dup(b->arena, dir);
+}
+
+/* "a/b" for "/a/b/c", "" for "/c": in the form that place_open takes. */
+static const char *directory_of(struct bring *b, const char *path)
+{
+	size_t n = (size_t)(strrchr(path, '/') - path);
+	return n == 0 ? "" : arena_dupn(b->arena, path + 1, n - 1);
+}
+
+static enum err sync_touched(struct bring *b)
+{
+	if (!b->few) {
+		if (sys_syncfs(b->e->root) != 0)
+			return err_sys(ERR_FAILED, "cannot make the export durable");
+		return ERR_OK;
+	}
+	for (size_t i = 0; i < b->n_touched; i++) {
+		int fd = place_open(b->e, b->touched[i]);
+		enum err err = ERR_OK;
+		if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+			continue; /* emptied meanwhile; the one above it is in the list */
+		if (fd < 0 || sys_fsync(fd) != 0)
+			err = err_sys(ERR_FAILED, "cannot make the export durable");
+		if (fd >= 0)
+			sys_close(fd);
+		if (err)
+			return err;
+	}
+	return ERR_OK;
+}
+
+static void parent_close(struct bring *b)
+{
+	if (b->parent_fd >= 0)
+		sys_close(b->parent_fd);
+	b->parent_fd = -1;
+}
+
+static enum err parent_open(struct bring *b, struct path path, bool make)
+{
+	size_t n = (size_t)(strrchr(path.s, '/') - path.s);
+	enum err err;
+
+	if (b->parent_fd >= 0 && (b->parent_made || !make) && strlen(b->parent) == n && memcmp(b->parent, path.s, n) == 0)
+		return ERR_OK;
+	parent_close(b);
+	err = make ? place_make_parent(b->e, path, &b->parent_fd) : place_parent(b->e, path, &b->parent_fd);
+	if (err) {
+		b->parent_fd = -1;
+		return err;
+	}
+	memcpy(b->parent, path.s, n);
+	b->parent[n] = '\0';
+	b->parent_made = make;
+	return ERR_OK;
+}
+
+/* --- removals ----------------------------------------------------------------------------------------------------- */
+
+static enum err remove_file(struct bring *b, struct path path)
+{
+	const char *name = path_name(path);
+	struct stat st;
+	enum err err = parent_open(b, path, false);
+
+	if (err)
+		return err == ERR_NOT_FOUND ? ERR_OK : err;
+	if (fstatat(b->parent_fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+		return errno == ENOENT ? ERR_OK : err_sys(ERR_FAILED, "cannot examine %s in the export", path.s);
+	/* a directory of the wanted tree, already there, or one that is looked at when the emptied ones are */
+	if (S_ISDIR(st.st_mode))
+		return ERR_OK;
+	touch(b, directory_of(b, path.s));
+	if (!S_ISREG(st.st_mode))
+		return place_move_foreign(b->e, b->parent_fd, name, path.s);
+	if (sys_unlink(b->parent_fd, name, 0) != 0 && errno != ENOENT)
+		return err_sys(ERR_FAILED, "cannot remove %s from the export", path.s);
+	return ERR_OK;
+}
+
+/* Directories that may have lost their last file: of each removed path the path itself and all above it. */
+struct candidates {
+	char **paths;
+	size_t n, cap;
+};
+
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void collect(struct bring *b, struct candidates *c)
+{
+	const char *last = "";
+	size_t kept = 0;
+
+	for (size_t i = 0; i < b->plan->n; i++) {
+		struct path path = b->plan->items[i].path;
+		const char *dir = strrchr(path.s, '/');
+		size_t n = (size_t)(dir - path.s);
+		if (b->plan->items[i].kind != PLAN_REMOVE)
+			continue;
+		if (c->cap < c->n + 1)
+			c->paths = mem_grow(c->paths, &c->cap, c->n + 1, sizeof(*c->paths));
+		c->paths[c->n++] = arena_dup(b->arena, path.s);
+		if (strlen(last) == n && memcmp(last, path.s, n) == 0)
+			continue;
+		last = arena_dupn(b->arena, path.s, n);
+		for (; n > 0; n = (size_t)(strrchr(c->paths[c->n - 1], '/') - c->paths[c->n - 1])) {
+			if (c->cap < c->n + 1)
+				c->paths = mem_grow(c->paths, &c->cap, c->n + 1, sizeof(*c->paths));
+			c->paths[c->n++] = arena_dupn(b->arena, path.s, n);
+		}
+	}
+	if (c->n == 0)
+		return;
+	qsort(c->paths, c->n, sizeof(*c->paths), by_text);
+	for (size_t i = 0; i < c->n; i++)
+		if (kept == 0 || strcmp(c->paths[kept - 1], c->paths[i]) != 0)
+			c->paths[kept++] = c->paths[i];
+	c->n = kept;
+}
+
+static enum err remove_directory(struct bring *b, const char *text)
+{
+	struct path path;
+	const char *name;
+	struct stat st;
+	bool wanted;
+	enum err err = path_check(&path, text);
+
+	if (!err)
+		err = parent_open(b, path, false);
+	if (err)
+		return err == ERR_NOT_FOUND ? ERR_OK : err;
+	name = path_name(path);
+	if (fstatat(b->parent_fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISDIR(st.st_mode))
+		return ERR_OK;
+	err = repo_has_directory(b->r, b->to, path, &wanted);
+	if (err || wanted)
+		return err;
+	touch(b, directory_of(b, text));
+	if (sys_unlink(b->parent_fd, name, AT_REMOVEDIR) == 0)
+		return ERR_OK;
+	if (errno != ENOTEMPTY && errno != EEXIST)
+		return err_sys(ERR_FAILED, "cannot remove the directory %s from the export", text);
+	/* everything that was ours in it has been removed before */
+	return place_move_foreign(b->e, b->parent_fd, name, text);
+}
+
+static enum err remove_emptied(struct bring *b)
+{
+	struct candidates c = { 0 };
+	enum err err = ERR_OK;
+
+	collect(b, &c);
+	/* from the end: what is in a directory sorts behind it */
+	for (size_t i = c.n; i > 0 && !err; i--)
+		err = remove_directory(b, c.paths[i - 1]);
+	free(c.paths);
+	return err;
+}
+
+/* --- additions ---------------------------------------------------------------------------------------------------- */
+
+static int64_t floor_second(int64_t us)
+{
+	int64_t s = us / CLOCK_SECOND;
+	return us % CLOCK_SECOND < 0 ? s - 1 : s;
+}
+
+/* That second, or the one after the time that a file there had. */
+static int64_t later(int64_t s, const struct stat *there)
+{
+	if (s <= there->st_mtim.tv_sec)
+		s = (int64_t)there->st_mtim.tv_sec + 1;
+	return s < LATEST ? s : LATEST;
+}
+
+/* Is the regular file found there one that an earlier commit of export.at put there? */
+static enum err was_ours(struct bring *b, const struct plan_item *item, bool *ours)
+{
+	const struct state *s = &b->e->state;
+	struct blob_id blob;
+	enum err err;
+
+	*ours = true;
+	if (b->replay || item->kind == PLAN_CHANGE)
+		return ERR_OK;
+	*ours = false;
+	if (blob_id_zero(&s->commits[0]))
+		return ERR_OK;
+	err = repo_find(b->r, &s->commits[0], item->path, &blob, NULL);
+	*ours = err == ERR_OK;
+	return err == ERR_NOT_FOUND ? ERR_OK : err;
+}
+
+/* A file in export.tmp/ with the bytes, mode and time, and on disk if the syncs are single. */
+static enum err make_temporary(struct bring *b, const struct plan_item *item, int64_t mtime_s, char name[64])
+{
+	const mode_t mode = item->exec ? 0755 : 0644;
+	char hex[2 * BLOB_ID_SIZE + 1];
+	struct stat st;
+	enum err err = ERR_OK;
+	int fd;
+
+	if (prepared_claim(b->e, &item->blob, name)) {
+		fd = sys_open(b->e->tmp, name, O_WRONLY | O_NOFOLLOW, 0);
+	} else {
+		hex_of(hex, item->blob.b, BLOB_ID_SIZE);
+		do {
+			snprintf(name, 64, "%s.%u", hex, __atomic_add_fetch(&b->e->counter, 1, __ATOMIC_RELAXED));
+			fd = sys_open(b->e->tmp, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644);
+		} while (fd < 0 && errno == EEXIST);
+		if (fd >= 0)
+			err = repo_blob_copy(b->r, &item->blob, fd);
+	}
+	if (fd < 0)
+		return err_sys(ERR_FAILED, "cannot write to export.tmp");
+	if (!err && (fstat(fd, &st) != 0 || ((st.st_mode & 07777) != mode && sys_fchmod(fd, mode) != 0) ||
+	                sys_futimens(fd, mtime_s * 1000000000) != 0 || (b->few && sys_fsync(fd) != 0)))
+		err = err_sys(ERR_FAILED, "cannot write to export.tmp");
+	if (sys_close(fd) != 0 && !err)
+		err = err_sys(ERR_FAILED, "cannot write to export.tmp");
+	if (err)
+		sys_unlink(b->e->tmp, name, 0);
+	return err;
+}
+
+/* It stands there already, from the try before: mode, time or the sync may be what is missing. */
+static enum err keep(struct bring *b, const struct plan_item *item, const struct stat *st)
+{
+	const mode_t mode = item->exec ? 0755 : 0644;
+	const int64_t at = floor_second(b->when(b->arg, item->path));
+	const bool bad_mode = (st->st_mode & 07777) != mode, bad_time = st->st_mtim.tv_nsec != 0 || st->st_mtim.tv_sec < at;
+	enum err err = ERR_OK;
+	int fd;
+
+	if (!bad_mode && !bad_time && !b->few)
+		return ERR_OK;
+	fd = openat(b->parent_fd, path_name(item->path), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0 || (bad_mode && sys_fchmod(fd, mode) != 0) ||
+	    (bad_time && sys_futimens(fd, later(at, st) * 1000000000) != 0) || (b->few && sys_fsync(fd) != 0))
+		err = err_sys(ERR_FAILED, "cannot set mode and time of %s in the export", item->path.s);
+	if (fd >= 0)
+		sys_close(fd);
+	return err;
+}
+
+static enum err put_file(struct bring *b, const struct plan_item *item)
+{
+	const char *name = path_name(item->path);
+	int64_t mtime;
+	struct stat st;
+	bool there, ours, same = false;
+	char tmp[64];
+	enum err err = parent_open(b, item->path, true);
+
+	if (err)
+		return err;
+	there = fstatat(b->parent_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+	if (!there && errno != ENOENT)
+		return err_sys(ERR_FAILED, "cannot examine %s in the export", item->path.s);
+	touch(b, directory_of(b, item->path.s));
+	if (there && S_ISREG(st.st_mode) && b->replay && !b->e->distrust) {
+		err = place_same(b->r, b->parent_fd, name, &item->blob, &same);
+		if (err)
+			return err;
+		if (same)
+			return keep(b, item, &st);
+	}
+	if (there) {
+		ours = false;
+		if (S_ISREG(st.st_mode))
+			err = was_ours(b, item, &ours);
+		if (!err && !ours) {
+			err = place_move_foreign(b->e, b->parent_fd, name, item->path.s);
+			there = false;
+		}
+		if (err)
+			return err;
+	}
+	mtime = floor_second(b->when(b->arg, item->path));
+	mtime = there ? later(mtime, &st) : mtime < LATEST ? mtime : LATEST;
+	err = make_temporary(b, item, mtime, tmp);
+	if (err)
+		return err;
+	if (sys_rename(b->e->tmp, tmp, b->parent_fd, name) != 0) {
+		err = err_sys(ERR_FAILED, "cannot put %s into the export", item->path.s);
+		sys_unlink(b->e->tmp, tmp, 0);
+	}
+	return err;
+}
+
+/* New directories have to be on disk as well: each one above a file that was put there. */
+static void touch_above(struct bring *b)
+{
+	for (size_t i = 0; i < b->plan->n && b->few; i++) {
+		const char *path = b->plan->items[i].path.s;
+		char *dir;
+		if (b->plan->items[i].kind == PLAN_REMOVE || (b->plan->items[i].kind == PLAN_CHANGE && !b->replay))
+			continue;
+		dir = arena_dup(b->arena, path);
+		/* directories that were there before cost a sync too, but only those above added files */
+		for (char *slash = strrchr(dir, '/'); slash > dir; slash = strrchr(dir, '/')) {
+			struct path p;
+			bool had = true;
+			*slash = '\0';
+			if (path_check(&p, dir) != ERR_OK)
+				break;
+			if (!b->replay && repo_has_directory(b->r, &b->e->state.commits[0], p, &had) == ERR_OK && had)
+				break;
+			touch(b, directory_of(b, dir));
+		}
+	}
+}
+
+/* --- the whole ---------------------------------------------------------------------------------------------------- */
+
+static enum err carry_out(struct bring *b)
+{
+	enum err err = ERR_OK;
+
+	for (size_t i = b->plan->n; i > 0 && !err; i--)
+		if (b->plan->items[i - 1].kind == PLAN_REMOVE)
+			err = remove_file(b, b->plan->items[i - 1].path);
+	if (!err)
+		err = remove_emptied(b);
+	parent_close(b);
+	for (size_t i = 0; i < b->plan->n && !err; i++)
+		if (b->plan->items[i].kind != PLAN_REMOVE)
+			err = put_file(b, &b->plan->items[i]);
+	parent_close(b);
+	return err ? err : sync_touched(b);
+}
+
+/* The paths in which any commit of export.at differs from the wanted one, as the wanted one has them. */
+static enum err union_plan(struct export_dir *e, struct repo *r, const struct blob_id *to, struct plan *out)
+{
+	struct plan parts[STATE_COMMITS];
+	size_t at[STATE_COMMITS] = { 0 }, n = e->state.n, opened = 0;
+	enum err err = ERR_OK;
+
+	for (; opened < n && !err; opened++) {
+		plan_init(&parts[opened]);
+		err = repo_plan(r, &e->state.commits[opened], to, &parts[opened]);
+	}
+	while (!err) {
+		const struct plan_item *first = NULL;
+		for (size_t i = 0; i < n; i++)
+			if (at[i] < parts[i].n && (!first || path_compare(parts[i].items[at[i]].path, first->path) < 0))
+				first = &parts[i].items[at[i]];
+		if (!first)
+			break;
+		plan_add(out, first->kind, first->path, &first->blob, first->exec);
+		struct path path = first->path;
+		for (size_t i = 0; i < n; i++)
+			if (at[i] < parts[i].n && path_equal(parts[i].items[at[i]].path, path))
+				at[i]++;
+	}
+	for (size_t i = 0; i < opened; i++)
+		plan_release(&parts[i]);
+	return err;
+}
+
+/* --- nothing is known ----------------------------------------------------------------------------------------------- */
+
+struct sweep {
+	struct export_dir *e;
+	const struct plan *plan; /* all files of the wanted tree */
+};
+
+static enum err sweep_one(void *arg, int dir, const char *name, const char *path, const struct stat *st, bool *enter)
+{
+	struct sweep *s = arg;
+	char *full = mem_printf("/%s%s", path, S_ISDIR(st->st_mode) ? "/" : "");
+	size_t i = place_lower_bound(s->plan, full);
+	bool wanted = false;
+	enum err err = ERR_OK;
+
+	if (S_ISDIR(st->st_mode))
+		wanted = i < s->plan->n && strncmp(s->plan->items[i].path.s, full, strlen(full)) == 0;
+	else if (S_ISREG(st->st_mode))
+		wanted = i < s->plan->n && strcmp(s->plan->items[i].path.s, full) == 0;
+	*enter = wanted && S_ISDIR(st->st_mode);
+	if (!wanted)
+		err = place_move_foreign(s->e, dir, name, full);
+	free(full);
+	return err;
+}
+
+static enum err bring_locked(struct export_dir *e, struct repo *r, const struct blob_id *to, const struct plan *given,
+    export_time_fn *when, void *arg, bool all)
+{
+	static const struct blob_id none;
+	struct bring b = { .e = e, .r = r, .to = to, .when = when, .arg = arg, .parent_fd = -1 };
+	struct sweep sweep = { .e = e };
+	struct plan own;
+	enum err err = ERR_OK;
+
+	if (all)
+		e->state.n = 0;
+	if (state_settled(&e->state) && !e->distrust && blob_id_equal(&e->state.commits[0], to))
+		return ERR_OK;
+	plan_init(&own);
+	b.replay = !state_settled(&e->state) || e->distrust;
+	if (e->state.n == 0)
+		err = repo_plan(r, &none, to, &own);
+	else if (b.replay || !given)
+		err = union_plan(e, r, to, &own);
+	b.plan = b.replay || !given ? &own : given;
+	if (err)
+		goto out;
+	if (b.plan->n == 0 && !b.replay) {
+		err = state_settle(&e->state, to);
+		goto out;
+	}
+	b.arena = arena_new();
+	b.few = b.plan->n <= FEW && e->state.n > 0;
+	touch_above(&b);
+	sweep.plan = &own;
+	if (e->state.n == 0) {
+		err = state_begin(&e->state, to);
+		if (!err)
+			err = place_walk(e, sweep_one, &sweep);
+	} else {
+		err = state_begin(&e->state, to);
+	}
+	if (!err)
+		err = carry_out(&b);
+	if (!err)
+		err = state_settle(&e->state, to);
+	e->distrust = err != ERR_OK;
+	prepared_drop(e, clock_boot() - KEEP_PREPARED);
+out:
+	arena_free(b.arena);
+	plan_release(&own);
+	return err;
+}
+
+enum err export_bring(struct export_dir *e, struct repo *r, const struct blob_id *to, const struct plan *plan,
+    export_time_fn *when, void *arg)
+{
+	enum err err;
+
+	pthread_mutex_lock(&e->lock);
+	err = bring_locked(e, r, to, plan, when, arg, false);
+	pthread_mutex_unlock(&e->lock);
+	return err;
+}
+
+enum err export_repair(struct export_dir *e, struct repo *r, const struct blob_id *to, export_time_fn *when, void *arg)
+{
+	enum err err;
+
+	pthread_mutex_lock(&e->lock);
+	err = bring_locked(e, r, to, NULL, when, arg, true);
+	pthread_mutex_unlock(&e->lock);
+	return err;
+}

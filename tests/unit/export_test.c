@@ -1,0 +1,591 @@
+#include "repo_fixture.h"
+
+#include <errno.h>
+#include <ftw.h>
+#include <sys/stat.h>
+
+#include "base/log.h"
+#include "base/sys.h"
+#include "export/export.h"
+
+/* --- what there must be ------------------------------------------------------------------------------------------- */
+
+static char base[96]; /* the site's directory */
+static int64_t put_at = FIXTURE_AT;
+
+static int64_t when(void *arg, struct path path)
+{
+	(void)arg;
+	(void)path;
+	return put_at;
+}
+
+static const char *at(const char *path)
+{
+	static char text[4][PATH_LIMIT + 256];
+	static unsigned turn;
+	char *out = text[turn++ % 4];
+
+	snprintf(out, sizeof(text[0]), "%s%s", base, path);
+	return out;
+}
+
+static const char *in_export(const char *path)
+{
+	static char text[2][PATH_LIMIT + 256];
+	static unsigned turn;
+	char *out = text[turn++ % 2];
+
+	snprintf(out, sizeof(text[0]), "%s/export%s", base, path);
+	return out;
+}
+
+static struct export_dir *open_export(struct fixture *f)
+{
+	struct export_dir *e;
+
+	snprintf(base, sizeof(base), "%s/data", f->dir);
+	assert_ok(export_open(&e, base));
+	assert_ok(export_clean(e));
+	return e;
+}
+
+static unsigned files, dirs;
+
+static int count_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)path;
+	(void)ftw;
+	if (type == FTW_D && (st->st_mode & 07777) != 0755)
+		fail_msg("%s has mode %o", path, st->st_mode);
+	files += type != FTW_D;
+	dirs += type == FTW_D;
+	return 0;
+}
+
+/* The directory is the tree of that commit, byte by byte, with nothing beside it and no empty directory. */
+static void expect_tree(struct fixture *f, struct export_dir *e, const struct blob_id *commit)
+{
+	char *list = blob_id_zero(commit) ? mem_dup("") : fixture_list(f, commit), *line = list;
+	char last[PATH_LIMIT + 1] = "";
+	unsigned n = 0, n_dirs = 1;
+	struct blob_id held;
+
+	export_at(e, &held);
+	assert_true(blob_id_equal(&held, commit));
+	while (*line) {
+		char *end = strchr(line, '\n'), *path = strchr(line, '/');
+		struct buf want = BUF_INIT(1024 * 1024), got = BUF_INIT(1024 * 1024);
+		struct blob_id id;
+		struct stat st;
+		size_t common = 0;
+
+		*end = '\0';
+		path[-1] = '\0';
+		assert_true(hex_parse(id.b, BLOB_ID_SIZE, line + 7));
+		if (lstat(in_export(path), &st) != 0)
+			fail_msg("%s is missing", path);
+		assert_true(S_ISREG(st.st_mode));
+		assert_int_equal(st.st_nlink, 1);
+		assert_int_equal(st.st_mode & 07777, line[3] == '7' ? 0755 : 0644);
+		assert_int_equal(st.st_mtim.tv_nsec, 0);
+		assert_true(st.st_mtim.tv_sec >= FIXTURE_AT / CLOCK_SECOND);
+		assert_ok(repo_blob_read(f->r, &id, &want));
+		assert_ok(file_read(AT_FDCWD, in_export(path), &got));
+		assert_int_equal(got.len, want.len);
+		assert_memory_equal(buf_text(&got), buf_text(&want), want.len);
+		for (size_t i = 0; path[i] && path[i] == last[i]; i++)
+			if (path[i] == '/')
+				common = i + 1;
+		for (char *s = path + common; (s = strchr(s, '/')) != NULL; s++)
+			n_dirs += s > path;
+		snprintf(last, sizeof(last), "%s", path);
+		n++;
+		buf_release(&want);
+		buf_release(&got);
+		line = end + 1;
+	}
+	files = dirs = 0;
+	assert_int_equal(nftw(at("/export"), count_one, 16, FTW_PHYS), 0);
+	assert_int_equal(files, n);
+	assert_int_equal(dirs, n_dirs);
+	free(list);
+}
+
+static bool has_foreign(void)
+{
+	return file_exists(AT_FDCWD, at("/export.foreign"));
+}
+
+static int64_t mtime(const char *path)
+{
+	struct stat st;
+
+	assert_int_equal(lstat(at(path), &st), 0);
+	return st.st_mtim.tv_sec;
+}
+
+static void steps_act(struct fixture *f, struct blob_id *head, const char *change)
+{
+	char text[512], *word, *rest;
+	struct act a;
+
+	act_begin(&a, f);
+	snprintf(text, sizeof(text), "%s", change);
+	for (word = strtok_r(text, " ", &rest); word; word = strtok_r(NULL, " ", &rest)) {
+		if (*word == '+')
+			act_text(&a, word + 1, change);
+		else if (*word == '*')
+			act_put(&a, word + 1, change, strlen(change), true);
+		else
+			act_remove(&a, word + 1);
+	}
+	act_end(&a, head);
+}
+
+/* --- cases -------------------------------------------------------------------------------------------------------- */
+
+static void follows_acts(void **state)
+{
+	struct fixture *f = *state;
+	struct export_dir *e = open_export(f);
+	struct blob_id head = { 0 }, first, none = { 0 };
+	static const char *const steps[] = {
+		"+/index.html +/a/b/c */cgi",
+		"-/a/b/c +/a/b",
+		"-/a/b +/a/b/c/d +/a/b/c/e",
+		"-/a/b/c/d -/a/b/c/e -/index.html +/a +/index.html/x",
+		"-/a +/a/b +/a-b +/a0 +/z/1 +/z/2 +/z/3 +/z/4 +/z/5 +/z/6 +/z/7 +/z/8 +/z/9",
+		"-/z/1 -/z/2 -/z/3 -/z/4 -/z/5 -/z/6 -/z/7 -/z/8 -/z/9 +/z -/a/b */a-c",
+		"-/z */z/1",
+	};
+
+	export_at(e, &first);
+	assert_true(blob_id_zero(&first));
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		steps_act(f, &head, steps[i]);
+		if (i == 0)
+			first = head;
+		assert_ok(export_bring(e, f->r, &head, NULL, when, NULL));
+		expect_tree(f, e, &head);
+		assert_ok(export_bring(e, f->r, &head, NULL, when, NULL));
+	}
+	/* back and forth, and to nothing */
+	assert_ok(export_bring(e, f->r, &first, NULL, when, NULL));
+	expect_tree(f, e, &first);
+	assert_ok(export_bring(e, f->r, &head, NULL, when, NULL));
+	expect_tree(f, e, &head);
+	assert_ok(export_bring(e, f->r, &none, NULL, when, NULL));
+	expect_tree(f, e, &none);
+	assert_false(has_foreign());
+	/* and what it holds survives */
+	assert_ok(export_bring(e, f->r, &first, NULL, when, NULL));
+	export_close(e);
+	e = open_export(f);
+	expect_tree(f, e, &first);
+	export_close(e);
+}
+
+static void prepared_are_used(void **state)
+{
+	struct fixture *f = *state;
+	struct export_dir *e = open_export(f);
+	struct blob_id head = { 0 }, one, two, old;
+	struct stat before, after;
+	char hex[41], name[64];
+	struct act a;
+
+	act_begin(&a, f);
+	one = act_put(&a, "/a/one", "the one", 7, true);
+	act_put(&a, "/a/same", "the one", 7, false);
+	two = act_text(&a, "/two", "the other");
+	assert_ok(export_prepare(e, &one, "the one", 7));
+	assert_ok(export_prepare(e, &one, "the one", 7));
+	assert_ok(export_prepare(e, &two, "the other", 9));
+	fixture_id_hex(&one, hex);
+	snprintf(name, sizeof(name), "/export.tmp/%s", hex);
+	assert_int_equal(lstat(at(name), &before), 0);
+	old = head;
+	act_end(&a, &head);
+	/* with the act's own plan, which says "add" for all */
+	(void)old;
+	assert_ok(export_bring(e, f->r, &head, NULL, when, NULL));
+	expect_tree(f, e, &head);
+	assert_int_equal(lstat(at("/export/a/one"), &after), 0);
+	if (before.st_ino != after.st_ino)
+		assert_int_equal(lstat(at("/export/a/same"), &after), 0);
+	assert_int_equal(before.st_ino, after.st_ino);
+	assert_false(file_exists(AT_FDCWD, at(name)));
+	/* an act that came to nothing */
+	assert_ok(export_prepare(e, &one, "the one", 7));
+	assert_true(file_exists(AT_FDCWD, at(name)));
+	export_discard(e);
+	assert_false(file_exists(AT_FDCWD, at(name)));
+	assert_false(has_foreign());
+	export_close(e);
+}
+
+static void times_rise(void **state)
+{
+	struct fixture *f = *state;
+	struct export_dir *e = open_export(f);
+	struct blob_id head = { 0 };
+	int64_t second = FIXTURE_AT / CLOCK_SECOND;
+
+	put_at = FIXTURE_AT + 999999;
+	steps_act(f, &head, "+/a +/b");
+	assert_ok(export_bring(e, f->r, &head, NULL, when, NULL));
+	assert_int_equal(mtime("/export/a"), second);
+	/* another version within the same second, and one whose record says it is older */
+	steps_act(f, &head, "+/a */x/y");
+	assert_ok(export_bring(e, f->r, &head, NULL, when, NULL));
+	assert_int_equal(mtime("/export/a"), second + 1);
+	assert_int_equal(mtime("/export/b"), second);
+	put_at = FIXTURE_AT - 100 * CLOCK_SECOND;
+	/* only the executable bit */
+	steps_act(f, &head, "*/a");
+	assert_ok(export_bring(e, f->r, &head, NULL, when, NULL));
+	assert_int_equal(mtime("/export/a"), second + 2);
+	put_at = FIXTURE_AT + 60 * CLOCK_SECOND;
+	steps_act(f, &head, "+/a");
+	assert_ok(export_bring(e, f->r, &head, NULL, when, NULL));
+	assert_int_equal(mtime("/export/a"), second + 60);
+	/* a time that somebody set to the end of the world */
+	{
+		struct timespec far[2] = { { .tv_sec = INT64_C(12000000000) }, { .tv_sec = INT64_C(12000000000) } };
+		assert_int_equal(utimensat(AT_FDCWD, at("/export/a"), far, 0), 0);
+		steps_act(f, &head, "+/a +/c");
+		assert_ok(export_bring(e, f->r, &head, NULL, when, NULL));
+		assert_int_equal(mtime("/export/a"), 9000000000);
+	}
+	put_at = FIXTURE_AT;
+	export_close(e);
+}
+
+static void foreign_things_move_away(void **state)
+{
+	struct fixture *f = *state;
+	struct export_dir *e = open_export(f);
+	struct blob_id head = { 0 };
+	char outside[128], victim[160];
+
+	snprintf(outside, sizeof(outside), "%s/outside", f->dir);
+	snprintf(victim, sizeof(victim), "%s/victim", outside);
+	assert_ok(file_mkdirs(outside, 0700));
+	assert_ok(file_write(AT_FDCWD, victim, "untouched", 9, 0600));
+	steps_act(f, &head, "+/keep +/dir/gone");
+	assert_ok(export_bring(e, f->r, &head, NULL, when, NULL));
+	/* a link in the way of a file, a link in the way of a directory, a pipe, a directory, a file */
+	assert_int_equal(symlink(victim, at("/export/file")), 0);
+	assert_int_equal(symlink(outside, at("/export/linked")), 0);
+	assert_int_equal(mkfifo(at("/export/pipe"), 0600), 0);
+	assert_int_equal(mkdir(at("/export/taken"), 0700), 0);
+	assert_ok(file_write(AT_FDCWD, at("/export/taken/inside"), "x", 1, 0600));
+	assert_ok(file_write(AT_FDCWD, at("/export/plain"), "x", 1, 0600));
+	assert_ok(file_write(AT_FDCWD, at("/export/way"), "x", 1, 0600));
+	/* something foreign in a directory that is to go, and a hard link on what is replaced */
+	assert_ok(file_write(AT_FDCWD, at("/export/dir/foreign"), "x", 1, 0600));
+	assert_int_equal(link(at("/export/keep"), at("/second-name")), 0);
+	steps_act(f, &head, "+/keep -/dir/gone +/file +/linked/victim +/pipe +/taken +/plain +/way/below/here");
+	assert_ok(export_bring(e, f->r, &head, NULL, when, NULL));
+	expect_tree(f, e, &head);
+	assert_true(has_foreign());
+	{
+		struct buf b = BUF_INIT(100);
+		assert_ok(file_read(AT_FDCWD, victim, &b));
+		assert_string_equal(b.p, "untouched");
+		buf_reset(&b);
+		assert_ok(file_read(AT_FDCWD, at("/second-name"), &b));
+		assert_string_equal(b.p, "+/keep +/dir/gone");
+		buf_release(&b);
+	}
+	/* removing: a link where the file was, and a link where the directory was */
+	assert_int_equal(unlink(at("/export/file")), 0);
+	assert_int_equal(symlink(victim, at("/export/file")), 0);
+	assert_int_equal(unlink(at("/export/linked/victim")), 0);
+	assert_int_equal(rmdir(at("/export/linked")), 0);
+	assert_int_equal(symlink(outside, at("/export/linked")), 0);
+	steps_act(f, &head, "-/file -/linked/victim");
+	assert_ok(export_bring(e, f->r, &head, NULL, when, NULL));
+	assert_true(file_exists(AT_FDCWD, victim));
+	assert_false(file_exists(AT_FDCWD, at("/export/file")));
+	export_close(e);
+}
+
+static struct buf differences;
+
+static void on_difference(void *arg, const char *path, const char *what)
+{
+	(void)arg;
+	buf_fmt(&differences, "%s %s\n", path, what);
+}
+
+static const char *compare(struct export_dir *e, struct fixture *f, bool deep)
+{
+	differences.limit = 65536;
+	buf_reset(&differences);
+	assert_ok(export_compare(e, f->r, deep, on_difference, NULL));
+	return buf_text(&differences);
+}
+
+static void damage_is_found_and_repaired(void **state)
+{
+	struct fixture *f = *state;
+	struct export_dir *e = open_export(f);
+	struct blob_id head = { 0 };
+
+	steps_act(f, &head, "+/a/1 +/a/2 +/a/3 +/b */x +/y +/z/z/z");
+	assert_ok(export_bring(e, f->r, &head, NULL, when, NULL));
+	assert_string_equal(compare(e, f, true), "");
+	for (int round = 0; round < 2; round++) {
+		assert_int_equal(unlink(at("/export/a/1")), 0);
+		assert_ok(file_write(AT_FDCWD, at("/export/a/2"), "other bytes", 11, 0644));
+		assert_ok(file_write(AT_FDCWD, at("/export/a/3"), "-/a/1 +/a/2 +/a/3 +/b */x +/y +/z/z/z", 37, 0644));
+		assert_ok(file_write(AT_FDCWD, at("/export/a/30"), "new", 3, 0644));
+		assert_int_equal(chmod(at("/export/x"), 0644), 0);
+		assert_int_equal(link(at("/export/y"), at("/hard")), 0);
+		assert_int_equal(unlink(at("/export/b")), 0);
+		assert_int_equal(symlink("/etc/passwd", at("/export/b")), 0);
+		assert_int_equal(mkdir(at("/export/empty"), 0755), 0);
+		assert_int_equal(unlink(at("/export/z/z/z")), 0);
+		assert_int_equal(rmdir(at("/export/z/z")), 0);
+		assert_ok(file_write(AT_FDCWD, at("/export/z/z"), "", 0, 0644));
+		assert_string_equal(compare(e, f, false), "/a/2 has another size than the approved version\n"
+							  "/a/30 is not part of the approved tree\n"
+							  "/b is not a regular file\n"
+							  "/empty is not part of the approved tree\n"
+							  "/x has another mode than 0755\n"
+							  "/y has a second name (hard link)\n"
+							  "/z/z is not a directory\n"
+							  "/a/1 is missing\n"
+							  "/z/z/z is missing\n");
+		assert_non_null(strstr(compare(e, f, true), "/a/3 has other bytes than the approved version\n"));
+		if (round == 0) {
+			assert_ok(export_repair(e, f->r, &head, when, NULL));
+		} else {
+			/* export.at is lost, or damaged */
+			export_close(e);
+			assert_ok(file_write(AT_FDCWD, at("/export.at"), "nonsense", 8, 0600));
+			e = open_export(f);
+			assert_non_null(strstr(compare(e, f, true), "was being changed"));
+			export_close(e);
+			assert_int_equal(unlink(at("/export.at")), 0);
+			e = open_export(f);
+			assert_ok(export_bring(e, f->r, &head, NULL, when, NULL));
+		}
+		expect_tree(f, e, &head);
+		assert_string_equal(compare(e, f, true), "");
+		assert_int_equal(unlink(at("/hard")), 0);
+	}
+	buf_release(&differences);
+	export_close(e);
+}
+
+/* --- crashes ------------------------------------------------------------------------------------------------------ */
+
+#define VERSIONS 12
+
+/* Trees that differ in all ways that hurt. */
+static const char *const versions[VERSIONS] = {
+	"+/a +/b/c +/b/d +/e/f/g +/same +/x",
+	"+/a -/b/c -/b/d +/b -/e/f/g +/e/f +/y/1 +/y/2",
+	"-/a +/a/a +/a/b -/b +/b/c -/e/f +/e -/y/1",
+	"-/a/a -/a/b -/b/c -/e +/e/f/g +/a -/x +/x/x",
+	"+/1 +/2 +/3 +/4 +/5 +/6 +/7 +/8 +/9 +/d/1 +/d/2 -/y/2 -/x/x",
+	"-/1 +/1/1 -/2 +/2/2 -/3 +/3/3 -/d/1 -/d/2 +/d */a",
+	"-/1/1 +/1 -/2/2 -/3/3 -/d +/d/d/d/d -/a +/a",
+	"-/same",
+	"+/same -/4 -/5 -/6 -/7 -/8 -/9",
+	"-/d/d/d/d +/d -/e/f/g +/e/f",
+	"+/a",
+	"-/d +/d/d/d/d -/e/f +/e/f/g",
+};
+
+static struct blob_id commits[VERSIONS];
+
+static void make_versions(struct fixture *f)
+{
+	struct blob_id head = { 0 };
+
+	for (size_t i = 0; i < VERSIONS; i++) {
+		steps_act(f, &head, versions[i]);
+		commits[i] = head;
+	}
+}
+
+/* Each call that changes something fails in turn; then DryDock starts again and brings what is wanted now. */
+static void failing_calls(void **state)
+{
+	struct fixture *f = *state;
+	struct export_dir *e = open_export(f);
+	unsigned failed = 0, n_moves = 0;
+
+	make_versions(f);
+	for (size_t i = 0; i + 1 < VERSIONS; i++) {
+		unsigned in_a_row = 0; /* a failing close or unlink does no harm */
+		for (long n = 1; in_a_row < 10; n++) {
+			/* what is wanted after the restart: the same, the one before, one far away */
+			const struct blob_id *then = n % 3 == 0 ? &commits[i + 1] : n % 3 == 1 ? &commits[i] : &commits[(i + 5) % VERSIONS];
+			enum err err;
+
+			assert_ok(export_bring(e, f->r, &commits[i], NULL, when, NULL));
+			sys_test_fail(n, EIO);
+			err = export_bring(e, f->r, &commits[i + 1], NULL, when, NULL);
+			sys_test_fail(0, 0);
+			in_a_row = err ? 0 : in_a_row + 1;
+			if (err) {
+				failed++;
+				assert_int_equal(err, ERR_FAILED);
+				struct blob_id held;
+				export_at(e, &held);
+				assert_true(blob_id_zero(&held));
+				if (n % 2) { /* the process ended there, and the next one finds what it left */
+					export_close(e);
+					e = open_export(f);
+				}
+			}
+			n_moves++;
+			if (n % 5 == 0) { /* and the next try fails too */
+				sys_test_fail(n / 2, ENOSPC);
+				enum err again = export_bring(e, f->r, then, NULL, when, NULL);
+				sys_test_fail(0, 0);
+				(void)again;
+			}
+			assert_ok(export_bring(e, f->r, then, NULL, when, NULL));
+			if (n % 7 == 0 || err)
+				expect_tree(f, e, then);
+		}
+	}
+	assert_true(failed > 150);
+	assert_false(has_foreign());
+	export_close(e);
+}
+
+static uint32_t seed = 42;
+
+static uint32_t any(uint32_t n)
+{
+	seed = seed * 1664525u + 1013904223u;
+	return (seed >> 8) % n;
+}
+
+/* export.at as it was in the middle of a change. */
+static struct buf in_between;
+
+static int64_t when_and_save(void *arg, struct path path)
+{
+	(void)arg;
+	(void)path;
+	buf_reset(&in_between);
+	assert_ok(file_read(AT_FDCWD, at("/export.at"), &in_between));
+	return put_at;
+}
+
+/*
+ * A machine that lost power: any of the paths that differ may be as before or as after, or be torn; files of unfinished
+ * writes lie about; export.at says that the change was under way.
+ */
+static void partial_states(void **state)
+{
+	struct fixture *f = *state;
+	struct export_dir *e = open_export(f);
+
+	make_versions(f);
+	in_between.limit = 65536;
+	for (unsigned round = 0; round < 150; round++) {
+		size_t from = any(VERSIONS), to = any(VERSIONS), then = any(3) ? to : any(VERSIONS);
+		struct plan plan;
+		char name[64];
+
+		if (from == to)
+			continue;
+		assert_ok(export_bring(e, f->r, &commits[from], NULL, when, NULL));
+		buf_reset(&in_between);
+		assert_ok(export_bring(e, f->r, &commits[to], NULL, when_and_save, NULL));
+		export_close(e);
+		if (in_between.len == 0) { /* removals only: nobody asked for a time */
+			e = open_export(f);
+			continue;
+		}
+		assert_ok(file_write(AT_FDCWD, at("/export.at"), in_between.p, in_between.len, 0600));
+		plan_init(&plan);
+		assert_ok(repo_plan(f->r, &commits[from], &commits[to], &plan));
+		for (size_t i = 0; i < plan.n; i++) {
+			const char *path = in_export(plan.items[i].path.s);
+			if (plan.items[i].kind == PLAN_REMOVE)
+				continue;
+			switch (any(4)) {
+			case 0: /* not yet there */
+				assert_int_equal(unlink(path), 0);
+				break;
+			case 1: { /* still the one before */
+				struct blob_id old;
+				struct buf b = BUF_INIT(65536);
+				if (repo_find(f->r, &commits[from], plan.items[i].path, &old, NULL) == ERR_OK) {
+					assert_ok(repo_blob_read(f->r, &old, &b));
+					assert_ok(file_write_fast(AT_FDCWD, path, b.p, b.len, 0644));
+				}
+				buf_release(&b);
+				break;
+			}
+			case 2: /* torn */
+				assert_int_equal(truncate(path, 0), 0);
+				break;
+			}
+		}
+		snprintf(name, sizeof(name), "/export.tmp/leftover%u", round);
+		assert_ok(file_write_fast(AT_FDCWD, at(name), "junk", 4, 0600));
+		plan_release(&plan);
+		e = open_export(f);
+		assert_ok(export_bring(e, f->r, &commits[then], NULL, when, NULL));
+		expect_tree(f, e, &commits[then]);
+		assert_false(file_exists(AT_FDCWD, at(name)));
+	}
+	assert_false(has_foreign());
+	buf_release(&in_between);
+	export_close(e);
+}
+
+/* A torn write of export.at: one slot is nonsense, the other one counts. */
+static void torn_state(void **state)
+{
+	struct fixture *f = *state;
+	struct export_dir *e = open_export(f);
+
+	make_versions(f);
+	for (unsigned round = 0; round < 40; round++) {
+		size_t one = any(VERSIONS), two = any(VERSIONS);
+		char junk[300];
+		int fd;
+
+		assert_ok(export_bring(e, f->r, &commits[one], NULL, when, NULL));
+		export_close(e);
+		/* the end of the change was written last and not synced */
+		fd = open(at("/export.at"), O_RDWR | O_CLOEXEC);
+		assert_true(fd >= 0);
+		random_bytes(junk, sizeof(junk));
+		assert_int_equal(pwrite(fd, junk, sizeof(junk), round % 2 ? 0 : 4096), sizeof(junk));
+		close(fd);
+		e = open_export(f);
+		assert_ok(export_bring(e, f->r, &commits[two], NULL, when, NULL));
+		expect_tree(f, e, &commits[two]);
+	}
+	assert_false(has_foreign());
+	export_close(e);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(follows_acts, fixture_begin, fixture_end),
+		cmocka_unit_test_setup_teardown(prepared_are_used, fixture_begin, fixture_end),
+		cmocka_unit_test_setup_teardown(times_rise, fixture_begin, fixture_end),
+		cmocka_unit_test_setup_teardown(foreign_things_move_away, fixture_begin, fixture_end),
+		cmocka_unit_test_setup_teardown(damage_is_found_and_repaired, fixture_begin, fixture_end),
+		cmocka_unit_test_setup_teardown(failing_calls, fixture_begin, fixture_end),
+		cmocka_unit_test_setup_teardown(partial_states, fixture_begin, fixture_end),
+		cmocka_unit_test_setup_teardown(torn_state, fixture_begin, fixture_end),
+	};
+	log_level_set(LOG_LEVEL_ERROR);
+	return cmocka_run_group_tests_name("export", tests, NULL, NULL);
+}
