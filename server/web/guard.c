@@ -171,6 +171,8 @@ unsigned guard_check(const struct guard_facts *f, struct guard_body *body, const
 		return refuse(why, 400, "A header goes on over a line.");
 	if (f->bare_lf)
 		return refuse(why, 400, "A line ends without a carriage return.");
+	if (f->nul)
+		return refuse(why, 400, "A line holds a byte that cannot be in it.");
 	if (f->too_many)
 		return refuse(why, 431, "There are too many headers.");
 	if ((status = check_target(f, why)))

@@ -32,6 +32,7 @@ struct guard_facts {
 	bool too_many; /* there were more headers than GUARD_HEADERS */
 	bool folded; /* a header went on over a line */
 	bool bare_lf; /* a line ended without CR */
+	bool nul; /* a line held a NUL, or another byte that the parser took for its end */
 	bool whole_target; /* target was longer than GUARD_TARGET if false */
 };
 

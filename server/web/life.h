@@ -102,6 +102,7 @@ struct life {
 	struct MHD_Connection *mhd;
 	enum life_stage stage;
 	bool whole_target, refused; /* refused: the connection is closed after the reply */
+	const char *target_at; /* where it was received; compared, not read */
 	char *target; /* as it came; in the arena */
 	size_t target_len, path_len; /* path_len: up to the '?' */
 	const char *decoded; /* path_len decoded once, checked; in the arena */

@@ -194,7 +194,6 @@ static enum err daemon_start(struct web *w, enum listener_kind kind, unsigned th
 		{ MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)http_done, l },
 		{ MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)connection_event, l },
 		{ MHD_OPTION_UNESCAPE_CALLBACK, (intptr_t)no_unescape, NULL },
-		{ MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL },
 		{ threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, (intptr_t)threads, NULL },
 		{ MHD_OPTION_END, 0, NULL },
 	};

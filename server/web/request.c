@@ -85,6 +85,7 @@ void *http_begin(void *cls, const char *target, struct MHD_Connection *c)
 	l->mhd = c;
 	l->begun = clock_boot();
 	size_t n = strnlen(target, GUARD_TARGET + 1);
+	l->target_at = target;
 	l->whole_target = n <= GUARD_TARGET;
 	l->target_len = l->whole_target ? n : GUARD_TARGET;
 	l->target = arena_dupn(l->r.arena, target, l->target_len);
@@ -102,15 +103,35 @@ void *http_begin(void *cls, const char *target, struct MHD_Connection *c)
 
 struct collect {
 	struct life *l;
-	bool too_many, folded, bare_lf;
-	const char *expected; /* where the next line would begin after a bare LF */
+	bool too_many, folded, bare_lf, nul;
+	const char *end; /* of the line before, where its CR was */
 };
 
 /*
- * libmicrohttpd parses in place and leaves its strings where they were received. A value that does not follow its name
- * was put together from more than one line, and a name that begins right behind the NUL of the value before it had only
- * a line feed between them. (Compared, never dereferenced beyond the strings.)
+ * libmicrohttpd parses in place: its strings lie where they were received, with a NUL for each CR and LF. So what lies
+ * between the end of one line and the begin of the next tells how the line ended, and whether a NUL had cut it short.
  */
+static void judge_gap(struct collect *c, const char *next)
+{
+	unsigned nuls = 0;
+
+	if (!c->end || (uintptr_t)next <= (uintptr_t)c->end || (uintptr_t)next - (uintptr_t)c->end > GUARD_TARGET) {
+		c->nul = true; /* not in place: then nothing can be said, and nothing is believed */
+		return;
+	}
+	for (const char *p = c->end; p < next; p++) {
+		if (*p == '\0')
+			nuls++;
+		else if (*p != ' ' && *p != '\t')
+			c->nul = true;
+	}
+	if (nuls < 2)
+		c->bare_lf = true;
+	else if (nuls > 2)
+		c->nul = true;
+}
+
+/* A name whose value does not follow it was put together from more than one line. */
 static enum MHD_Result collect_header(void *cls, enum MHD_ValueKind kind, const char *name, size_t name_len, const char *value, size_t value_len)
 {
 	struct collect *c = cls;
@@ -121,16 +142,13 @@ static enum MHD_Result collect_header(void *cls, enum MHD_ValueKind kind, const 
 		c->too_many = true;
 		return MHD_NO;
 	}
-	if (!value) {
-		value = "";
-		value_len = 0;
-	}
 	const char *after_name = name + name_len + 1;
-	if (value_len && ((uintptr_t)value < (uintptr_t)after_name || (uintptr_t)value > (uintptr_t)after_name + 256))
+	if (!value || (uintptr_t)value < (uintptr_t)after_name || (uintptr_t)value > (uintptr_t)after_name + 1024)
 		c->folded = true;
-	if (c->expected && c->expected == name)
-		c->bare_lf = true;
-	c->expected = value_len ? value + value_len + 1 : NULL;
+	if (c->folded)
+		return MHD_NO;
+	judge_gap(c, name);
+	c->end = value + value_len;
 	l->headers[l->n_headers++] = (struct guard_header){ name, name_len, value, value_len };
 	return MHD_YES;
 }
@@ -203,7 +221,7 @@ static void refuse_method(struct life *l, unsigned allow)
 /* Headers are here: everything that can be refused without reading a body is. */
 static void headers_here(struct life *l, const char *method, const char *version)
 {
-	struct collect c = { .l = l, .expected = version + strlen(version) + 1 };
+	struct collect c = { .l = l, .end = version + strlen(version) };
 	const char *why = "";
 	unsigned status, allow = 0;
 
@@ -218,6 +236,9 @@ static void headers_here(struct life *l, const char *method, const char *version
 		.too_many = c.too_many,
 		.folded = c.folded,
 		.bare_lf = c.bare_lf,
+		/* Behind the last header comes an empty line, so that there is a byte to look at. */
+		.nul = c.nul || (!c.folded && l->n_headers && c.end[1] != '\0' && c.end[1] != ' ' && c.end[1] != '\t') ||
+		       (l->whole_target && version != l->target_at + l->target_len + 1),
 		.whole_target = l->whole_target,
 	};
 	snprintf(l->method_text, sizeof(l->method_text), "%s", method);
