@@ -14,12 +14,12 @@
 #include "web/mime.h"
 #include "web/web.h"
 
-/* "Name: value" lines into facts; a '\1' in a value stands for itself. */
+/* lines: name, value, name, value, ... */
 struct shape {
 	const char *label;
 	unsigned status; /* 0: fine */
 	const char *version, *target;
-	const char *lines[6]; /* name, value, name, value, ... */
+	const char *lines[6];
 	bool body, chunked;
 	uint64_t length;
 };
