@@ -48,20 +48,28 @@ static enum err open_parent(int dirfd, const char *name, int *parent, const char
 	return e;
 }
 
+/* A name that nothing in a tree has. */
+static void fresh_name(const char *prefix, char out[32])
+{
+	uint64_t random;
+	char tag[17];
+
+	random_bytes(&random, sizeof(random));
+	hex_of(tag, &random, sizeof(random));
+	snprintf(out, 32, "%s-%s", prefix, tag);
+}
+
 static enum err replace(int dirfd, const char *name, const void *p, size_t n, mode_t mode, bool durable)
 {
 	int dir = -1, fd = -1;
 	const char *last;
-	char tmp[32], tag[17];
-	uint64_t random;
+	char tmp[32];
 	bool made = false;
 	enum err e = open_parent(dirfd, name, &dir, &last);
 
 	if (e)
 		return e;
-	random_bytes(&random, sizeof(random));
-	hex_of(tag, &random, sizeof(random));
-	snprintf(tmp, sizeof(tmp), ".tmp-%s", tag);
+	fresh_name(".tmp", tmp);
 	fd = sys_open(dir, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode & 0700);
 	if (fd < 0) {
 		e = err_sys(ERR_FAILED, "%s: cannot create a file beside it", name);
@@ -134,7 +142,6 @@ enum err file_mkdirs(const char *path, mode_t mode)
 
 struct removal {
 	int top; /* the directory that is removed: too deep ones are moved up to here and removed from here */
-	unsigned moved;
 };
 
 static enum err empty_dir(struct removal *r, int fd, int depth);
@@ -149,7 +156,7 @@ static enum err remove_entry(struct removal *r, int dir, const char *name, int d
 	if (errno != EISDIR && errno != EPERM)
 		return err_sys(ERR_FAILED, "%s: cannot remove", name);
 	if (depth >= REMOVE_DEPTH) {
-		snprintf(up, sizeof(up), ".remove-%u", r->moved++);
+		fresh_name(".remove", up);
 		if (sys_rename(dir, name, r->top, up))
 			return err_sys(ERR_FAILED, "%s: cannot move", name);
 		return ERR_OK;
