@@ -85,7 +85,7 @@ struct tree {
 
 /* Everything in it is checked: the three modes above, names that path_part_problem() accepts, strict order. */
 enum err tree_parse(struct tree *t) MUST_CHECK; /* of t->object */
-enum err tree_read(struct repo *r, const struct blob_id *id, struct tree *out) MUST_CHECK; /* zero: an empty one */
+enum err repo_tree_read(struct repo *r, const struct blob_id *id, struct tree *out) MUST_CHECK; /* zero: an empty one */
 void tree_release(struct tree *t);
 /* git's order: bytewise, a directory as if its name ended in '/'. */
 int tree_entry_compare(const struct tree_entry *a, const struct tree_entry *b);

@@ -41,11 +41,11 @@ static enum err differ(struct walk *w, const struct blob_id *from, const struct 
 {
 	struct tree a, b;
 	size_t i = 0, k = 0;
-	enum err e = tree_read(w->r, from, &a);
+	enum err e = repo_tree_read(w->r, from, &a);
 
 	if (e)
 		return e;
-	e = tree_read(w->r, to, &b);
+	e = repo_tree_read(w->r, to, &b);
 	while (!e && (i < a.n || k < b.n)) {
 		int c = i == a.n ? 1 : k == b.n ? -1 : tree_entry_compare(&a.entries[i], &b.entries[k]);
 		e = one(w, c <= 0 ? &a.entries[i] : NULL, c >= 0 ? &b.entries[k] : NULL, len);

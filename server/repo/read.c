@@ -160,7 +160,7 @@ enum err commit_entry(struct repo *r, const struct blob_id *commit, const char *
 	e = commit_parse(&o, &top, NULL);
 	object_release(&o);
 	if (!e)
-		e = tree_read(r, &top, &t);
+		e = repo_tree_read(r, &top, &t);
 	if (e)
 		return e;
 	found = tree_find(&t, name, strlen(name), dir);
@@ -211,7 +211,7 @@ static enum err find(struct repo *r, const struct blob_id *commit, struct path p
 		const struct tree_entry *found;
 		struct tree t;
 
-		e = tree_read(r, &at, &t);
+		e = repo_tree_read(r, &at, &t);
 		if (e)
 			break;
 		found = tree_find(&t, part, len, last ? dir : true);
@@ -271,7 +271,7 @@ struct walk {
 static enum err walk_tree(struct walk *w, const struct blob_id *id, size_t len)
 {
 	struct tree t;
-	enum err e = tree_read(w->r, id, &t);
+	enum err e = repo_tree_read(w->r, id, &t);
 
 	for (size_t i = 0; i < t.n && !e; i++) {
 		const struct tree_entry *entry = &t.entries[i];

@@ -74,7 +74,7 @@ static enum err finish_read(enum err e, struct tree *out)
 	return e;
 }
 
-enum err tree_read(struct repo *r, const struct blob_id *id, struct tree *out)
+enum err repo_tree_read(struct repo *r, const struct blob_id *id, struct tree *out)
 {
 	*out = (struct tree){ 0 };
 	if (blob_id_zero(id))
