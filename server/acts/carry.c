@@ -85,6 +85,7 @@ void carry_act(struct site *s, struct actor_tools *t, const struct blob_id *old,
 		s->unsettled = true;
 		note_pending(s, pending, "the log's ref does not stand at the new record yet");
 	}
+	act_step("ref");
 	if (!s->export)
 		return;
 	same_ground = !blob_id_zero(&s->export_seen) && blob_id_equal(&s->export_seen, old);

@@ -19,6 +19,14 @@
 #define SETTLE_TRIES 30 /* half a second apart: the database needs a moment to come back after a crash */
 #define SETTLE_PAUSE (CLOCK_SECOND / 2)
 
+void (*act_step_hook)(const char *step);
+
+void act_step(const char *step)
+{
+	if (act_step_hook)
+		act_step_hook(step);
+}
+
 const struct identity act_system = { .user = "system:drydock", .name = "drydock", .provider = "system" };
 
 const struct identity *request_identity(const struct act_request *rq)
@@ -312,6 +320,7 @@ static enum err transact(struct db *db, void *arg)
 	err = db_site_lock(db, s->name, node, &row);
 	if (err)
 		return err;
+	act_step("locked");
 	err = db_act_id_get(db, s->name, who->user, &d->rq->op, &id);
 	if (err != ERR_NOT_FOUND) {
 		d->repeated = !err;
@@ -330,8 +339,10 @@ static enum err transact(struct db *db, void *arg)
 	if (!d->fields)
 		d->fields = json_object();
 	err = build(d);
+	act_step("built");
 	if (!err)
 		err = make_durable(d);
+	act_step("published");
 	if (!err)
 		err = db_record_insert(db, &d->record, buf_text(&d->body), d->body.len, &d->record_digest, &d->commit, d->files, d->n_files);
 	if (!err && d->write)
@@ -349,6 +360,7 @@ static enum err transact(struct db *db, void *arg)
 	err = db_act_id_put(db, s->name, who->user, &d->rq->op, &id, d->record.at);
 	if (!err && d->approval)
 		err = db_schedule_approval(db, s->name, d->record.at);
+	act_step("recorded");
 	return err;
 }
 
@@ -435,6 +447,7 @@ enum err decide(struct decision *d, struct act_answer *out)
 		*out = d->answer;
 		goto out;
 	}
+	act_step("committed");
 	*out = (struct act_answer){ .seq = d->record.seq, .op = d->rq->op, .at = d->record.at, .files = d->n_files };
 	if (d->rules_after) {
 		site_rules_put(s, d->rules_after, d->rules_version + 1);
@@ -443,6 +456,7 @@ enum err decide(struct decision *d, struct act_answer *out)
 	if (d->after)
 		d->after(d, d->arg);
 	carry_act(s, d->t, &d->head.commit, &d->commit, d->changes, d->record.at, out->pending);
+	act_step("done");
 	atomic_fetch_add(&s->generation, 1);
 	if (s->changed)
 		s->changed(s->changed_arg, "act");

@@ -317,6 +317,7 @@ enum err act_files(struct site *s, struct actor_tools *t, const struct act_reque
 		err = err_set(ERR_INPUT, "There is nothing here to %s.", j.kind->name);
 	if (!err)
 		err = read_files(&j);
+	act_step("read");
 	if (!err)
 		err = decide_files(&j, &request, out);
 out:
