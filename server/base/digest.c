@@ -227,43 +227,6 @@ bool bytes_equal_secret(const void *a, const void *b, size_t n)
 
 /* --- text forms ------------------------------------------------------------------------------------------------------ */
 
-void hex_of(char *out, const void *p, size_t n)
-{
-	static const char digits[] = "0123456789abcdef";
-	const unsigned char *s = p;
-
-	for (size_t i = 0; i < n; i++) {
-		*out++ = digits[s[i] >> 4];
-		*out++ = digits[s[i] & 15];
-	}
-	*out = '\0';
-}
-
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	return -1;
-}
-
-bool hex_parse(void *out, size_t n, const char *hex)
-{
-	unsigned char *to = out;
-
-	for (size_t i = 0; i < n; i++) {
-		int high = hex_digit(hex[2 * i]);
-		if (high < 0)
-			return false;
-		int low = hex_digit(hex[2 * i + 1]);
-		if (low < 0)
-			return false;
-		to[i] = (unsigned char)(high << 4 | low);
-	}
-	return hex[2 * n] == '\0';
-}
-
 size_t base64_size(size_t n)
 {
 	return (n + 2) / 3 * 4 + 1;

@@ -732,31 +732,45 @@ const struct conf_site *conf_site(const struct conf *c, const char *name)
 	return NULL;
 }
 
+/* From where the program is: the build tree has both sides of its own, an installation may have been moved. */
+static void find_dir(char out[PATH_MAX], const char *built, const char *beside, const char *configured)
+{
+	char exe[PATH_MAX], real[PATH_MAX], *slash;
+	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+
+	snprintf(out, PATH_MAX, "%s", configured);
+	if (n <= 0)
+		return;
+	exe[n] = '\0';
+	slash = strrchr(exe, '/');
+	if (!slash)
+		return;
+	*slash = '\0';
+	if (contains(DRYDOCK_BUILDDIR, exe)) {
+		snprintf(out, PATH_MAX, "%s", built);
+		return;
+	}
+	if (strlen(exe) + strlen(beside) < sizeof(exe)) {
+		strncat(exe, beside, sizeof(exe) - strlen(exe) - 1);
+		if (realpath(exe, real))
+			snprintf(out, PATH_MAX, "%s", real);
+	}
+}
+
 const char *conf_share_dir(void)
 {
 	static char found[PATH_MAX];
-	char exe[PATH_MAX], *slash;
-	ssize_t n;
 
-	if (found[0])
-		return found;
-	n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
-	if (n > 0) {
-		exe[n] = '\0';
-		slash = strrchr(exe, '/');
-		if (slash) {
-			*slash = '\0';
-			if (contains(DRYDOCK_BUILDDIR, exe)) {
-				snprintf(found, sizeof(found), "%s", DRYDOCK_SRCDIR);
-				return found;
-			}
-			if (snprintf(found, sizeof(found), "%s/../share/drydock", exe) < (int)sizeof(found) && !access(found, X_OK) &&
-			    realpath(found, exe)) {
-				snprintf(found, sizeof(found), "%s", exe);
-				return found;
-			}
-		}
-	}
-	snprintf(found, sizeof(found), "%s", DRYDOCK_DATADIR);
+	if (!found[0])
+		find_dir(found, DRYDOCK_SRCDIR, "/../share/drydock", DRYDOCK_DATADIR);
+	return found;
+}
+
+const char *conf_libexec_dir(void)
+{
+	static char found[PATH_MAX];
+
+	if (!found[0])
+		find_dir(found, DRYDOCK_BUILDDIR "/sync-scripts", "/../libexec/drydock", DRYDOCK_LIBEXECDIR);
 	return found;
 }

@@ -84,6 +84,7 @@ void conf_sample(FILE *out); /* the sample file, from the table */
  * directory of the program, else where configure said. Valid until the process ends.
  */
 const char *conf_share_dir(void);
+const char *conf_libexec_dir(void); /* the same for kits that are programs: libexec/drydock, or the build tree's */
 
 /* --- values with units, as the file writes them (conf/units.c) ------------------------------------------------------ */
 

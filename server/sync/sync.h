@@ -18,6 +18,9 @@ enum err sync_start(struct sync **out, const struct conf *conf, struct site *s, 
 void sync_stop(struct sync *y);
 void sync_poke(struct sync *y); /* something was approved or forced: think again */
 
+/* The periods of the site as the configuration now has them (SIGHUP). */
+void sync_set_periods(struct sync *y, int64_t quiet_us, int64_t longest_us);
+
 struct sync_status {
 	struct window_answer next; /* in wall-clock microseconds */
 	int64_t now;
@@ -29,8 +32,11 @@ struct sync_status {
 	char trouble[256]; /* why no sync can run, "" if all is well */
 };
 void sync_status(struct sync *y, struct sync_status *out);
-/* The live output of the running run of a target, from a byte offset on; *end: the run is over. For pages and events. */
-enum err sync_output(struct sync *y, uint64_t run, const char *target, size_t from, struct buf *out, bool *end) MUST_CHECK;
+/*
+ * The output of a target's kit in a run, from a byte offset on, as it grows or as it was kept (then db is asked); *end:
+ * there will be no more. Valid UTF-8, lines. ERR_NOT_FOUND: that run did not send to that target.
+ */
+enum err sync_output(struct sync *y, struct db *db, uint64_t run, const char *target, size_t from, struct buf *out, bool *end) MUST_CHECK;
 /* Wait until anything changed since *seen (a counter), or the timeout. */
 void sync_wait(struct sync *y, uint64_t *seen, int64_t timeout_us);
 

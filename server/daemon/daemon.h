@@ -1,0 +1,48 @@
+/*
+ * daemon: what the commands of drydockd do. main.c reads the command line and turns the result into an exit status.
+ */
+#ifndef DRYDOCK_DAEMON_DAEMON_H
+#define DRYDOCK_DAEMON_DAEMON_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/err.h"
+#include "conf/conf.h"
+
+/* --- init (daemon/init.c) ------------------------------------------------------------------------------------------ */
+
+struct init_options {
+	const char *data;
+	const char *user; /* started as root: owner of the directory and user of the daemon; NULL: not given */
+	const char *site, *staging, *production; /* a first site for the configuration file; NULL: none */
+	unsigned port; /* 0: the default */
+	const char *const *admins; /* principals that the first `serve` makes admins of every site */
+	size_t n_admins;
+};
+enum err daemon_init(const struct init_options *o) MUST_CHECK;
+
+/* --- what serve and admin share (daemon/open.c) ---------------------------------------------------------------------- */
+
+/* An installation that is open: data directory locked, database at hand and at the newest schema. */
+struct installation;
+enum err installation_open(struct installation **out, const struct conf *conf) MUST_CHECK;
+void installation_close(struct installation *in); /* stops the private database; NULL is allowed */
+
+/* --- commands -------------------------------------------------------------------------------------------------------- */
+
+/* Serve until SIGTERM or SIGINT. Signals have to be blocked in all threads: daemon_signals(). ready: may be -1; gets one byte. */
+enum err daemon_serve(struct conf *conf, int ready) MUST_CHECK;
+void daemon_signals(void);
+/* As root: stay as a monitor, run the daemon as option user, start it again when it ends. *status: what to exit with. */
+enum err daemon_monitor(const struct conf *conf, int *status) MUST_CHECK;
+/*
+ * Without a running server: make a user admin on "/" of one site (NULL: of each). An own account that does not exist
+ * is made; its password is asked for on the terminal, or is the first line of standard input.
+ */
+enum err daemon_admin(const struct conf *conf, const char *user, const char *site) MUST_CHECK;
+int daemon_status(enum err e); /* the exit status of a command that ended so */
+/* Change to a UNIX user for good: groups, gid, uid. */
+enum err daemon_become(const char *user) MUST_CHECK;
+
+#endif

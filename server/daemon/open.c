@@ -1,0 +1,235 @@
+/* An installation opened and closed: what serve and admin have in common. */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/openat2.h>
+#include <pwd.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "daemon/datadir.h"
+#include "daemon/internal.h"
+
+#define CONNECTIONS_BESIDE_WORKERS 16 /* scheduler and kits, janitor, migrations, and somebody who looks at the database */
+
+int daemon_status(enum err e)
+{
+	switch (e) {
+	case ERR_OK: return 0;
+	case ERR_INPUT:
+	case ERR_TOO_BIG: return 1;
+	case ERR_NOT_FOUND: return 2;
+	case ERR_DENIED: return 3;
+	case ERR_STALE: return 4;
+	case ERR_BUSY:
+	case ERR_RETRY:
+	case ERR_FAILED: return 6;
+	}
+	return 6;
+}
+
+enum err daemon_become(const char *name)
+{
+	struct passwd pw, *found = NULL;
+	char text[16384];
+	int rc = getpwnam_r(name, &pw, text, sizeof(text), &found);
+
+	if (!found)
+		return err_set(ERR_INPUT, rc ? "The user %s cannot be looked up" : "There is no user %s on this machine", name);
+	if (!pw.pw_uid)
+		return err_set(ERR_INPUT, "The daemon does not run as root: name another user in option user");
+	if (initgroups(name, pw.pw_gid) || setresgid(pw.pw_gid, pw.pw_gid, pw.pw_gid) || setresuid(pw.pw_uid, pw.pw_uid, pw.pw_uid))
+		return err_sys(ERR_FAILED, "Changing to user %s", name);
+	/* It has to be for good. */
+	if (!setuid(0) || geteuid() == 0)
+		return err_set(ERR_FAILED, "The rights of root could not be given up");
+	return ERR_OK;
+}
+
+static enum err check_kernel(void)
+{
+	struct open_how how = { .flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_BENEATH };
+	long fd = syscall(SYS_openat2, AT_FDCWD, ".", &how, sizeof(how));
+
+	if (fd < 0 && (errno == ENOSYS || errno == EPERM))
+		return err_set(ERR_FAILED, "This kernel has no openat2 (Linux 5.6 or newer has it), without which a staging tree cannot be "
+		                           "opened safely");
+	if (fd >= 0)
+		(void)close((int)fd);
+	return ERR_OK;
+}
+
+/* Directories of the program that it cannot do without: a moved or half-made installation is told at once. */
+static enum err check_share(const struct conf *c)
+{
+	const char *const dirs[][2] = { { "templates", c->templates }, { "static_files", c->static_files }, { "kits", c->kits }, { "sql", c->sql } };
+
+	for (size_t i = 0; i < sizeof(dirs) / sizeof(*dirs); i++)
+		if (access(dirs[i][1], R_OK | X_OK))
+			return err_sys(ERR_INPUT, "%s (option %s) cannot be read: the program's files belong there", dirs[i][1], dirs[i][0]);
+	return ERR_OK;
+}
+
+static enum err read_password(const struct conf *c, struct db_address *address)
+{
+	struct buf text = BUF_INIT(sizeof(address->password) + 1);
+	size_t len;
+	enum err e = file_read(AT_FDCWD, c->database_password_file, &text);
+
+	if (e) {
+		e = err_prefix(ERR_INPUT, "database_password_file");
+		goto out;
+	}
+	len = strcspn(buf_text(&text), "\r\n");
+	if (len >= sizeof(address->password)) {
+		e = err_set(ERR_INPUT, "%s: the password is too long", c->database_password_file);
+		goto out;
+	}
+	memcpy(address->password, buf_text(&text), len);
+	address->password[len] = '\0';
+out:
+	if (text.p)
+		explicit_bzero(text.p, text.cap);
+	buf_release(&text);
+	return e;
+}
+
+/* The database, started if it is ours, at the newest schema. */
+static enum err open_database(struct installation *in)
+{
+	struct db_address owner;
+	struct db *db = NULL;
+	const char *program = NULL;
+	enum err e;
+
+	if (*in->conf->database_url) {
+		e = db_address_parse(&in->program, in->conf->database_url);
+		if (!e && *in->conf->database_password_file)
+			e = read_password(in->conf, &in->program);
+		if (e)
+			return e;
+		owner = in->program;
+	} else {
+		e = private_db_start(&in->private, in->conf->data, in->conf->workers + CONNECTIONS_BESIDE_WORKERS + (unsigned)in->conf->n_sites * 2);
+		if (e)
+			return e;
+		private_db_owner(in->private, &owner);
+		private_db_program(in->private, &in->program);
+		program = in->program.user;
+	}
+	e = db_open(&db, &owner);
+	if (e)
+		return e;
+	e = db_migrate(db, in->conf->sql, program);
+	db_close(db);
+	return e;
+}
+
+/* What `drydockd init --admin` noted: done once, by the system. */
+static enum err take_first_admins(struct installation *in)
+{
+	struct buf text = BUF_INIT(65536);
+	char *name = mem_printf("%s/" FIRST_ADMINS, in->conf->data), *line, *next = NULL;
+	enum err e = file_read(AT_FDCWD, name, &text);
+
+	if (e) {
+		e = e == ERR_NOT_FOUND ? ERR_OK : e;
+		goto out;
+	}
+	for (line = strtok_r(text.p, "\n", &next); line && !e; line = strtok_r(NULL, "\n", &next))
+		for (size_t i = 0; i < in->n_sites && !e; i++) {
+			struct act_request rq = { .note = "named as an admin when the installation was made" };
+			struct act_answer answer;
+
+			uuid_new(&rq.op);
+			e = act_rule(in->sites[i], in->tools, in->auth, &rq, line, path_root(), ROLE_ADMIN, &answer);
+			if (e)
+				e = err_prefix(e, "%s: making %s an admin of site %s", name, line, in->sites[i]->name);
+		}
+	if (!e && in->n_sites && unlink(name))
+		e = err_sys(ERR_FAILED, "%s", name);
+out:
+	free(name);
+	buf_release(&text);
+	return e;
+}
+
+enum err installation_open(struct installation **out, const struct conf *conf)
+{
+	struct installation *in = mem_alloc(sizeof(*in));
+	struct auth_options auth = { .idle_us = conf->session_idle_us, .absolute_us = conf->session_absolute_us, .group_cache_us = 60 * CLOCK_SECOND };
+	enum err e;
+
+	in->conf = conf;
+	in->lock = -1;
+	(void)umask(077);
+	e = check_kernel();
+	if (!e)
+		e = check_share(conf);
+	if (!e)
+		e = datadir_lock(conf->data, &in->lock);
+	if (!e)
+		e = node_key_load(&in->key, conf->data);
+	if (!e)
+		e = db_library_start();
+	if (!e)
+		e = open_database(in);
+	if (e)
+		goto out;
+	in->auth = auth_new(&auth);
+	in->tools = tools_new(&in->program);
+	e = site_open_installation(&in->self, conf, in->key, in->tools);
+	if (e) {
+		e = err_prefix(e, "the installation's log");
+		goto out;
+	}
+	in->sites = mem_array(conf->n_sites + 1, sizeof(struct site *));
+	for (size_t i = 0; i < conf->n_sites; i++) {
+		e = site_open(&in->sites[i], conf, &conf->sites[i], in->key, in->tools);
+		if (e) {
+			e = err_prefix(e, "site %s", conf->sites[i].name);
+			goto out;
+		}
+		in->n_sites++;
+	}
+	e = take_first_admins(in);
+out:
+	if (e) {
+		char *why = mem_dup(err_text());
+
+		installation_close(in);
+		(void)err_set(e, "%s", why);
+		free(why);
+	} else {
+		*out = in;
+	}
+	return e;
+}
+
+void installation_close(struct installation *in)
+{
+	if (!in)
+		return;
+	for (size_t i = 0; i < in->n_sites; i++)
+		site_close(in->sites[i]);
+	free(in->sites);
+	if (in->self)
+		site_close(in->self);
+	if (in->tools)
+		tools_free(in->tools);
+	if (in->auth)
+		auth_free(in->auth);
+	if (in->private)
+		private_db_stop(in->private, false);
+	node_key_free(in->key);
+	db_library_stop();
+	explicit_bzero(&in->program, sizeof(in->program));
+	datadir_unlock(in->lock);
+	free(in);
+}

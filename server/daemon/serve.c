@@ -1,0 +1,244 @@
+/* drydockd serve: open, run, close. */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "daemon/datadir.h"
+#include "daemon/internal.h"
+#include "sync/sync.h"
+#include "web/web.h"
+
+#define JANITOR_INTERVAL 60 /* seconds */
+
+struct serve {
+	struct conf *conf;
+	struct installation *in;
+	struct sync **syncs;
+	struct web *web;
+	char *socket;
+	pthread_t janitor;
+	bool janitor_runs;
+	pthread_mutex_t lock; /* around stop */
+	pthread_cond_t wake;
+	bool stop;
+};
+
+static void wanted_signals(sigset_t *set)
+{
+	(void)sigemptyset(set);
+	(void)sigaddset(set, SIGTERM);
+	(void)sigaddset(set, SIGINT);
+	(void)sigaddset(set, SIGHUP);
+}
+
+void daemon_signals(void)
+{
+	sigset_t set;
+	struct sigaction ignore = { .sa_handler = SIG_IGN };
+
+	wanted_signals(&set);
+	(void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+	(void)sigaction(SIGPIPE, &ignore, NULL);
+}
+
+/* --- once a minute ---------------------------------------------------------------------------------------------------- */
+
+static void *janitor(void *arg)
+{
+	struct serve *s = arg;
+	struct actor_tools *tools = tools_new(&s->in->program);
+
+	(void)pthread_mutex_lock(&s->lock);
+	while (!s->stop) {
+		struct timespec until;
+
+		(void)clock_gettime(CLOCK_MONOTONIC, &until);
+		until.tv_sec += JANITOR_INTERVAL;
+		while (!s->stop && pthread_cond_timedwait(&s->wake, &s->lock, &until) != ETIMEDOUT)
+			;
+		if (s->stop)
+			break;
+		(void)pthread_mutex_unlock(&s->lock);
+		if (auth_housekeeping(s->in->auth, tools_db(tools)))
+			log_event(LOG_LEVEL_WARN, "housekeeping.failed", "why", err_text(), NULL);
+		if (db_event_expire(tools_db(tools), clock_wall() - s->conf->event_keep_us))
+			log_event(LOG_LEVEL_WARN, "events.expire.failed", "why", err_text(), NULL);
+		(void)pthread_mutex_lock(&s->lock);
+	}
+	(void)pthread_mutex_unlock(&s->lock);
+	tools_free(tools);
+	return NULL;
+}
+
+/* --- reading the configuration again ---------------------------------------------------------------------------------- */
+
+static void set_log_level(const char *name)
+{
+	static const char *const NAMES[] = { "debug", "info", "warn", "error" };
+
+	for (size_t i = 0; i < sizeof(NAMES) / sizeof(*NAMES); i++)
+		if (!strcmp(name, NAMES[i]))
+			log_level_set((enum log_level)i);
+}
+
+static void changed_option(void *arg, const char *option, bool reload)
+{
+	(void)arg;
+	if (reload)
+		log_event(LOG_LEVEL_INFO, "conf.reloaded", "option", option, NULL);
+	else
+		log_event(LOG_LEVEL_WARN, "conf.needs_restart", "option", option, NULL);
+}
+
+static void reload(struct serve *s)
+{
+	struct conf *now = NULL;
+
+	if (conf_load(&now, s->conf->file)) {
+		log_event(LOG_LEVEL_ERROR, "conf.refused", "why", err_text(), NULL);
+		return;
+	}
+	conf_compare(s->conf, now, changed_option, NULL);
+	set_log_level(now->log_level);
+	for (size_t i = 0; i < s->in->n_sites; i++) {
+		const struct conf_site *cs = conf_site(now, s->in->sites[i]->name);
+
+		if (cs)
+			sync_set_periods(s->syncs[i], cs->quiet_us, cs->longest_us);
+	}
+	conf_free(now);
+}
+
+/* --- the local socket ------------------------------------------------------------------------------------------------- */
+
+/* We hold the data directory's lock, so whatever socket is there is a leftover. */
+static enum err clear_socket(const char *name)
+{
+	if (unlink(name) && errno != ENOENT)
+		return err_sys(ERR_FAILED, "%s", name);
+	return ERR_OK;
+}
+
+/* --- run ------------------------------------------------------------------------------------------------------------- */
+
+static enum err start(struct serve *s)
+{
+	struct web_site *sites;
+	struct web_options o;
+	pthread_condattr_t attr;
+	enum err e;
+
+	e = installation_open(&s->in, s->conf);
+	if (e)
+		return e;
+	s->syncs = mem_array(s->in->n_sites + 1, sizeof(struct sync *));
+	sites = mem_array(s->in->n_sites + 1, sizeof(*sites));
+	for (size_t i = 0; i < s->in->n_sites; i++) {
+		e = sync_start(&s->syncs[i], s->conf, s->in->sites[i], &s->in->program);
+		if (e) {
+			free(sites);
+			return err_prefix(e, "site %s: the scheduler", s->in->sites[i]->name);
+		}
+		sites[i] = (struct web_site){ s->in->sites[i], s->syncs[i] };
+	}
+	s->socket = mem_printf("%s/" DATADIR_SOCKET, s->conf->data);
+	e = clear_socket(s->socket);
+	if (!e) {
+		o = (struct web_options){ .conf = s->conf, .auth = s->in->auth, .installation = s->in->self, .sites = sites, .n_sites = s->in->n_sites,
+			.key = s->in->key, .database = &s->in->program, .socket = s->socket };
+		e = web_start(&s->web, &o);
+	}
+	free(sites);
+	if (e)
+		return e;
+	/* The main thread has done its part: its connection would only idle. */
+	tools_free(s->in->tools);
+	s->in->tools = NULL;
+	(void)pthread_condattr_init(&attr);
+	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(&s->wake, &attr);
+	(void)pthread_condattr_destroy(&attr);
+	if (pthread_create(&s->janitor, NULL, janitor, s))
+		return err_set(ERR_FAILED, "A thread cannot be started");
+	s->janitor_runs = true;
+	return ERR_OK;
+}
+
+static void stop(struct serve *s)
+{
+	if (s->web)
+		web_stop(s->web);
+	if (s->janitor_runs) {
+		(void)pthread_mutex_lock(&s->lock);
+		s->stop = true;
+		(void)pthread_cond_broadcast(&s->wake);
+		(void)pthread_mutex_unlock(&s->lock);
+		(void)pthread_join(s->janitor, NULL);
+	}
+	if (s->syncs)
+		for (size_t i = 0; i < s->in->n_sites; i++)
+			if (s->syncs[i])
+				sync_stop(s->syncs[i]);
+	free(s->syncs);
+	if (s->socket && s->web)
+		(void)unlink(s->socket);
+	free(s->socket);
+	installation_close(s->in);
+}
+
+enum err daemon_serve(struct conf *conf, int ready)
+{
+	struct serve s = { .conf = conf, .lock = PTHREAD_MUTEX_INITIALIZER };
+	const struct timespec second = { 1, 0 };
+	bool database_down = false;
+	sigset_t set;
+	enum err e;
+
+	set_log_level(conf->log_level);
+	e = start(&s);
+	if (e) {
+		char *why = mem_dup(err_text());
+
+		stop(&s);
+		(void)err_set(e, "%s", why);
+		free(why);
+		return e;
+	}
+	log_event(LOG_LEVEL_INFO, "serve.ready", "address", conf->address, "port", log_u64(conf->port), "data", conf->data, "sites",
+	    log_u64(conf->n_sites), NULL);
+	if (ready >= 0) {
+		if (write(ready, "r", 1) != 1)
+			log_event(LOG_LEVEL_WARN, "serve.ready.untold", NULL);
+		(void)close(ready);
+	}
+	wanted_signals(&set);
+	for (;;) {
+		int sig = sigtimedwait(&set, NULL, &second);
+
+		if (sig == SIGTERM || sig == SIGINT)
+			break;
+		if (sig == SIGHUP)
+			reload(&s);
+		if (s.in->private) {
+			/* One line when it fails, one when it is back; it says itself what it does in between. */
+			bool down = private_db_supervise(s.in->private) != ERR_OK;
+
+			if (down != database_down)
+				log_event(down ? LOG_LEVEL_ERROR : LOG_LEVEL_INFO, down ? "database.down" : "database.back", "why", down ? err_text() : "", NULL);
+			database_down = down;
+		}
+	}
+	log_event(LOG_LEVEL_INFO, "serve.stopping", NULL);
+	stop(&s);
+	log_event(LOG_LEVEL_INFO, "serve.stopped", NULL);
+	return ERR_OK;
+}

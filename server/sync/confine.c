@@ -1,0 +1,93 @@
+/*
+ * confine: landlock around a kit, where the kernel has it: it reads the system, its own file, the export and the release
+ * files, and writes to its target's place and its work directory only.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/landlock.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "sync/internal.h"
+
+#define FILE_READ (LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE)
+#define READ (FILE_READ | LANDLOCK_ACCESS_FS_READ_DIR)
+#define FILE_WRITE (FILE_READ | LANDLOCK_ACCESS_FS_WRITE_FILE)
+#define WRITE_1 \
+	(READ | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_DIR | \
+	    LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_SYM | LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_MAKE_FIFO)
+#define HANDLED_1 (WRITE_1 | LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_BLOCK)
+
+static const struct confine_path SYSTEM[] = {
+	{ "/usr", false }, { "/bin", false }, { "/sbin", false }, { "/lib", false }, { "/lib32", false }, { "/lib64", false }, { "/etc", false },
+	{ "/dev/null", true }, { "/dev/zero", false }, { "/dev/urandom", false }, { "/dev/random", false }, { "/proc/self", false },
+};
+
+static enum err allow(int set, const struct confine_path *p, uint64_t rename)
+{
+	struct landlock_path_beneath_attr rule;
+	struct stat st;
+	enum err e = ERR_OK;
+	int fd = open(p->path, O_PATH | O_CLOEXEC);
+
+	if (fd < 0)
+		return errno == ENOENT || errno == ENOTDIR || errno == EACCES ? ERR_OK : err_sys(ERR_FAILED, "%s", p->path);
+	if (fstat(fd, &st)) {
+		e = err_sys(ERR_FAILED, "%s", p->path);
+		goto out;
+	}
+	rule.parent_fd = fd;
+	if (S_ISDIR(st.st_mode))
+		rule.allowed_access = p->write ? WRITE_1 | rename : READ;
+	else
+		rule.allowed_access = p->write ? FILE_WRITE : FILE_READ;
+	if (syscall(SYS_landlock_add_rule, set, LANDLOCK_RULE_PATH_BENEATH, &rule, 0))
+		e = err_sys(ERR_FAILED, "Confining a kit to %s", p->path);
+out:
+	(void)close(fd);
+	return e;
+}
+
+enum err confine_open(const struct confine_path *paths, size_t n, int *fd)
+{
+	struct landlock_ruleset_attr attr = { .handled_access_fs = HANDLED_1 };
+	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+	uint64_t rename = 0;
+	int set;
+	enum err e = ERR_OK;
+
+	*fd = -1;
+	/* Not built in, or switched off. */
+	if (abi < 1)
+		return ERR_OK;
+	/* Before version 2 no file can be moved to another directory, whatever the rules. */
+	if (abi >= 2)
+		rename = LANDLOCK_ACCESS_FS_REFER;
+	attr.handled_access_fs |= rename;
+	set = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof(attr), 0);
+	if (set < 0)
+		return err_sys(ERR_FAILED, "Confining a kit");
+	for (size_t i = 0; i < sizeof(SYSTEM) / sizeof(*SYSTEM) && !e; i++)
+		e = allow(set, &SYSTEM[i], rename);
+	for (size_t i = 0; i < n && !e; i++)
+		e = allow(set, &paths[i], rename);
+	if (e)
+		(void)close(set);
+	else
+		*fd = set;
+	return e;
+}
+
+/* In the child. If it fails the kit must not run: the exit ends it before exec. */
+void confine_self(void *arg)
+{
+	int fd = *(int *)arg;
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		_exit(126);
+	if (fd >= 0 && syscall(SYS_landlock_restrict_self, fd, 0))
+		_exit(126);
+}

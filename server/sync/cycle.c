@@ -1,0 +1,451 @@
+/*
+ * One cycle: pick-up, release, the export held still at it, each target's kit, the records of what came of it.
+ *
+ * A target's row says `sending`, with no commit, from before its kit starts until it is known to have succeeded: after a
+ * crash or a failure its state is not known, and the next kit compares everything instead of trusting a list.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "sync/internal.h"
+
+#define FIRST_RETRY (15 * CLOCK_SECOND)
+#define LONGEST_RETRY (30 * 60 * CLOCK_SECOND)
+#define SETTLE_TRIES 30 /* seconds that a finished run waits for a database that is gone */
+
+struct target_run {
+	struct cycle *c;
+	const struct conf_target *conf;
+	struct db_target row; /* before the run; number 0: never sent to */
+	struct plan plan; /* from what it holds to the release */
+	bool planned, started;
+	pthread_t thread;
+	int64_t started_at, finished_at;
+	struct live *live;
+	struct kit_result result;
+};
+
+struct cycle {
+	struct sync *y;
+	struct arena *a;
+	enum window_reason why;
+	struct db_schedule schedule; /* as it was when the cycle began */
+	int64_t start;
+	struct db_release release, before; /* number 0: none */
+	bool cut;
+	struct db_run run;
+	struct target_run *targets;
+	size_t n;
+	bool failed, interrupted;
+	char message[512];
+};
+
+/* --- facts ----------------------------------------------------------------------------------------------------------- */
+
+struct row_search {
+	const char *name;
+	struct db_target *out;
+	bool found;
+};
+
+static bool find_row(void *arg, const struct db_target *t)
+{
+	struct row_search *f = arg;
+
+	if (strcmp(t->target, f->name))
+		return true;
+	*f->out = *t;
+	f->found = true;
+	return false;
+}
+
+/* The pointers of the row are the caller's: only numbers and the commit are kept. */
+static enum err target_row(struct db *db, const char *site, const char *name, struct db_target *out, bool *active)
+{
+	struct row_search f = { name, out, false };
+	enum err e;
+
+	*out = (struct db_target){ .target = name };
+	*active = false;
+	e = db_target_list(db, site, find_row, &f);
+	if (!e && f.found)
+		*active = !blob_id_zero(&out->log_commit);
+	out->target = name;
+	out->state = NULL;
+	return e;
+}
+
+enum err cycle_retry_at(struct sync *y, struct db *db, int64_t *at)
+{
+	struct arena *a = arena_new();
+	struct db_release newest;
+	enum err e = db_release_get(db, y->s->name, 0, &newest, a);
+
+	*at = 0;
+	if (e == ERR_NOT_FOUND) {
+		e = ERR_OK;
+		goto out;
+	}
+	for (size_t i = 0; i < y->s->conf->n_targets && !e; i++) {
+		struct db_target row;
+		bool active;
+		int64_t t;
+
+		e = target_row(db, y->s->name, y->s->conf->targets[i].name, &row, &active);
+		if (e || (active && row.number == newest.number))
+			continue;
+		t = row.retry_at ? row.retry_at : 1;
+		if (!*at || t < *at)
+			*at = t;
+	}
+out:
+	arena_free(a);
+	return e;
+}
+
+static bool take_before(void *arg, const struct db_release *r)
+{
+	struct cycle *c = arg;
+
+	c->before.number = r->number;
+	c->before.log_commit = r->log_commit;
+	return false;
+}
+
+/* Which targets do not hold the release, and what each of them lacks. */
+static enum err choose_targets(struct cycle *c)
+{
+	const struct conf_site *cs = c->y->s->conf;
+	struct db *db = tools_db(c->y->tools);
+	struct repo *repo;
+	enum err e = tools_repo(c->y->tools, c->y->s, &repo);
+
+	c->targets = arena_alloc(c->a, (cs->n_targets + 1) * sizeof(*c->targets));
+	for (size_t i = 0; i < cs->n_targets && !e; i++) {
+		struct target_run *t = &c->targets[c->n];
+		bool active;
+
+		e = target_row(db, c->y->s->name, cs->targets[i].name, &t->row, &active);
+		if (e || (active && t->row.number == c->release.number))
+			continue;
+		/* An ordinary retry leaves those alone whose time has not come. */
+		if (c->why == WINDOW_RETRY && t->row.retry_at > c->start)
+			continue;
+		t->c = c;
+		t->conf = &cs->targets[i];
+		if (active) {
+			e = repo_plan(repo, &t->row.log_commit, &c->release.log_commit, &t->plan);
+			t->planned = !e;
+		}
+		c->n++;
+	}
+	return e;
+}
+
+/* What the release changes against the one before: what people are told about the run. */
+static enum err count_changes(struct cycle *c)
+{
+	struct plan plan;
+	struct repo *repo;
+	enum err e = tools_repo(c->y->tools, c->y->s, &repo);
+
+	if (!e)
+		e = db_release_list(tools_db(c->y->tools), c->y->s->name, c->release.number, 1, take_before, c);
+	if (!e)
+		e = repo_plan(repo, &c->before.log_commit, &c->release.log_commit, &plan);
+	if (e)
+		return e;
+	c->run.added = plan.added;
+	c->run.changed = plan.changed;
+	c->run.removed = plan.removed;
+	plan_release(&plan);
+	return ERR_OK;
+}
+
+/* --- records --------------------------------------------------------------------------------------------------------- */
+
+static enum err put_target(struct db *db, struct cycle *c, const struct target_run *t, const char *state)
+{
+	struct db_target row = { .target = t->conf->name, .state = state, .changed_at = clock_wall() };
+
+	row.number = t->row.number;
+	row.tries = t->row.tries;
+	if (!strcmp(state, "active")) {
+		row.number = c->release.number;
+		row.log_commit = c->release.log_commit;
+		row.tries = 0;
+	} else if (!strcmp(state, "failed")) {
+		int64_t delay = FIRST_RETRY;
+
+		for (unsigned i = 0; i < t->row.tries && delay < LONGEST_RETRY; i++)
+			delay *= 2;
+		row.tries++;
+		/* What the server itself broke off is not the target's fault. */
+		row.retry_at = c->interrupted ? row.changed_at : row.changed_at + (delay < LONGEST_RETRY ? delay : LONGEST_RETRY);
+	}
+	return db_target_put(db, c->y->s->name, &row);
+}
+
+static enum err put_run_target(struct db *db, struct cycle *c, const struct target_run *t, const char *state)
+{
+	struct db_run_target row = { .run = c->run.run, .target = t->conf->name, .state = state, .started_at = t->started_at,
+		.finished_at = t->finished_at, .exit_status = t->result.status, .output = "" };
+
+	if (t->live) {
+		row.output = buf_text(&t->live->text);
+		row.output_len = t->live->text.len;
+	}
+	return db_run_target_put(db, c->y->s->name, &row);
+}
+
+static enum err tx_begin_run(struct db *db, void *arg)
+{
+	struct cycle *c = arg;
+	enum err e = db_run_start(db, c->y->s->name, &c->run);
+
+	for (size_t i = 0; i < c->n && !e; i++) {
+		e = put_run_target(db, c, &c->targets[i], "running");
+		if (!e)
+			e = put_target(db, c, &c->targets[i], "sending");
+	}
+	return e;
+}
+
+/* A force that came while the run was under way stands for another one. */
+static enum err clear_force(struct db *db, struct cycle *c)
+{
+	struct db_schedule now;
+	enum err e;
+
+	if (!c->schedule.forced_at)
+		return ERR_OK;
+	e = db_schedule_get(db, c->y->s->name, &now, c->a);
+	if (!e && now.forced_at == c->schedule.forced_at)
+		e = db_schedule_force(db, c->y->s->name, 0, "", "");
+	return e;
+}
+
+static enum err tx_end_run(struct db *db, void *arg)
+{
+	struct cycle *c = arg;
+	enum err e = ERR_OK;
+
+	if (!c->run.run)
+		e = db_run_start(db, c->y->s->name, &c->run);
+	for (size_t i = 0; i < c->n && !e; i++) {
+		const struct target_run *t = &c->targets[i];
+
+		e = put_run_target(db, c, t, t->result.ok ? "active" : "failed");
+		if (!e)
+			e = put_target(db, c, t, t->result.ok ? "active" : "failed");
+	}
+	if (!e)
+		e = db_run_finish(db, c->y->s->name, &c->run);
+	if (!e && c->why != WINDOW_RETRY && !c->interrupted)
+		e = db_schedule_started(db, c->y->s->name, c->start, true);
+	if (!e && !c->interrupted)
+		e = clear_force(db, c);
+	return e;
+}
+
+/* --- kits ------------------------------------------------------------------------------------------------------------ */
+
+static void *run_target(void *arg)
+{
+	struct target_run *t = arg;
+	struct sync *y = t->c->y;
+	char *work = mem_printf("%s/run/%s", y->s->dir, t->conf->name);
+	const struct kit_run k = {
+		.conf = y->conf,
+		.site = y->s->name,
+		.target = t->conf,
+		.export_dir = export_path(y->s->export),
+		.work_dir = work,
+		.changes = t->planned ? &t->plan : NULL,
+		.release = t->c->release.number,
+		.previous = t->row.number,
+		.live = t->live,
+		.y = y,
+		.cancel = &y->cancel,
+	};
+
+	kit_run(&k, &t->result);
+	t->finished_at = clock_wall();
+	log_event(t->result.ok ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR, t->result.ok ? "sync.target.active" : "sync.target.failed", "site", y->s->name, "target",
+	    t->conf->name, "release", log_u64(t->c->release.number), "why", t->result.message, NULL);
+	free(work);
+	return NULL;
+}
+
+static void run_targets(struct cycle *c)
+{
+	for (size_t i = 1; i < c->n; i++)
+		c->targets[i].started = !pthread_create(&c->targets[i].thread, NULL, run_target, &c->targets[i]);
+	/* The first, most often the only one, needs no other thread; one that could not be had runs after it. */
+	for (size_t i = 0; i < c->n; i++)
+		if (!c->targets[i].started)
+			(void)run_target(&c->targets[i]);
+	for (size_t i = 0; i < c->n; i++)
+		if (c->targets[i].started)
+			(void)pthread_join(c->targets[i].thread, NULL);
+}
+
+static void show_live(struct cycle *c)
+{
+	struct sync *y = c->y;
+
+	(void)pthread_mutex_lock(&y->lock);
+	y->live = mem_array(c->n, sizeof(*y->live));
+	y->n_live = c->n;
+	for (size_t i = 0; i < c->n; i++) {
+		struct live *l = &y->live[i];
+
+		snprintf(l->target, sizeof(l->target), "%s", c->targets[i].conf->name);
+		(void)pthread_mutex_init(&l->lock, NULL);
+		l->text = BUF_INIT(OUTPUT_LIMIT);
+		c->targets[i].live = l;
+		c->targets[i].started_at = c->run.started_at;
+		c->targets[i].result.status = -1;
+	}
+	(void)pthread_mutex_unlock(&y->lock);
+}
+
+static void hide_live(struct sync *y)
+{
+	(void)pthread_mutex_lock(&y->lock);
+	for (size_t i = 0; i < y->n_live; i++) {
+		buf_release(&y->live[i].text);
+		(void)pthread_mutex_destroy(&y->live[i].lock);
+	}
+	free(y->live);
+	y->live = NULL;
+	y->n_live = 0;
+	(void)pthread_mutex_unlock(&y->lock);
+}
+
+static void sum_up(struct cycle *c)
+{
+	size_t bad = 0;
+	size_t used = 0;
+
+	for (size_t i = 0; i < c->n; i++) {
+		const struct target_run *t = &c->targets[i];
+
+		if (t->result.ok)
+			continue;
+		bad++;
+		if (used < sizeof(c->message))
+			used += (size_t)snprintf(c->message + used, sizeof(c->message) - used, "%s%s: %s", used ? "; " : "", t->conf->name, t->result.message);
+	}
+	c->interrupted = bad && c->y->cancel;
+	c->failed = bad > 0;
+}
+
+/* Send the release to those that lack it. The export stands still meanwhile. */
+static enum err send(struct cycle *c)
+{
+	struct sync *y = c->y;
+	enum err e = site_export_hold(y->s, y->tools, &c->release.log_commit);
+
+	if (e)
+		return err_prefix(e, "The export could not be brought to release %llu", (unsigned long long)c->release.number);
+	e = tx_run(tools_db(y->tools), tx_begin_run, c, NULL);
+	if (!e) {
+		(void)pthread_mutex_lock(&y->lock);
+		y->run = c->run.run;
+		(void)pthread_mutex_unlock(&y->lock);
+		show_live(c);
+		sync_news(y);
+		run_targets(c);
+		sum_up(c);
+	}
+	if (site_export_release(y->s, y->tools))
+		log_event(LOG_LEVEL_ERROR, "sync.export.behind", "site", y->s->name, "why", err_text(), NULL);
+	return e;
+}
+
+/* --- the cycle ------------------------------------------------------------------------------------------------------- */
+
+static enum err cut_release(struct cycle *c)
+{
+	struct sync *y = c->y;
+	uint64_t n = 0;
+	enum err e = ERR_OK;
+
+	if (c->why == WINDOW_RETRY) {
+		e = db_release_get(tools_db(y->tools), y->s->name, 0, &c->release, c->a);
+		return e == ERR_NOT_FOUND ? ERR_OK : e;
+	}
+	/* A file that cannot be picked up now must not keep what people signed from going out. */
+	if (act_pickup(y->s, y->tools, &n)) {
+		log_event(LOG_LEVEL_ERROR, "sync.pickup.failed", "site", y->s->name, "why", err_text(), NULL);
+		snprintf(c->message, sizeof(c->message), "pre-approved files were not picked up: %s", err_text());
+	}
+	c->start = clock_wall();
+	return act_release(y->s, y->tools, &c->release, &c->cut);
+}
+
+/* The run is over in fact: a database that comes back within reason shall know it. */
+static enum err end_run(struct cycle *c)
+{
+	struct sync *y = c->y;
+	enum err e;
+
+	c->run.number = c->release.number;
+	c->run.finished_at = clock_wall();
+	c->run.state = c->interrupted ? "interrupted" : c->failed ? "failed" : c->n || c->cut ? "ok" : "nothing";
+	c->run.message = c->message;
+	for (unsigned i = 0;; i++) {
+		e = tx_run(tools_db(y->tools), tx_end_run, c, NULL);
+		if (!e || i == SETTLE_TRIES || y->cancel)
+			break;
+		log_event(LOG_LEVEL_ERROR, "sync.record.failed", "site", y->s->name, "why", err_text(), NULL);
+		clock_sleep(CLOCK_SECOND);
+	}
+	(void)pthread_mutex_lock(&y->lock);
+	y->run = c->run.run;
+	y->release = c->release.number;
+	(void)pthread_mutex_unlock(&y->lock);
+	return e;
+}
+
+enum err cycle_run(struct sync *y, enum window_reason why)
+{
+	struct cycle c = { .y = y, .a = arena_new(), .why = why, .start = clock_wall() };
+	enum err e = db_schedule_get(tools_db(y->tools), y->s->name, &c.schedule, c.a);
+
+	if (e)
+		goto out;
+	c.run = (struct db_run){ .trigger = window_reason_name(why), .actor = "", .reason = "", .started_at = c.start, .state = "running", .message = "" };
+	if (why == WINDOW_FORCED) {
+		c.run.actor = c.schedule.forced_by;
+		c.run.reason = c.schedule.forced_reason;
+	}
+	e = site_carry(y->s, y->tools);
+	if (!e)
+		e = cut_release(&c);
+	if (e)
+		goto out;
+	c.run.number = c.release.number;
+	if (c.release.number) {
+		if (c.cut)
+			e = count_changes(&c);
+		if (!e)
+			e = choose_targets(&c);
+		if (!e && c.n)
+			e = send(&c);
+	}
+	if (!e)
+		e = end_run(&c);
+	if (!e)
+		log_event(c.failed ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "sync.done", "site", y->s->name, "run", log_u64(c.run.run), "trigger", c.run.trigger, "state",
+		    c.run.state, "release", log_u64(c.release.number), NULL);
+out:
+	for (size_t i = 0; i < c.n; i++)
+		if (c.targets[i].planned)
+			plan_release(&c.targets[i].plan);
+	hide_live(y);
+	arena_free(c.a);
+	return e;
+}

@@ -1,0 +1,97 @@
+/* internal: what the files of sync/ share. */
+#ifndef DRYDOCK_SYNC_INTERNAL_H
+#define DRYDOCK_SYNC_INTERNAL_H
+
+#include <pthread.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/spawn.h"
+#include "sync/sync.h"
+
+#define OUTPUT_LIMIT (256 * 1024) /* bytes of a kit's output that are kept */
+
+/* What a kit prints while it runs: written by its thread, read by pages. */
+struct live {
+	char target[80];
+	pthread_mutex_t lock;
+	struct buf text;
+	bool ended;
+};
+
+/* A wall-clock time of the database and the same moment on the boot clock, converted once. */
+struct moment {
+	int64_t wall, boot;
+};
+
+struct sync {
+	const struct conf *conf;
+	struct site *s;
+	struct db_address address;
+	struct actor_tools *tools; /* of the scheduler's thread */
+	pthread_t thread;
+	pthread_mutex_t lock; /* around everything below */
+	pthread_cond_t changed; /* poked, status, output */
+	bool stop;
+	volatile int cancel; /* ends running kits */
+	bool reload; /* the database may know something new */
+	bool load_failed; /* the last time it was asked */
+	uint64_t news; /* rises with every change that sync_wait tells */
+	int64_t quiet_us, longest_us;
+	struct moment first_pending, last_approval, last_start, retry_at;
+	bool forced;
+	bool running;
+	uint64_t run, release;
+	char trouble[256];
+	int64_t hold_off; /* boot clock: nothing starts before; 0: none */
+	unsigned failures; /* in a row, of cycles that could not do their work */
+	struct live *live; /* of the running run; n_live */
+	size_t n_live;
+};
+
+/* --- cycle.c ------------------------------------------------------------------------------------------------------- */
+
+/* One cycle, from pick-up to the records of the run. An error: it could not do its work and is to be tried again. */
+enum err cycle_run(struct sync *y, enum window_reason why) MUST_CHECK;
+/* The state of the targets: when the next try is wanted (wall clock; 0: none). Targets that never were sent to are due. */
+enum err cycle_retry_at(struct sync *y, struct db *db, int64_t *at) MUST_CHECK;
+
+/* --- kit.c --------------------------------------------------------------------------------------------------------- */
+
+struct kit_run {
+	const struct conf *conf;
+	const char *site;
+	const struct conf_target *target;
+	const char *export_dir;
+	const char *work_dir; /* a directory of its own, emptied before */
+	const struct plan *changes; /* NULL: the target's state is not known */
+	uint64_t release, previous; /* previous: what the target holds; 0: not known */
+	struct live *live;
+	struct sync *y; /* told when output comes */
+	volatile int *cancel;
+};
+struct kit_result {
+	bool ok;
+	int status; /* of the kit; -1: it did not run */
+	char message[512]; /* why not, for people; "" if ok */
+};
+void kit_run(const struct kit_run *k, struct kit_result *out);
+
+/* --- confine.c ----------------------------------------------------------------------------------------------------- */
+
+struct confine_path {
+	const char *path;
+	bool write; /* else read only */
+};
+/*
+ * A rule set that allows system directories, and these paths (those that do not exist are left out). *fd -1: this
+ * kernel has no landlock, and the kit runs with what its user may do.
+ */
+enum err confine_open(const struct confine_path *paths, size_t n, int *fd) MUST_CHECK;
+void confine_self(void *fd); /* for spawn's before_exec; arg: int * */
+
+/* --- sync.c -------------------------------------------------------------------------------------------------------- */
+
+void sync_news(struct sync *y); /* something that pages show has changed */
+
+#endif

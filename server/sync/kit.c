@@ -1,0 +1,275 @@
+/* Running a kit. What it is given and what it answers is said in sync-scripts/README. */
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/utf8.h"
+#include "sync/internal.h"
+
+#define CHANGES_LIMIT (UINT64_C(1) << 30) /* 250,000 changes of the longest paths */
+#define ENV_MOST 96
+#define LINE_LIMIT 4096
+
+/* --- what it is given ----------------------------------------------------------------------------------------------- */
+
+struct environment {
+	struct arena *a;
+	const char *list[ENV_MOST + 1];
+	size_t n;
+};
+
+static void env_add(struct environment *env, const char *name, const char *value)
+{
+	if (env->n < ENV_MOST)
+		env->list[env->n++] = arena_printf(env->a, "%s=%s", name, value);
+}
+
+static void env_number(struct environment *env, const char *name, uint64_t value)
+{
+	env_add(env, name, arena_printf(env->a, "%llu", (unsigned long long)value));
+}
+
+/* "key=value" of the configuration is DRYDOCK_OPTION_KEY. */
+static void env_option(struct environment *env, const char *pair)
+{
+	const char *eq = strchr(pair, '=');
+	char *name = arena_printf(env->a, "DRYDOCK_OPTION_%.*s", (int)(eq - pair), pair);
+
+	for (char *p = name; *p; p++)
+		*p = isalnum((unsigned char)*p) ? (char)toupper((unsigned char)*p) : '_';
+	env_add(env, name, eq + 1);
+}
+
+static enum err write_changes(const struct plan *plan, int dir)
+{
+	static const char KINDS[] = { [PLAN_ADD] = 'A', [PLAN_CHANGE] = 'C', [PLAN_REMOVE] = 'R' };
+	struct buf text = BUF_INIT(CHANGES_LIMIT);
+	enum err e;
+
+	for (size_t i = 0; i < plan->n; i++) {
+		const struct plan_item *item = &plan->items[i];
+
+		buf_char(&text, KINDS[item->kind]);
+		buf_char(&text, ' ');
+		/* Without the first slash: as it is below the export and below the place. */
+		buf_add(&text, item->path.s + 1, item->path.len - 1);
+		buf_char(&text, '\0');
+	}
+	e = buf_check(&text);
+	if (!e)
+		e = file_write_fast(dir, "changes", text.len ? text.p : "", text.len, 0600);
+	buf_release(&text);
+	return e;
+}
+
+static enum err prepare_work_dir(const struct kit_run *k, int *fd)
+{
+	enum err e = file_remove_tree(AT_FDCWD, k->work_dir);
+
+	if (!e)
+		e = file_mkdirs(k->work_dir, 0700);
+	if (e)
+		return e;
+	*fd = open(k->work_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (*fd < 0)
+		return err_sys(ERR_FAILED, "%s", k->work_dir);
+	return k->changes ? write_changes(k->changes, *fd) : ERR_OK;
+}
+
+/* The kits directory first, then the kits that are programs of ours. */
+static enum err find_kit(const struct kit_run *k, struct arena *a, const char **file)
+{
+	const char *const dirs[] = { k->conf->kits, conf_libexec_dir() };
+
+	for (size_t i = 0; i < sizeof(dirs) / sizeof(*dirs); i++) {
+		struct stat st;
+
+		*file = arena_printf(a, "%s/%s", dirs[i], k->target->kit);
+		if (stat(*file, &st) || !S_ISREG(st.st_mode))
+			continue;
+		if (access(*file, X_OK))
+			return err_set(ERR_FAILED, "The kit %s is not executable", *file);
+		return ERR_OK;
+	}
+	return err_set(ERR_NOT_FOUND, "There is no kit %s in %s", k->target->kit, k->conf->kits);
+}
+
+/* --- what it answers ------------------------------------------------------------------------------------------------ */
+
+struct reader {
+	const struct kit_run *k;
+	struct kit_result *out;
+	char line[LINE_LIMIT];
+	size_t len;
+	bool over; /* the line is longer than that: not one of ours */
+};
+
+static void take_error(struct reader *r)
+{
+	json_t *value = NULL;
+	bool bad = false;
+	const char *text;
+
+	if (r->over || !r->len || r->line[0] != '{' || json_parse(&value, r->line, r->len))
+		return;
+	text = json_get_str(value, "error", &bad);
+	if (text && !bad) {
+		struct buf shown = BUF_INIT(sizeof(r->out->message));
+
+		utf8_visible(&shown, text, strlen(text), false);
+		snprintf(r->out->message, sizeof(r->out->message), "%s", buf_text(&shown));
+		buf_release(&shown);
+	}
+	json_decref(value);
+}
+
+/* Kept line by line, as text whatever the kit printed; a long line in pieces. */
+static void take_line(struct reader *r, bool whole)
+{
+	struct live *live = r->k->live;
+
+	if (whole)
+		take_error(r);
+	(void)pthread_mutex_lock(&live->lock);
+	utf8_visible(&live->text, r->line, r->len, true);
+	if (whole)
+		buf_char(&live->text, '\n');
+	(void)pthread_mutex_unlock(&live->lock);
+	r->len = 0;
+	r->over = !whole;
+}
+
+static bool on_output(void *arg, const char *piece, size_t n)
+{
+	struct reader *r = arg;
+
+	for (size_t i = 0; i < n; i++) {
+		if (piece[i] == '\n') {
+			take_line(r, true);
+			continue;
+		}
+		if (r->len == sizeof(r->line))
+			take_line(r, false);
+		r->line[r->len++] = piece[i];
+	}
+	sync_news(r->k->y);
+	return true;
+}
+
+static void add_errors(struct live *live, const struct buf *errors)
+{
+	(void)pthread_mutex_lock(&live->lock);
+	utf8_visible(&live->text, buf_text(errors), errors->len, true);
+	(void)pthread_mutex_unlock(&live->lock);
+}
+
+static void judge(const struct kit_run *k, const struct spawn_result *res, struct kit_result *out)
+{
+	char line[128] = "";
+
+	out->status = res->status;
+	out->ok = !res->status && !res->timed_out && !res->cancelled;
+	if (out->ok) {
+		out->message[0] = '\0';
+		return;
+	}
+	if (res->cancelled)
+		snprintf(line, sizeof(line), "ended because the server stops");
+	else if (res->timed_out)
+		snprintf(line, sizeof(line), "ended because it took longer than %lld s", (long long)(k->target->deadline_us / CLOCK_SECOND));
+	else if (!out->message[0])
+		snprintf(line, sizeof(line), res->status > 128 ? "the kit was ended by signal %d" : "the kit ended with status %d",
+		    res->status > 128 ? res->status - 128 : res->status);
+	if (line[0])
+		snprintf(out->message, sizeof(out->message), "%s", line);
+}
+
+static enum err run(const struct kit_run *k, struct kit_result *out, struct arena *a)
+{
+	struct environment env = { .a = a };
+	struct reader reader = { .k = k, .out = out };
+	struct buf errors = BUF_INIT(OUTPUT_LIMIT / 4);
+	struct spawn_result res;
+	const char *file;
+	int work = -1, rules = -1;
+	enum err e = find_kit(k, a, &file);
+
+	if (!e)
+		e = prepare_work_dir(k, &work);
+	if (e)
+		goto out;
+	const struct confine_path paths[] = {
+		{ file, false },
+		{ k->conf->kits, false },
+		{ k->export_dir, false },
+		{ k->work_dir, true },
+		{ k->target->place[0] == '/' ? k->target->place : k->work_dir, true },
+	};
+	e = confine_open(paths, sizeof(paths) / sizeof(*paths), &rules);
+	if (e)
+		goto out;
+	const char *const argv[] = { file, "sync", NULL };
+
+	env_add(&env, "PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+	env_add(&env, "LANG", "C.UTF-8");
+	env_add(&env, "HOME", k->work_dir);
+	env_add(&env, "TMPDIR", k->work_dir);
+	env_add(&env, "DRYDOCK_SITE", k->site);
+	env_add(&env, "DRYDOCK_TARGET", k->target->name);
+	env_add(&env, "DRYDOCK_PLACE", k->target->place);
+	env_add(&env, "DRYDOCK_EXPORT", k->export_dir);
+	env_number(&env, "DRYDOCK_RELEASE", k->release);
+	env_number(&env, "DRYDOCK_PREVIOUS", k->previous);
+	env_add(&env, "DRYDOCK_MODE", k->changes ? "changes" : "full");
+	env_add(&env, "DRYDOCK_CHANGES", k->changes ? arena_printf(a, "%s/changes", k->work_dir) : "");
+	for (size_t i = 0; i < k->target->n_options; i++)
+		env_option(&env, k->target->options[i]);
+
+	const struct spawn s = {
+		.argv = argv,
+		.env = env.list,
+		.cwd = k->work_dir,
+		.deadline_us = k->target->deadline_us,
+		.err_out = &errors,
+		.progress = on_output,
+		.progress_arg = &reader,
+		.cancel = k->cancel,
+		.before_exec = confine_self,
+		.before_arg = &rules,
+	};
+	e = spawn_run(&s, &res);
+	if (e)
+		goto out;
+	if (reader.len)
+		take_line(&reader, true);
+	add_errors(k->live, &errors);
+	judge(k, &res, out);
+out:
+	if (work >= 0)
+		(void)close(work);
+	if (rules >= 0)
+		(void)close(rules);
+	buf_release(&errors);
+	return e;
+}
+
+void kit_run(const struct kit_run *k, struct kit_result *out)
+{
+	struct arena *a = arena_new();
+
+	*out = (struct kit_result){ .status = -1 };
+	if (run(k, out, a)) {
+		out->ok = false;
+		snprintf(out->message, sizeof(out->message), "%s", err_text());
+	}
+	(void)pthread_mutex_lock(&k->live->lock);
+	k->live->ended = true;
+	(void)pthread_mutex_unlock(&k->live->lock);
+	sync_news(k->y);
+	arena_free(a);
+}

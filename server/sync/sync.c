@@ -1,0 +1,398 @@
+/* The scheduler's thread of a site, and what others may ask it. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "sync/internal.h"
+
+#define LONGEST_WAIT (30 * CLOCK_SECOND) /* between looks at the clock: a machine that slept has missed nothing */
+#define FIRST_HOLD_OFF (2 * CLOCK_SECOND) /* after a cycle that could not do its work; doubled each time */
+#define LONGEST_HOLD_OFF (5 * 60 * CLOCK_SECOND)
+
+void sync_news(struct sync *y)
+{
+	(void)pthread_mutex_lock(&y->lock);
+	y->news++;
+	(void)pthread_cond_broadcast(&y->changed);
+	(void)pthread_mutex_unlock(&y->lock);
+}
+
+void sync_poke(struct sync *y)
+{
+	(void)pthread_mutex_lock(&y->lock);
+	y->reload = true;
+	y->news++;
+	(void)pthread_cond_broadcast(&y->changed);
+	(void)pthread_mutex_unlock(&y->lock);
+}
+
+static void on_act(void *arg, const char *what)
+{
+	(void)what;
+	sync_poke(arg);
+}
+
+void sync_set_periods(struct sync *y, int64_t quiet_us, int64_t longest_us)
+{
+	(void)pthread_mutex_lock(&y->lock);
+	y->quiet_us = quiet_us;
+	y->longest_us = longest_us;
+	y->news++;
+	(void)pthread_cond_broadcast(&y->changed);
+	(void)pthread_mutex_unlock(&y->lock);
+}
+
+/* With the lock held: wait for news, or until the boot clock says so. */
+static void wait_until(struct sync *y, int64_t boot)
+{
+	int64_t left = boot - clock_boot();
+	struct timespec until;
+
+	if (left <= 0)
+		return;
+	if (left > LONGEST_WAIT)
+		left = LONGEST_WAIT;
+	(void)clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += left / CLOCK_SECOND;
+	until.tv_nsec += left % CLOCK_SECOND * 1000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	(void)pthread_cond_timedwait(&y->changed, &y->lock, &until);
+}
+
+/* --- facts ----------------------------------------------------------------------------------------------------------- */
+
+/* Converted when it changes, so that a wall clock that jumps later moves nothing. */
+static void set_moment(struct moment *m, int64_t wall)
+{
+	if (m->wall == wall)
+		return;
+	m->wall = wall;
+	m->boot = wall ? window_stored(wall, clock_wall(), clock_boot()) : WINDOW_NEVER;
+}
+
+static void set_future(struct moment *m, int64_t wall)
+{
+	int64_t now = clock_wall();
+
+	if (m->wall == wall)
+		return;
+	m->wall = wall;
+	m->boot = wall ? clock_boot() + (wall > now ? wall - now : 0) : WINDOW_NEVER;
+}
+
+/* With the lock held. */
+static void set_trouble(struct sync *y, const char *text)
+{
+	if (!strcmp(y->trouble, text))
+		return;
+	snprintf(y->trouble, sizeof(y->trouble), "%s", text);
+	y->news++;
+	(void)pthread_cond_broadcast(&y->changed);
+}
+
+/* What the database knows. Without the lock: it may take its time. */
+static enum err load(struct sync *y)
+{
+	struct db *db = tools_db(y->tools);
+	struct arena *a = arena_new();
+	struct db_schedule schedule;
+	struct db_release newest = { 0 };
+	int64_t retry;
+	enum err e = db_schedule_get(db, y->s->name, &schedule, a);
+
+	if (!e)
+		e = cycle_retry_at(y, db, &retry);
+	if (!e) {
+		e = db_release_get(db, y->s->name, 0, &newest, a);
+		if (e == ERR_NOT_FOUND)
+			e = ERR_OK;
+	}
+	(void)pthread_mutex_lock(&y->lock);
+	if (!e) {
+		set_moment(&y->first_pending, schedule.first_pending);
+		set_moment(&y->last_approval, schedule.last_approval);
+		set_moment(&y->last_start, schedule.last_start);
+		set_future(&y->retry_at, retry);
+		y->forced = schedule.forced_at != 0;
+		y->release = newest.number;
+		y->news++;
+		(void)pthread_cond_broadcast(&y->changed);
+	}
+	(void)pthread_mutex_unlock(&y->lock);
+	arena_free(a);
+	return e;
+}
+
+static int64_t or_never(const struct moment *m)
+{
+	return m->wall ? m->boot : WINDOW_NEVER;
+}
+
+/* With the lock held. */
+static struct window_facts facts(const struct sync *y)
+{
+	return (struct window_facts){
+		.now = clock_boot(),
+		.quiet = y->quiet_us,
+		.longest = y->longest_us,
+		.first_pending = or_never(&y->first_pending),
+		.last_approval = or_never(&y->last_approval),
+		.last_start = or_never(&y->last_start),
+		.forced = y->forced,
+		.running = y->running,
+		.retry_at = or_never(&y->retry_at),
+	};
+}
+
+/* --- the thread ------------------------------------------------------------------------------------------------------ */
+
+/* With the lock held: a cycle could not do its work, or its facts could not be read. Later, and say why. */
+static void hold_off(struct sync *y, const char *why)
+{
+	int64_t delay = FIRST_HOLD_OFF;
+
+	for (unsigned i = 0; i < y->failures && delay < LONGEST_HOLD_OFF; i++)
+		delay *= 2;
+	if (!y->failures++)
+		log_event(LOG_LEVEL_ERROR, "sync.trouble", "site", y->s->name, "why", why, NULL);
+	y->hold_off = clock_boot() + (delay < LONGEST_HOLD_OFF ? delay : LONGEST_HOLD_OFF);
+	set_trouble(y, why);
+}
+
+static void all_well(struct sync *y)
+{
+	if (y->failures)
+		log_event(LOG_LEVEL_INFO, "sync.trouble.over", "site", y->s->name, NULL);
+	y->failures = 0;
+	y->hold_off = 0;
+	set_trouble(y, "");
+}
+
+/* With the lock held; gives it up meanwhile. */
+static void do_load(struct sync *y)
+{
+	enum err e;
+
+	y->reload = false;
+	(void)pthread_mutex_unlock(&y->lock);
+	e = load(y);
+	(void)pthread_mutex_lock(&y->lock);
+	if (e) {
+		y->reload = true;
+		y->load_failed = true;
+		hold_off(y, err_text());
+	} else if (y->load_failed) {
+		y->load_failed = false;
+		all_well(y);
+	}
+}
+
+static void do_cycle(struct sync *y, enum window_reason why)
+{
+	enum err e;
+
+	y->running = true;
+	y->news++;
+	(void)pthread_cond_broadcast(&y->changed);
+	(void)pthread_mutex_unlock(&y->lock);
+	e = cycle_run(y, why);
+	(void)pthread_mutex_lock(&y->lock);
+	y->running = false;
+	y->reload = true;
+	y->news++;
+	(void)pthread_cond_broadcast(&y->changed);
+	if (e)
+		hold_off(y, err_text());
+	else
+		all_well(y);
+}
+
+static void *scheduler(void *arg)
+{
+	struct sync *y = arg;
+
+	(void)pthread_mutex_lock(&y->lock);
+	while (!y->stop) {
+		struct window_facts f;
+		struct window_answer next;
+
+		if (y->s->read_only) {
+			set_trouble(y, y->s->read_only_reason);
+			wait_until(y, clock_boot() + LONGEST_WAIT);
+			continue;
+		}
+		if (y->hold_off > clock_boot()) {
+			wait_until(y, y->hold_off);
+			continue;
+		}
+		if (y->reload) {
+			do_load(y);
+			continue;
+		}
+		f = facts(y);
+		next = window_next(&f);
+		if (next.due <= f.now)
+			do_cycle(y, next.reason);
+		else
+			wait_until(y, next.due);
+	}
+	(void)pthread_mutex_unlock(&y->lock);
+	return NULL;
+}
+
+/* --- start and stop --------------------------------------------------------------------------------------------------- */
+
+enum err sync_start(struct sync **out, const struct conf *conf, struct site *s, const struct db_address *address)
+{
+	struct sync *y = mem_alloc(sizeof(*y));
+	pthread_condattr_t attr;
+	enum err e;
+
+	y->conf = conf;
+	y->s = s;
+	y->address = *address;
+	y->tools = tools_new(&y->address);
+	y->quiet_us = s->conf->quiet_us;
+	y->longest_us = s->conf->longest_us;
+	y->reload = true;
+	(void)pthread_mutex_init(&y->lock, NULL);
+	(void)pthread_condattr_init(&attr);
+	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(&y->changed, &attr);
+	(void)pthread_condattr_destroy(&attr);
+	e = db_run_settle(tools_db(y->tools), s->name, clock_wall());
+	if (!e) {
+		/* Nobody acts yet: the site has just been opened. */
+		s->changed_arg = y;
+		s->changed = on_act;
+		if (pthread_create(&y->thread, NULL, scheduler, y))
+			e = err_set(ERR_FAILED, "A thread cannot be started");
+	}
+	if (e) {
+		s->changed = NULL;
+		tools_free(y->tools);
+		free(y);
+		return e;
+	}
+	*out = y;
+	return ERR_OK;
+}
+
+void sync_stop(struct sync *y)
+{
+	(void)pthread_mutex_lock(&y->lock);
+	y->stop = true;
+	y->cancel = 1;
+	(void)pthread_cond_broadcast(&y->changed);
+	(void)pthread_mutex_unlock(&y->lock);
+	(void)pthread_join(y->thread, NULL);
+	y->s->changed = NULL;
+	tools_free(y->tools);
+	(void)pthread_cond_destroy(&y->changed);
+	(void)pthread_mutex_destroy(&y->lock);
+	explicit_bzero(&y->address, sizeof(y->address));
+	free(y);
+}
+
+/* --- questions -------------------------------------------------------------------------------------------------------- */
+
+/* From the boot clock to the wall clock, as of now. */
+static int64_t to_wall(int64_t boot, int64_t now_boot, int64_t now_wall)
+{
+	return boot == WINDOW_NEVER ? WINDOW_NEVER : now_wall + (boot - now_boot);
+}
+
+void sync_status(struct sync *y, struct sync_status *out)
+{
+	struct window_facts f;
+
+	*out = (struct sync_status){ .now = clock_wall() };
+	(void)pthread_mutex_lock(&y->lock);
+	f = facts(y);
+	out->next = window_next(&f);
+	if (y->hold_off > out->next.due)
+		out->next.due = y->hold_off;
+	out->next.due = to_wall(out->next.due, f.now, out->now);
+	out->next.at_latest = to_wall(out->next.at_latest, f.now, out->now);
+	out->quiet_us = y->quiet_us;
+	out->longest_us = y->longest_us;
+	out->running = y->running;
+	out->run = y->run;
+	out->release = y->release;
+	out->pending_since = y->first_pending.wall;
+	snprintf(out->trouble, sizeof(out->trouble), "%s", y->trouble);
+	(void)pthread_mutex_unlock(&y->lock);
+}
+
+struct kept_output {
+	const char *target;
+	size_t from;
+	struct buf *out;
+	bool found, end;
+};
+
+static bool take_output(void *arg, const struct db_run_target *t)
+{
+	struct kept_output *k = arg;
+
+	if (strcmp(t->target, k->target))
+		return true;
+	k->found = true;
+	k->end = t->finished_at != 0;
+	if (t->output_len > k->from)
+		buf_add(k->out, t->output + k->from, t->output_len - k->from);
+	return false;
+}
+
+/* True if the run is the one under way and has such a target. */
+static bool live_output(struct sync *y, uint64_t run, const char *target, size_t from, struct buf *out, bool *end)
+{
+	bool found = false;
+
+	(void)pthread_mutex_lock(&y->lock);
+	for (size_t i = 0; y->running && y->run == run && i < y->n_live; i++) {
+		struct live *l = &y->live[i];
+
+		if (strcmp(l->target, target))
+			continue;
+		found = true;
+		(void)pthread_mutex_lock(&l->lock);
+		if (l->text.len > from)
+			buf_add(out, l->text.p + from, l->text.len - from);
+		*end = l->ended;
+		(void)pthread_mutex_unlock(&l->lock);
+	}
+	(void)pthread_mutex_unlock(&y->lock);
+	return found;
+}
+
+enum err sync_output(struct sync *y, struct db *db, uint64_t run, const char *target, size_t from, struct buf *out, bool *end)
+{
+	struct kept_output k = { target, from, out, false, false };
+	enum err e;
+
+	if (live_output(y, run, target, from, out, end))
+		return ERR_OK;
+	e = db_run_target_list(db, y->s->name, run, take_output, &k);
+	if (!e && !k.found)
+		e = err_set(ERR_NOT_FOUND, "Run %llu did not send to %s.", (unsigned long long)run, target);
+	*end = k.end;
+	return e;
+}
+
+void sync_wait(struct sync *y, uint64_t *seen, int64_t timeout_us)
+{
+	int64_t until = clock_boot() + timeout_us;
+
+	(void)pthread_mutex_lock(&y->lock);
+	while (y->news == *seen && !y->stop && clock_boot() < until)
+		wait_until(y, until);
+	*seen = y->news;
+	(void)pthread_mutex_unlock(&y->lock);
+}
