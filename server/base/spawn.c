@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -111,69 +112,86 @@ static int start_spawn(const char *file, const char *const *argv, const char *co
 	return rc;
 }
 
-/* In the forked child, async-signal-safe calls only; never returns. Its errno goes through `report`. */
-static _Noreturn void child(const struct spawn *s, const char *file, const char *const *env, const char *cwd,
-    const struct child_fds *fds, int report)
+/*
+ * With work of the caller's to do in the child, posix_spawn's way is gone by hand: clone() with our memory, this thread
+ * waiting until exec. A fork would copy the page tables of the whole daemon, several milliseconds for nothing.
+ */
+struct child {
+	const struct spawn *s;
+	const char *file, *cwd;
+	const char *const *env;
+	struct child_fds fds;
+	int error; /* errno of what failed */
+};
+
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define __SANITIZE_THREAD__ 1 /* clang's way to say it */
+#endif
+#endif
+#if defined(__SANITIZE_THREAD__)
+#define CHILD_FLAGS (CLONE_VFORK | SIGCHLD) /* the sanitizer's own state must not be shared with a child */
+#else
+#define CHILD_FLAGS (CLONE_VM | CLONE_VFORK | SIGCHLD)
+#endif
+#define CHILD_STACK (256 * 1024)
+#define CHILD_GUARD (64 * 1024) /* a multiple of every page size */
+
+/* In the child: async-signal-safe calls only, and nothing of ours is written but c->error. Comes back only to fail. */
+__attribute__((no_sanitize("address", "undefined", "thread"))) static int child(void *c_)
 {
+	struct child *c = c_;
 	struct sigaction standard = { .sa_handler = SIG_DFL };
 	sigset_t none;
-	int error;
 
+	/* All signals are blocked still, so that no handler of ours runs here. */
 	for (int i = 1; i < _NSIG; i++)
 		sigaction(i, &standard, NULL);
-	setpgid(0, 0);
-	if (dup2(fds->in, 0) < 0 || dup2(fds->out, 1) < 0 || dup2(fds->err, 2) < 0 || chdir(cwd))
-		goto fail;
-	/* Before the descriptors are closed: it may hold one, a landlock rule set for instance. */
-	s->before_exec(s->before_arg);
-	if (report != 3) {
-		if (dup3(report, 3, O_CLOEXEC) < 0)
-			goto fail;
-		report = 3;
+	if (setpgid(0, 0) || dup2(c->fds.in, 0) < 0 || dup2(c->fds.out, 1) < 0 || dup2(c->fds.err, 2) < 0 || chdir(c->cwd)) {
+		c->error = errno;
+		_exit(127);
 	}
-	closefrom(4);
+	/* Before the descriptors are closed: it may hold one, a landlock rule set for instance. */
+	c->s->before_exec(c->s->before_arg);
+	closefrom(3);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	execve(file, (char *const *)(uintptr_t)s->argv, (char *const *)(uintptr_t)env);
-fail:
-	error = errno;
-	if (write(report, &error, sizeof(error)) < 0)
-		_exit(126);
+	execve(c->file, (char *const *)(uintptr_t)c->s->argv, (char *const *)(uintptr_t)c->env);
+	c->error = errno;
 	_exit(127);
 }
 
-static int start_fork(const struct spawn *s, const char *file, const char *const *env, const char *cwd,
+static int start_clone(const struct spawn *s, const char *file, const char *const *env, const char *cwd,
     const struct child_fds *fds, pid_t *pid)
 {
+	size_t size = CHILD_GUARD + CHILD_STACK;
 	sigset_t all, old;
-	int report[2], error = 0;
-	ssize_t n;
+	int error = 0;
 
-	if (pipe_above(report))
+	/* Shared, so that c->error comes back even where the memory is not ours (see CHILD_FLAGS). */
+	char *stack = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (stack == MAP_FAILED)
 		return errno;
-	/* No handler of ours may run in the child. */
+	if (mprotect(stack, CHILD_GUARD, PROT_NONE)) {
+		error = errno;
+		munmap(stack, size);
+		return error;
+	}
+	size_t top = (size - sizeof(struct child)) & ~(size_t)63;
+	struct child *c = (struct child *)(void *)(stack + top);
+	*c = (struct child){ .s = s, .file = file, .cwd = cwd, .env = env, .fds = *fds };
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	*pid = fork();
-	if (*pid == 0) {
-		close(report[0]);
-		child(s, file, env, cwd, fds, report[1]);
-	}
+	*pid = clone(child, stack + top, CHILD_FLAGS, c);
 	if (*pid < 0)
 		error = errno;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	close(report[1]);
-	if (*pid > 0) {
-		do
-			n = read(report[0], &error, sizeof(error));
-		while (n < 0 && errno == EINTR);
-		if (n != (ssize_t)sizeof(error))
-			error = 0;
-		if (error)
-			while (waitpid(*pid, NULL, 0) < 0 && errno == EINTR)
-				;
+	if (*pid > 0 && c->error) {
+		error = c->error;
+		while (waitpid(*pid, NULL, 0) < 0 && errno == EINTR)
+			;
 	}
-	close(report[0]);
+	munmap(stack, size);
 	return error;
 }
 
@@ -325,7 +343,7 @@ enum err spawn_run(const struct spawn *s, struct spawn_result *r)
 	struct child_fds fds = { .in = in, .out = want_out ? out[1] : null };
 	fds.err = s->err_out ? err[1] : fds.out;
 	u.started = clock_boot();
-	rc = s->before_exec ? start_fork(s, file, env, cwd, &fds, &u.pid)
+	rc = s->before_exec ? start_clone(s, file, env, cwd, &fds, &u.pid)
 	                    : start_spawn(file, s->argv, env, cwd, &fds, false, &u.pid);
 	if (rc) {
 		e = start_error(rc, file);

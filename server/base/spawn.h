@@ -25,7 +25,8 @@ struct spawn {
 	bool (*progress)(void *arg, const char *piece, size_t n);
 	void *progress_arg;
 	volatile int *cancel; /* set to non-zero by another thread: end the program; may be NULL */
-	void (*before_exec)(void *arg); /* in the child; async-signal-safe calls only (landlock); may be NULL */
+	/* In the child, which shares our memory until exec: system calls only, nothing written (landlock); may be NULL. */
+	void (*before_exec)(void *arg);
 	void *before_arg;
 };
 

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,7 +18,7 @@ static void nothing(void *arg)
 	(void)arg;
 }
 
-/* A shell line of the test's own; each test runs with posix_spawn and with fork. */
+/* A shell line of the test's own; each test runs with and without work in the child. */
 #define SHELL(line_) .argv = (const char *const[]){ "/bin/sh", "-c", line_, NULL }
 
 static void test_output(void **state)
@@ -106,6 +107,27 @@ static void test_clean_start(void **state)
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	close(leak);
 	close(high);
+}
+
+static void no_new_privileges(void *arg)
+{
+	prctl(PR_SET_NO_NEW_PRIVS, *(const unsigned long *)arg, 0, 0, 0);
+}
+
+/* What is done before exec holds for the child and not for us. */
+static void test_before_exec(void **state)
+{
+	struct buf out = BUF_INIT(10000);
+	unsigned long one = 1;
+	struct spawn_result r;
+	struct spawn s = { .argv = (const char *const[]){ "grep", "NoNewPrivs", "/proc/self/status", NULL }, .out = &out,
+		.before_exec = no_new_privileges, .before_arg = &one };
+
+	(void)state;
+	assert_ok(spawn_run(&s, &r));
+	assert_string_equal(buf_text(&out), "NoNewPrivs:\t1\n");
+	assert_int_equal(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), 0);
+	buf_release(&out);
 }
 
 static void test_no_program(void **state)
@@ -350,6 +372,7 @@ int main(void)
 		cmocka_unit_test(test_output),
 		cmocka_unit_test(test_merged_and_dropped),
 		cmocka_unit_test(test_clean_start),
+		cmocka_unit_test(test_before_exec),
 		cmocka_unit_test(test_no_program),
 		cmocka_unit_test(test_ceiling),
 		cmocka_unit_test(test_deadline),
