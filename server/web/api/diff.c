@@ -9,7 +9,7 @@
 #include "web/compare.h"
 #include "web/history.h"
 
-static const char *const LINE_KINDS[] = { "context", "added", "removed", "hunk" };
+static const char *const LINE_KINDS[] = { "context", "added", "removed", "hunk", "no-newline" };
 
 static enum err diff_line(void *arg, const struct diff_line *line)
 {

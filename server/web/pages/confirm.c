@@ -1,0 +1,184 @@
+/* Before an act on several files: what exactly it will take up; and the acts themselves, from any form. */
+#include <string.h>
+
+#include "base/clock.h"
+#include "web/pages/page.h"
+#include "web/pages/pick.h"
+
+#define CONFIRM_SHOWN 500
+
+struct verb {
+	const char *act, *verb, *meaning;
+	bool danger;
+};
+
+static const struct verb VERBS[] = {
+	{ "sign", "Sign", "They go to production with the next sync.", false },
+	{ "review", "Review", "A review says that you have looked at them. It changes nothing in production.", false },
+	{ "revoke", "Revoke", "They leave production with the next sync. Their history stays.", true },
+};
+
+static const struct verb *verb_find(const char *act)
+{
+	for (size_t i = 0; act && i < sizeof VERBS / sizeof *VERBS; i++)
+		if (strcmp(VERBS[i].act, act) == 0)
+			return &VERBS[i];
+	return NULL;
+}
+
+static void files_model(struct req *r, struct view_map *m, const struct selection *s)
+{
+	struct view_list *files = view_set_list(m, VIEW_files), *groups = view_set_list(m, VIEW_groups);
+	uint64_t by_state[STATE_COUNT] = { 0 };
+
+	for (size_t i = 0; i < s->n; i++) {
+		const struct selection_item *it = &s->items[i];
+		struct view_map *f;
+		struct path p;
+
+		by_state[it->state]++;
+		if (i >= CONFIRM_SHOWN)
+			continue;
+		f = view_list_add(files);
+		p = path_copy(it->path, r->arena);
+		view_set(f, VIEW_path, p.s);
+		view_set(f, VIEW_href, page_href(r, p, false));
+		show_state(f, it->state);
+		show_print(f, &it->print.sha256);
+		view_set(f, VIEW_size, size_text(r->arena, it->print.size));
+	}
+	if (s->n > CONFIRM_SHOWN)
+		view_set_int(m, VIEW_more, (int64_t)(s->n - CONFIRM_SHOWN));
+	for (int st = 0; st < STATE_COUNT; st++) {
+		struct view_map *g;
+
+		if (by_state[st] == 0)
+			continue;
+		g = view_list_add(groups);
+		show_state(g, (enum file_state)st);
+		view_set_int(g, VIEW_count, (int64_t)by_state[st]);
+		view_set(g, VIEW_sentence, count_text(r->arena, by_state[st], "file"));
+	}
+}
+
+static enum err confirm_page(struct req *r, unsigned status, const struct verb *v, const struct pick *p, const struct selection *s,
+    const char *conflict)
+{
+	struct view_map *m = view_map_new(r->arena);
+	char *digest = arena_alloc(r->arena, SHA256_HEX);
+	const char *back = page_href(r, p->dir, true);
+
+	hex_of(digest, s->digest.b, sizeof s->digest.b);
+	view_set(m, VIEW_act, v->act);
+	view_set(m, VIEW_verb, v->verb);
+	view_set_bool(m, VIEW_danger, v->danger);
+	view_set_int(m, VIEW_count, (int64_t)s->n);
+	view_set(m, VIEW_count_word, count_text(r->arena, s->n, "file"));
+	view_set(m, VIEW_bytes, size_text(r->arena, s->bytes));
+	view_set(m, VIEW_where, arena_printf(r->arena, p->whole ? "in and below %s" : "selected in %s", p->dir.s));
+	view_set(m, VIEW_meaning, v->meaning);
+	view_set(m, VIEW_conflict, conflict);
+	files_model(r, m, s);
+	view_set(m, VIEW_selection, digest);
+	view_set(m, VIEW_selection_short, arena_dupn(r->arena, digest, 12));
+	page_op(r, m, VIEW_op);
+	view_set(m, VIEW_dir, p->dir.s);
+	view_set(m, VIEW_states_value, p->state);
+	view_set(m, VIEW_all, p->whole ? v->act : NULL);
+	if (!p->whole) {
+		struct view_list *paths = view_set_list(m, VIEW_paths);
+
+		for (size_t i = 0; i < p->n; i++)
+			view_set(view_list_add(paths), VIEW_value, p->paths[i].s);
+	}
+	view_set(m, VIEW_note_value, req_form(r, "note"));
+	view_set(m, VIEW_back_href, back);
+	return reply_page(r, status, "confirm", arena_printf(r->arena, "%s %s", v->verb, count_text(r->arena, s->n, "file")), m);
+}
+
+/* POST /s/:site/confirm: nothing is written; it is a POST because a selection may be long. */
+enum err page_confirm(struct req *r)
+{
+	const char *all = req_form(r, "all");
+	const struct verb *v = verb_find(all && *all ? all : req_form(r, "act"));
+	struct catalog_view view = req_view(r);
+	struct selection s = { 0 };
+	struct pick p;
+	enum err e;
+
+	if (!v)
+		return reply_error(r, err_set(ERR_INPUT, "The form does not say what to do: sign, review or revoke."), NULL);
+	e = pick_parse(r, &p);
+	if (!e)
+		e = catalog_select(r->site->catalog, v->act, p.paths, p.n, p.recursive, &view,
+		    strcmp(v->act, "review") == 0 ? ROLE_REVIEW : ROLE_SIGN, &s);
+	if (!e && s.n == 0)
+		e = err_set(ERR_INPUT, "There is nothing to %s: no file there is in a state for it.", v->act);
+	e = e ? reply_error(r, e, NULL) : confirm_page(r, 200, v, &p, &s, NULL);
+	selection_release(&s);
+	return e;
+}
+
+/* A single file's form says the fingerprint that was shown. */
+static enum err one_file(struct req *r, struct file_act *fa, struct expected_file *one)
+{
+	const char *exec = req_form(r, "exec"), *path = req_form(r, "path");
+	enum err e;
+
+	if (!path || !hex_parse(one->sha256.b, sizeof one->sha256.b, req_form(r, "sha256")))
+		return err_set(ERR_INPUT, "The form is not complete: it does not say which version you were shown.");
+	one->exec = exec && *exec ? *exec == '1' : -1;
+	e = path_parse(&one->path, path, strlen(path), r->arena);
+	fa->expected = one;
+	fa->n_expected = 1;
+	return e;
+}
+
+static enum err request_parse(struct req *r, struct act_request *rq)
+{
+	const char *op = req_form(r, "op"), *note = req_form(r, "note");
+
+	*rq = (struct act_request){ .actor = r->person, .note = note ? note : "", .address = r->address };
+	return op && uuid_parse(&rq->op, op) ? ERR_OK : err_set(ERR_INPUT, "The form is not complete: it has no id. Open the page again.");
+}
+
+/* POST /s/:site/sign, review, revoke: the last segment of the address is the act */
+enum err page_act_files(struct req *r)
+{
+	const struct verb *v = verb_find(strrchr(r->route->address, '/') + 1);
+	const bool single = req_form(r, "sha256") != NULL;
+	struct file_act fa = { .act = v->act };
+	struct act_request rq;
+	struct act_answer done;
+	struct expected_file one;
+	struct sha256 digest;
+	struct selection conflict = { 0 };
+	struct pick p = { .dir = path_root() };
+	enum err e;
+
+	e = request_parse(r, &rq);
+	if (!e && single)
+		e = one_file(r, &fa, &one);
+	else if (!e)
+		e = pick_parse(r, &p);
+	if (!e && !single) {
+		if (!req_form(r, "selection") || !hex_parse(digest.b, sizeof digest.b, req_form(r, "selection")))
+			e = err_set(ERR_INPUT, "The form is not complete: it does not say what you were shown.");
+		fa.selection = &digest;
+		fa.paths = p.paths;
+		fa.n_paths = p.n;
+		fa.recursive = p.recursive;
+	}
+	if (!e)
+		e = act_files(r->site, r->tools, &rq, &fa, &done, &conflict);
+	if (!e)
+		e = page_done(r, single ? page_href(r, one.path, false) : page_href(r, p.dir, true), done.seq);
+	else if (e == ERR_STALE && single)
+		e = page_file_moved(r, one.path, arena_dup(r->arena, err_text()));
+	else if (e == ERR_STALE && conflict.arena && conflict.n)
+		e = confirm_page(r, 409, v, &p, &conflict, arena_dup(r->arena, err_text()));
+	else
+		e = reply_error(r, e, NULL);
+	selection_release(&conflict);
+	return e;
+}

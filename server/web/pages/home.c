@@ -1,0 +1,289 @@
+/* Home: what waits for this person, what is signed and not live, what admins must look at. */
+#include <string.h>
+
+#include "web/pages/page.h"
+
+#define HOME_WAITING 20
+#define HOME_RECENT 6
+/* How many files are looked at to find the oldest; beyond it the list begins anywhere and says that there are more. */
+#define HOME_LOOK 5000
+
+struct waiting {
+	struct catalog_entry *list;
+	size_t n, cap;
+	struct req *r;
+	enum role need;
+};
+
+static bool waiting_add(void *arg, const struct catalog_entry *e)
+{
+	struct waiting *w = arg;
+	struct catalog_entry *copy;
+
+	if (w->n == HOME_LOOK)
+		return false;
+	if (req_role_on(w->r, e->path) < w->need)
+		return true;
+	if (w->n == w->cap)
+		w->list = mem_grow(w->list, &w->cap, w->n + 1, sizeof *w->list);
+	copy = &w->list[w->n++];
+	*copy = *e;
+	copy->path = path_copy(e->path, w->r->arena);
+	copy->approved.by = e->has_approved && e->approved.by ? arena_dup(w->r->arena, e->approved.by) : "";
+	return true;
+}
+
+/* Oldest first: since when has it been waiting? */
+static int64_t since_of(const struct catalog_entry *e)
+{
+	return e->staged ? e->st.mtime_ns / 1000 : e->approved.at;
+}
+
+static int by_age(const void *a, const void *b)
+{
+	const int64_t x = since_of(a), y = since_of(b);
+
+	return x < y ? -1 : x > y;
+}
+
+static const char *what_of(enum file_state s)
+{
+	return s == STATE_UNSIGNED ? "new," : s == STATE_MISSING ? "gone from staging; approved" : "changed";
+}
+
+static enum err collect(struct req *r, unsigned states, enum role need, struct waiting *w)
+{
+	struct catalog_view view = req_view(r);
+	struct catalog_query q = { .dir = path_root(), .recursive = true, .states = states };
+
+	*w = (struct waiting){ .r = r, .need = need };
+	return catalog_list(r->site->catalog, &q, &view, waiting_add, w);
+}
+
+static enum err waiting_model(struct req *r, struct view_map *m)
+{
+	struct view_list *l = view_set_list(m, VIEW_waiting);
+	struct waiting w;
+	bool can_sign = false;
+	enum err e = collect(r, 1u << STATE_CHANGED | 1u << STATE_UNSIGNED | 1u << STATE_MISSING, ROLE_SIGN, &w);
+
+	if (e)
+		goto out;
+	qsort(w.list, w.n, sizeof *w.list, by_age);
+	for (size_t i = 0; i < w.n; i++) {
+		const struct catalog_entry *entry = &w.list[i];
+		struct view_map *row;
+
+		can_sign |= entry->state != STATE_MISSING;
+		if (i >= HOME_WAITING)
+			continue;
+		row = view_list_add(l);
+		view_set(row, VIEW_path, entry->path.s);
+		view_set(row, VIEW_href, page_href(r, entry->path, false));
+		show_state(row, entry->state);
+		view_set(row, VIEW_what, what_of(entry->state));
+		show_time(row, VIEW_at, since_of(entry), clock_wall());
+	}
+	if (w.n)
+		view_set(m, VIEW_waiting_count, arena_printf(r->arena, w.n == HOME_LOOK ? "more than %zu" : "%zu", w.n));
+	if (w.n > HOME_WAITING)
+		view_set(m, VIEW_waiting_more, addr(r, "/tree", NULL, "show=changed"));
+	view_set_bool(m, VIEW_can_sign_all, can_sign && role_uniform_below(r->rules, &r->person->who, path_root()));
+out:
+	free(w.list);
+	return e;
+}
+
+static enum err unreviewed_model(struct req *r, struct view_map *m)
+{
+	struct view_list *l = view_set_list(m, VIEW_unreviewed);
+	struct waiting w;
+	size_t shown = 0, all = 0;
+	enum err e = collect(r, 1u << STATE_SIGNED | 1u << STATE_CHANGED | 1u << STATE_MISSING, ROLE_REVIEW, &w);
+
+	for (size_t i = 0; !e && i < w.n; i++) {
+		const struct catalog_entry *entry = &w.list[i];
+		struct view_map *row;
+
+		if (!entry->has_approved || (entry->approved.review_seq && sha256_equal(&entry->approved.reviewed, &entry->approved.print.sha256)))
+			continue;
+		all++;
+		if (shown >= HOME_WAITING / 2)
+			continue;
+		shown++;
+		row = view_list_add(l);
+		view_set(row, VIEW_path, entry->path.s);
+		view_set(row, VIEW_href, page_href(r, entry->path, false));
+		view_set(row, VIEW_by, page_user(r, entry->approved.by));
+		show_time(row, VIEW_at, entry->approved.at, clock_wall());
+	}
+	if (all)
+		view_set(m, VIEW_unreviewed_count, arena_printf(r->arena, w.n == HOME_LOOK ? "more than %zu" : "%zu", all));
+	if (all > shown)
+		view_set(m, VIEW_unreviewed_more, addr(r, "/tree", NULL, "show=signed"));
+	view_set_bool(m, VIEW_can_review, true);
+	free(w.list);
+	return e;
+}
+
+struct acts_of {
+	struct req *r;
+	struct view_list *list;
+	size_t n, files;
+	const char *last_path;
+};
+
+static enum err recent_item(void *arg, const struct history_item *item)
+{
+	struct acts_of *l = arg;
+	struct view_map *row = view_list_add(l->list);
+
+	view_set(row, VIEW_href, page_record_href(l->r, item->row->seq));
+	view_set(row, VIEW_verb, history_verb(item->row->act));
+	view_set(row, VIEW_what, page_what(l->r, item));
+	show_time(row, VIEW_at, item->row->at, clock_wall());
+	if (*item->row->note)
+		view_set(row, VIEW_note, arena_dup(l->r->arena, item->row->note));
+	return ERR_OK;
+}
+
+/* His acts since the newest release: what he signed and nobody can see yet. */
+static enum err pending_item(void *arg, const struct history_item *item)
+{
+	struct acts_of *l = arg;
+
+	if (strcmp(item->row->act, "sign") != 0 && strcmp(item->row->act, "revoke") != 0)
+		return ERR_OK;
+	for (size_t i = 0; i < item->n_files && l->n < HOME_WAITING / 2; i++) {
+		struct view_map *row = view_list_add(l->list);
+		const struct path p = path_copy(item->files[i].path, l->r->arena);
+
+		view_set(row, VIEW_path, p.s);
+		view_set(row, VIEW_href, page_href(l->r, p, false));
+		view_set(row, VIEW_verb, history_verb(item->row->act));
+		show_time(row, VIEW_at, item->row->at, clock_wall());
+		l->n++;
+	}
+	l->files += item->whole ? item->row->files_count : item->n_files;
+	return ERR_OK;
+}
+
+static enum err mine(struct req *r, struct view_map *m, const struct db_release *rel)
+{
+	struct history_query q = { .path = path_root(), .whole_site = true, .actor = r->person->who.user, .limit = HOME_RECENT };
+	struct acts_of recent = { .r = r, .list = view_set_list(m, VIEW_recent) };
+	struct acts_of pending = { .r = r, .list = view_set_list(m, VIEW_pending) };
+	uint64_t next;
+	enum err e = history_list(r, &q, recent_item, &recent, &next);
+
+	q.since = rel->at + 1;
+	q.limit = 50;
+	if (!e)
+		e = history_list(r, &q, pending_item, &pending, &next);
+	if (pending.files)
+		view_set_int(m, VIEW_pending_count, (int64_t)pending.files);
+	if (pending.files > pending.n)
+		view_set(m, VIEW_pending_more, addr(r, "/sync", NULL, NULL));
+	return e;
+}
+
+struct targets {
+	struct req *r;
+	struct view_list *attention;
+	uint64_t release;
+	size_t active, all;
+};
+
+static bool target_item(void *arg, const struct db_target *t)
+{
+	struct targets *l = arg;
+
+	l->all++;
+	l->active += t->number == l->release && strcmp(t->state, "failed") != 0;
+	if (l->attention && strcmp(t->state, "failed") == 0) {
+		struct view_map *a = view_list_add(l->attention);
+
+		view_set(a, VIEW_sentence, arena_printf(l->r->arena, "Target %s could not be brought up to date; it holds release %llu.", t->target,
+		    (unsigned long long)t->number));
+		view_set(a, VIEW_href, addr(l->r, "/sync", NULL, NULL));
+	}
+	return true;
+}
+
+static enum err live_model(struct req *r, struct view_map *m, const struct db_release *rel)
+{
+	const bool admin = req_role_on(r, path_root()) == ROLE_ADMIN;
+	struct targets t = { .r = r, .release = rel->number, .attention = view_set_list(m, VIEW_attention) };
+	struct view_map *live;
+	enum err e;
+
+	if (!admin)
+		t.attention = NULL;
+	e = db_target_list(tools_db(r->tools), r->site->name, target_item, &t);
+	if (e || !rel->number)
+		return e;
+	live = view_set_map(m, VIEW_live);
+	view_set_int(live, VIEW_number, (int64_t)rel->number);
+	show_time(live, VIEW_at, rel->at, clock_wall());
+	view_set(live, VIEW_href, addr(r, "/sync", NULL, NULL));
+	view_set(live, VIEW_sentence, arena_printf(r->arena, "On %zu of %s.", t.active, count_text(r->arena, t.all, "target")));
+	return ERR_OK;
+}
+
+enum err page_home(struct req *r)
+{
+	struct view_map *m = view_map_new(r->arena);
+	struct db_release rel = { 0 };
+	struct sync_status st;
+	enum err e = catalog_refresh(r->site->catalog, path_root());
+
+	if (e)
+		return e;
+	e = db_release_get(tools_db(r->tools), r->site->name, 0, &rel, r->arena);
+	if (e == ERR_NOT_FOUND)
+		e = ERR_OK;
+	if (!e)
+		e = waiting_model(r, m);
+	if (!e && r->role == ROLE_REVIEW)
+		e = unreviewed_model(r, m);
+	if (!e)
+		e = mine(r, m, &rel);
+	if (!e)
+		e = live_model(r, m, &rel);
+	if (e)
+		return e;
+	sync_status(r->sync, &st);
+	if (!st.running && st.next.due != WINDOW_NEVER)
+		show_time(m, VIEW_next_sync, st.next.due, clock_wall());
+	page_notice(r, m);
+	return reply_page(r, 200, "home", "Home", m);
+}
+
+/* GET / : to the only site, or the list of them */
+enum err page_front(struct req *r)
+{
+	const struct web_site *sites;
+	const size_t n = web_sites(r->web, &sites);
+	struct view_map *m = view_map_new(r->arena);
+	struct view_list *l = view_set_list(m, VIEW_places);
+	const char *only = NULL;
+
+	for (size_t i = 0; i < n; i++) {
+		struct rules *rules = site_rules(sites[i].site);
+		const enum role role = role_on(rules, &r->person->who, path_root());
+		const bool seen = role >= ROLE_VIEW || role_sees_below(rules, &r->person->who, path_root());
+		struct view_map *s;
+
+		rules_unref(rules);
+		if (!seen)
+			continue;
+		only = arena_printf(r->arena, "/s/%s/", sites[i].site->name);
+		s = view_list_add(l);
+		view_set(s, VIEW_name, sites[i].site->conf->title);
+		view_set(s, VIEW_href, only);
+		view_set(s, VIEW_role, role_name(role));
+	}
+	if (view_list_count(l) == 1)
+		return reply_redirect(r, only);
+	return reply_page(r, 200, "sites", "Sites", m);
+}

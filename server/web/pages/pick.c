@@ -1,0 +1,99 @@
+#include "web/pages/pick.h"
+
+#include <string.h>
+
+#include "web/pages/page.h"
+
+static enum err visible(struct req *r, struct path p)
+{
+	if (req_role_on(r, p) >= ROLE_VIEW || role_sees_below(r->rules, &r->person->who, p))
+		return ERR_OK;
+	return err_set(ERR_NOT_FOUND, "There is nothing at %s.", p.s);
+}
+
+static enum err path_of(struct req *r, const char *text, struct path *out)
+{
+	size_t n = strlen(text);
+	enum err e;
+
+	/* a directory's page writes its path with a slash at the end */
+	n -= n > 1 && text[n - 1] == '/';
+	e = path_parse(out, text, n, r->arena);
+	return e ? e : visible(r, *out);
+}
+
+struct in_state {
+	struct arena *arena;
+	struct path *paths;
+	size_t n, cap;
+};
+
+static bool in_state_add(void *arg, const struct catalog_entry *e)
+{
+	struct in_state *l = arg;
+
+	if (l->n == RECORD_FILES_LIMIT)
+		return false;
+	if (l->n == l->cap)
+		l->paths = mem_grow(l->paths, &l->cap, l->n + 1, sizeof *l->paths);
+	l->paths[l->n++] = path_copy(e->path, l->arena);
+	return true;
+}
+
+/* The files of a directory that are in one state, each named: a directory as such would take up others too. */
+static enum err pick_state(struct req *r, struct pick *p, enum file_state s)
+{
+	struct catalog_view view = req_view(r);
+	struct catalog_query q = { .dir = p->dir, .recursive = true, .states = 1u << s };
+	struct in_state l = { .arena = r->arena };
+	struct path *copy;
+	enum err e = catalog_list(r->site->catalog, &q, &view, in_state_add, &l);
+
+	if (!e && l.n == 0)
+		e = err_set(ERR_STALE, "No file below %s is %s any more.", p->dir.s, state_name(s));
+	copy = arena_alloc(r->arena, (l.n + 1) * sizeof *copy);
+	if (l.n)
+		memcpy(copy, l.paths, l.n * sizeof *copy);
+	free(l.paths);
+	p->paths = copy;
+	p->n = l.n;
+	return e;
+}
+
+enum err pick_parse(struct req *r, struct pick *p)
+{
+	const char *dir = req_form(r, "dir"), *state = req_form(r, "state"), *all = req_form(r, "all");
+	const size_t n = req_form_count(r, "path[]");
+	struct path *paths;
+	enum file_state s;
+	enum err e;
+
+	*p = (struct pick){ .dir = path_root(), .state = state ? state : "", .whole = all && *all };
+	if (dir) {
+		e = path_of(r, dir, &p->dir);
+		if (e)
+			return e;
+	}
+	if (p->whole && *p->state) {
+		if (!state_parse(&s, p->state))
+			return err_set(ERR_INPUT, "There is no state \"%s\".", p->state);
+		return pick_state(r, p, s);
+	}
+	p->recursive = true;
+	if (p->whole) {
+		p->paths = &p->dir;
+		p->n = 1;
+		return ERR_OK;
+	}
+	if (n == 0)
+		return err_set(ERR_INPUT, "Nothing is selected. Go back and tick at least one file.");
+	paths = arena_alloc(r->arena, n * sizeof *paths);
+	for (size_t i = 0; i < n; i++) {
+		e = path_of(r, req_form_at(r, "path[]", i), &paths[i]);
+		if (e)
+			return e;
+	}
+	p->paths = paths;
+	p->n = n;
+	return ERR_OK;
+}

@@ -1,0 +1,22 @@
+/*
+ * pick: which files a form is about: check boxes, or a directory with everything below it that is in a state.
+ */
+#ifndef DRYDOCK_WEB_PAGES_PICK_H
+#define DRYDOCK_WEB_PAGES_PICK_H
+
+#include "web/web.h"
+
+struct pick {
+	const struct path *paths;
+	size_t n;
+	bool recursive;
+	/* as the form said it, to be said again by the next form */
+	struct path dir;
+	bool whole; /* everything in dir (in `state`, if one is given), not the boxes */
+	const char *state; /* "" or the name of a state */
+};
+
+/* From "path[]" and "dir", or "all", "dir" and "state". Every path is one that he may see. */
+enum err pick_parse(struct req *r, struct pick *p) MUST_CHECK;
+
+#endif

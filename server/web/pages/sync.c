@@ -1,0 +1,340 @@
+/* Sync: both clocks, the plan, force, targets, runs, releases; and one run with its output. */
+#include <string.h>
+
+#include "base/utf8.h"
+#include "web/pages/page.h"
+
+#define PLAN_SHOWN 200
+#define RUNS_SHOWN 20
+#define RELEASES_SHOWN 10
+#define OUTPUT_SHOWN (64 * 1024)
+
+static bool sees_all(struct req *r)
+{
+	return req_role_on(r, path_root()) >= ROLE_VIEW && role_uniform_below(r->rules, &r->person->who, path_root());
+}
+
+static const char *reason_words(const char *trigger)
+{
+	static const struct {
+		const char *name, *words;
+	} words[] = { { "quiet", "the quiet period is over" }, { "longest", "the longest interval is over" }, { "forced", "forced" },
+		{ "retry", "a target failed and is tried again" } };
+
+	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+		if (strcmp(words[i].name, trigger) == 0)
+			return words[i].words;
+	return trigger;
+}
+
+/* The shape and word of a run's or a target's state. */
+static void state_badge(struct view_map *m, const char *state)
+{
+	static const struct {
+		const char *state, *shape, *word;
+	} badges[] = { { "ok", "signed", "ok" }, { "nothing", "unsigned", "nothing new" }, { "running", "running", "running" },
+		{ "failed", "failed", "failed" }, { "interrupted", "failed", "interrupted" }, { "active", "signed", "active" },
+		{ "sent", "signed", "sent" }, { "waiting", "waiting", "waiting" } };
+
+	for (size_t i = 0; i < sizeof badges / sizeof *badges; i++)
+		if (strcmp(badges[i].state, state) == 0) {
+			show_badge(m, badges[i].shape, badges[i].word);
+			return;
+		}
+	show_badge(m, "waiting", "unknown");
+}
+
+static enum err plan_model(struct req *r, struct view_map *m)
+{
+	struct view_list *l = view_set_list(m, VIEW_plan);
+	size_t count[3] = { 0 }, shown = 0, all = 0;
+	struct sha256 digest;
+	struct plan plan;
+	enum err e;
+
+	plan_init(&plan);
+	e = site_plan(r->site, r->tools, &plan);
+	for (size_t i = 0; !e && i < plan.n; i++) {
+		const struct plan_item *it = &plan.items[i];
+		struct view_map *row;
+		struct path p;
+
+		if (req_role_on(r, it->path) < ROLE_VIEW)
+			continue;
+		all++;
+		count[it->kind]++;
+		if (shown == PLAN_SHOWN)
+			continue;
+		shown++;
+		row = view_list_add(l);
+		p = path_copy(it->path, r->arena);
+		view_set(row, VIEW_kind, plan_kind_name(it->kind));
+		view_set(row, VIEW_word, it->kind == PLAN_ADD ? "added" : it->kind == PLAN_CHANGE ? "changed" : "removed");
+		view_set(row, VIEW_path, p.s);
+		view_set(row, VIEW_href, page_href(r, p, false));
+	}
+	if (!e) {
+		plan_digest(&plan, &digest);
+		show_hex(m, VIEW_plan_digest, digest.b, sizeof digest.b);
+		view_set_bool(m, VIEW_plan_empty, all == 0);
+		view_set(m, VIEW_plan_count, arena_printf(r->arena, "%zu", all));
+		view_set(m, VIEW_added, arena_printf(r->arena, "%zu", count[PLAN_ADD]));
+		view_set(m, VIEW_changed, arena_printf(r->arena, "%zu", count[PLAN_CHANGE]));
+		view_set(m, VIEW_removed, arena_printf(r->arena, "%zu", count[PLAN_REMOVE]));
+		if (all > shown)
+			view_set_int(m, VIEW_plan_more, (int64_t)(all - shown));
+	}
+	plan_release(&plan);
+	return e;
+}
+
+struct rows {
+	struct req *r;
+	struct view_list *list;
+	uint64_t last, live;
+	size_t n;
+	bool totals;
+};
+
+static bool target_row(void *arg, const struct db_target *t)
+{
+	struct rows *l = arg;
+	struct view_map *row = view_list_add(l->list);
+
+	view_set(row, VIEW_name, arena_dup(l->r->arena, t->target));
+	state_badge(row, t->state);
+	if (t->number)
+		view_set_int(row, VIEW_release, (int64_t)t->number);
+	show_time(row, VIEW_at, t->changed_at, clock_wall());
+	if (t->retry_at) {
+		char rel[32];
+
+		clock_relative(t->retry_at, clock_wall(), rel);
+		view_set(row, VIEW_sentence, arena_printf(l->r->arena, "Tried %u times; next try %s.", t->tries, rel));
+	}
+	if (strcmp(t->state, "active") == 0 && t->number > l->live)
+		l->live = t->number;
+	return true;
+}
+
+static const char *counts_words(struct req *r, const struct db_run *run)
+{
+	return run->added + run->changed + run->removed == 0 ? "" : arena_printf(r->arena, "%llu added, %llu changed, %llu removed",
+	    (unsigned long long)run->added, (unsigned long long)run->changed, (unsigned long long)run->removed);
+}
+
+static bool run_row(void *arg, const struct db_run *run)
+{
+	struct rows *l = arg;
+	struct req *r = l->r;
+	struct view_map *row = view_list_add(l->list);
+
+	view_set_int(row, VIEW_run, (int64_t)run->run);
+	view_set(row, VIEW_href, addr(r, arena_printf(r->arena, "/sync/%llu", (unsigned long long)run->run), NULL, NULL));
+	state_badge(row, run->state);
+	if (run->number)
+		view_set_int(row, VIEW_release, (int64_t)run->number);
+	if (l->totals)
+		view_set(row, VIEW_counts, counts_words(r, run));
+	show_time(row, VIEW_at, run->started_at, clock_wall());
+	if (run->finished_at)
+		view_set(row, VIEW_took, duration_text(r->arena, run->finished_at - run->started_at));
+	view_set(row, VIEW_trigger, *run->actor ? arena_printf(r->arena, "%s by %s", reason_words(run->trigger), page_user(r, run->actor)) :
+	    reason_words(run->trigger));
+	if (*run->message && l->totals)
+		view_set(row, VIEW_message, arena_dup(r->arena, run->message));
+	l->last = run->run;
+	l->n++;
+	return true;
+}
+
+static bool release_row(void *arg, const struct db_release *rel)
+{
+	struct rows *l = arg;
+	struct view_map *row = view_list_add(l->list);
+
+	view_set_int(row, VIEW_number, (int64_t)rel->number);
+	view_set(row, VIEW_href, page_record_href(l->r, rel->seq));
+	show_time(row, VIEW_at, rel->at, clock_wall());
+	if (l->totals)
+		view_set_int(row, VIEW_files, (int64_t)rel->files_count);
+	view_set_bool(row, VIEW_live, rel->number == l->live);
+	return true;
+}
+
+static void clocks(struct req *r, struct view_map *m)
+{
+	struct sync_status st;
+
+	sync_status(r->sync, &st);
+	if (st.running) {
+		struct view_map *now = view_set_map(m, VIEW_now);
+
+		view_set_int(now, VIEW_run, (int64_t)st.run);
+		view_set(now, VIEW_href, addr(r, arena_printf(r->arena, "/sync/%llu", (unsigned long long)st.run), NULL, NULL));
+	} else if (st.next.due != WINDOW_NEVER) {
+		show_time(m, VIEW_next, st.next.due, clock_wall());
+		view_set(m, VIEW_next_word, window_reason_name(st.next.reason));
+	}
+	if (st.next.at_latest != WINDOW_NEVER)
+		show_time(m, VIEW_latest, st.next.at_latest, clock_wall());
+	if (st.pending_since)
+		show_time(m, VIEW_pending_since, st.pending_since, clock_wall());
+	view_set(m, VIEW_quiet_text, duration_text(r->arena, st.quiet_us));
+	view_set(m, VIEW_longest_text, duration_text(r->arena, st.longest_us));
+	if (*st.trouble && req_role_on(r, path_root()) == ROLE_ADMIN)
+		view_set(m, VIEW_trouble_text, arena_dup(r->arena, st.trouble));
+}
+
+static enum err sync_page(struct req *r, unsigned status, const char *error)
+{
+	struct view_map *m = view_map_new(r->arena);
+	struct db *db = tools_db(r->tools);
+	struct rows targets = { .r = r, .list = view_set_list(m, VIEW_targets) };
+	struct rows runs = { .r = r, .list = view_set_list(m, VIEW_runs), .totals = sees_all(r) };
+	struct rows releases = { .r = r, .list = view_set_list(m, VIEW_releases), .totals = sees_all(r) };
+	uint64_t before;
+	enum err e = req_number(r, "before", 1, INT64_MAX, 0, &before);
+
+	if (!e)
+		e = plan_model(r, m);
+	if (!e)
+		e = db_target_list(db, r->site->name, target_row, &targets);
+	if (!e)
+		e = db_run_list(db, r->site->name, before, RUNS_SHOWN, run_row, &runs);
+	releases.live = targets.live;
+	if (!e)
+		e = db_release_list(db, r->site->name, 0, RELEASES_SHOWN, release_row, &releases);
+	if (e)
+		return e;
+	if (runs.n == RUNS_SHOWN && runs.last > 1)
+		view_set(m, VIEW_runs_href, addr(r, "/sync", NULL, arena_printf(r->arena, "before=%llu", (unsigned long long)runs.last)));
+	clocks(r, m);
+	view_set_bool(m, VIEW_can_force, req_role_on(r, path_root()) == ROLE_ADMIN);
+	if (req_role_on(r, path_root()) < ROLE_ADMIN)
+		view_set(m, VIEW_why_href, page_why(r, path_root()));
+	page_op(r, m, VIEW_op);
+	view_set(m, VIEW_error, error);
+	if (r->method == METHOD_POST)
+		view_set(m, VIEW_reason, req_form(r, "reason"));
+	page_notice(r, m);
+	return reply_page(r, status, "sync", "Sync", m);
+}
+
+enum err page_sync(struct req *r)
+{
+	return sync_page(r, 200, NULL);
+}
+
+/* POST /s/:site/sync/force {op, reason, plan} */
+enum err page_force(struct req *r)
+{
+	const char *op = req_form(r, "op"), *reason = req_form(r, "reason"), *plan = req_form(r, "plan");
+	struct act_request rq = { .actor = r->person, .note = reason ? reason : "", .address = r->address };
+	struct sha256 digest;
+	struct act_answer done;
+	enum err e;
+
+	if (!op || !uuid_parse(&rq.op, op) || !plan || !hex_parse(digest.b, sizeof digest.b, plan))
+		return reply_error(r, err_set(ERR_INPUT, "The form is not complete. Open the sync page again."), NULL);
+	if (!*rq.note)
+		return sync_page(r, 400, "Say why it cannot wait: the reason is recorded.");
+	e = act_force(r->site, r->tools, &rq, &digest, &done);
+	if (e == ERR_STALE)
+		return sync_page(r, 409, arena_dup(r->arena, err_text()));
+	if (e)
+		return reply_error(r, e, NULL);
+	return page_done(r, addr(r, "/sync", NULL, NULL), done.seq);
+}
+
+/* --- one run ----------------------------------------------------------------------------------------------------------- */
+
+struct outputs {
+	struct req *r;
+	struct view_list *list;
+	bool admin;
+	size_t n, good;
+};
+
+static bool run_target_row(void *arg, const struct db_run_target *t)
+{
+	struct outputs *l = arg;
+	struct req *r = l->r;
+	struct view_map *row = view_list_add(l->list);
+	const size_t cut = t->output_len > OUTPUT_SHOWN ? t->output_len - OUTPUT_SHOWN : 0;
+	struct buf live = BUF_INIT(OUTPUT_SHOWN * 8), text = BUF_INIT(OUTPUT_SHOWN * 8);
+	bool end = true;
+
+	view_set(row, VIEW_name, arena_dup(r->arena, t->target));
+	state_badge(row, t->state);
+	show_time(row, VIEW_at, t->started_at, clock_wall());
+	if (t->finished_at) {
+		view_set(row, VIEW_took, duration_text(r->arena, t->finished_at - t->started_at));
+		view_set(row, VIEW_exit, arena_printf(r->arena, "%d", t->exit_status));
+	}
+	if (!l->admin)
+		view_set(row, VIEW_output, "(the output is for admins of the whole site)");
+	else if (!t->finished_at && sync_output(r->sync, t->run, t->target, 0, &live, &end) == ERR_OK)
+		utf8_visible(&text, buf_text(&live), live.len, true);
+	else
+		utf8_visible(&text, t->output + cut, t->output_len - cut, true);
+	if (l->admin)
+		view_set(row, VIEW_output, arena_dup(r->arena, buf_text(&text)));
+	view_set_bool(row, VIEW_output_cut, l->admin && cut > 0);
+	buf_release(&live);
+	buf_release(&text);
+	l->n++;
+	l->good += strcmp(t->state, "active") == 0 || strcmp(t->state, "sent") == 0;
+	return true;
+}
+
+static enum err run_load(struct req *r, struct db_run *run)
+{
+	uint64_t number;
+	enum err e = req_segment_number(r, "run", &number);
+
+	if (!e)
+		e = db_run_get(tools_db(r->tools), r->site->name, number, run, r->arena);
+	return e == ERR_NOT_FOUND ? err_set(e, "There is no such run.") : e;
+}
+
+enum err page_run(struct req *r)
+{
+	struct view_map *m = view_map_new(r->arena);
+	struct outputs l = { .r = r, .list = view_set_list(m, VIEW_targets), .admin = req_role_on(r, path_root()) == ROLE_ADMIN };
+	const char *tail;
+	struct db_run run;
+	enum err e = run_load(r, &run);
+
+	if (!e)
+		e = db_run_target_list(tools_db(r->tools), r->site->name, run.run, run_target_row, &l);
+	if (e)
+		return e;
+	view_set_int(m, VIEW_run, (int64_t)run.run);
+	state_badge(m, run.state);
+	if (run.number) {
+		view_set_int(m, VIEW_release, (int64_t)run.number);
+		view_set(m, VIEW_sentence, arena_printf(r->arena, "Release %llu is on %zu of %s.", (unsigned long long)run.number, l.good,
+		    count_text(r->arena, l.n, "target")));
+	}
+	view_set(m, VIEW_trigger, reason_words(run.trigger));
+	if (*run.actor)
+		view_set(m, VIEW_actor, page_user(r, run.actor));
+	if (*run.reason)
+		view_set(m, VIEW_reason, run.reason);
+	show_time(m, VIEW_at, run.started_at, clock_wall());
+	show_time(m, VIEW_finished, run.finished_at, clock_wall());
+	if (run.finished_at)
+		view_set(m, VIEW_took, duration_text(r->arena, run.finished_at - run.started_at));
+	if (sees_all(r)) {
+		view_set(m, VIEW_added, arena_printf(r->arena, "%llu", (unsigned long long)run.added));
+		view_set(m, VIEW_changed, arena_printf(r->arena, "%llu", (unsigned long long)run.changed));
+		view_set(m, VIEW_removed, arena_printf(r->arena, "%llu", (unsigned long long)run.removed));
+		if (*run.message)
+			view_set(m, VIEW_message, run.message);
+	}
+	tail = arena_printf(r->arena, "/sync/%llu/events", (unsigned long long)run.run);
+	if (!run.finished_at)
+		view_set(m, VIEW_live_src, addr(r, tail, NULL, NULL));
+	return reply_page(r, 200, "run", arena_printf(r->arena, "Sync run %llu", (unsigned long long)run.run), m);
+}

@@ -1,0 +1,281 @@
+/* A directory with states and counts, or the files that match a search. Answered from memory, on the network thread. */
+#include <string.h>
+
+#include "web/pages/page.h"
+
+#define TREE_PAGE 200
+
+struct tree_page {
+	struct req *r;
+	struct view_list *entries;
+	size_t n, limit;
+	const char *last; /* cursor: name or path of the last one shown */
+	bool more;
+	bool by_path; /* a search shows paths */
+};
+
+static void dir_row(struct req *r, struct view_map *m, const struct catalog_entry *e)
+{
+	static const enum file_state shown[] = { STATE_CHANGED, STATE_UNSIGNED, STATE_MISSING, STATE_REVOKED, STATE_UNPUBLISHABLE,
+		STATE_PREAPPROVED, STATE_SIGNED };
+	struct view_list *states = view_set_list(m, VIEW_states);
+	uint64_t files = 0;
+
+	view_set_bool(m, VIEW_is_dir, true);
+	for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
+		const uint64_t n = e->counts.n[shown[i]];
+		struct view_map *s;
+
+		files += n;
+		if (n == 0)
+			continue;
+		s = view_list_add(states);
+		show_state(s, shown[i]);
+		view_set_int(s, VIEW_count, (int64_t)n);
+	}
+	view_set_int(m, VIEW_files, (int64_t)files);
+	(void)r;
+}
+
+static void file_row(struct req *r, struct view_map *m, const struct catalog_entry *e)
+{
+	show_state(m, e->state);
+	if (e->problem != PROBLEM_NONE)
+		view_set(m, VIEW_reason, problem_text(e->problem));
+	if (e->staged)
+		view_set(m, VIEW_size, size_text(r->arena, e->print.size));
+	else if (e->has_approved)
+		view_set(m, VIEW_size, size_text(r->arena, e->approved.print.size));
+	if (e->has_approved && e->approved.approval != APPROVAL_NONE) {
+		view_set(m, VIEW_last, arena_printf(r->arena, "%s by %s", e->approved.approval == APPROVAL_REVOKED ? "revoked" :
+		    e->approved.approval == APPROVAL_PREAPPROVED ? "picked up" : "signed", page_user(r, e->approved.by)));
+		show_time(m, VIEW_at, e->approved.at, clock_wall());
+	} else if (e->staged) {
+		view_set(m, VIEW_last, "new");
+		show_time(m, VIEW_at, e->st.mtime_ns / 1000, clock_wall());
+	}
+}
+
+static bool tree_row(void *arg, const struct catalog_entry *e)
+{
+	struct tree_page *t = arg;
+	struct req *r = t->r;
+	struct view_map *m;
+	struct path p;
+
+	if (t->n == t->limit) {
+		t->more = true;
+		return false;
+	}
+	t->n++;
+	m = view_list_add(t->entries);
+	p = path_copy(e->path, r->arena);
+	view_set(m, VIEW_name, t->by_path ? p.s : arena_dup(r->arena, e->name));
+	t->last = t->by_path ? p.s : arena_dup(r->arena, e->name);
+	if (e->problem != PROBLEM_NAME && e->problem != PROBLEM_TOO_LONG) {
+		view_set(m, VIEW_href, page_href(r, p, e->is_dir));
+		if (e->is_dir || e->problem == PROBLEM_NONE)
+			view_set(m, VIEW_value, p.s);
+	}
+	if (e->is_dir)
+		dir_row(r, m, e);
+	else
+		file_row(r, m, e);
+	return true;
+}
+
+struct tree_query {
+	const char *show, *sort, *match;
+	enum catalog_order order;
+	bool descending;
+	unsigned states;
+};
+
+/* The address of this list with some of its filters changed; NULL leaves one out. */
+static const char *tree_href(struct req *r, const char *show, const char *sort, const char *match, const char *after, uint64_t offset)
+{
+	struct buf q = BUF_INIT(16384);
+	const struct { const char *name, *value; } parts[] = { { "show", show }, { "sort", sort }, { "q", match }, { "after", after } };
+	const char *out;
+
+	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+		if (!parts[i].value || !*parts[i].value)
+			continue;
+		buf_fmt(&q, "%s%s=", q.len ? "&" : "", parts[i].name);
+		percent_encode(&q, parts[i].value, true);
+	}
+	if (offset)
+		buf_fmt(&q, "%sfrom=%llu", q.len ? "&" : "", (unsigned long long)offset);
+	out = addr(r, "/tree", &r->path, q.len ? buf_text(&q) : NULL);
+	buf_release(&q);
+	return out;
+}
+
+static enum err query_parse(struct req *r, struct tree_query *q)
+{
+	static const struct { const char *name; enum catalog_order order; } orders[] = { { "name", ORDER_NAME }, { "state", ORDER_STATE },
+		{ "size", ORDER_SIZE }, { "time", ORDER_TIME } };
+	const char *sort;
+	enum file_state s;
+
+	*q = (struct tree_query){ .show = req_query(r, "show"), .sort = req_query(r, "sort"), .match = req_query(r, "q") };
+	if (q->match && !*q->match)
+		q->match = NULL;
+	if (q->show && *q->show) {
+		if (!state_parse(&s, q->show))
+			return err_set(ERR_INPUT, "There is no state \"%s\".", q->show);
+		q->states = 1u << s;
+	}
+	if (!q->sort)
+		return ERR_OK;
+	sort = q->sort;
+	if (*sort == '-') {
+		q->descending = true;
+		sort++;
+	}
+	for (size_t i = 0; i < sizeof orders / sizeof *orders; i++)
+		if (strcmp(orders[i].name, sort) == 0) {
+			q->order = orders[i].order;
+			return ERR_OK;
+		}
+	return err_set(ERR_INPUT, "The list can be sorted by name, state, size or time.");
+}
+
+static void sort_links(struct req *r, struct view_map *m, const struct tree_query *q)
+{
+	static const struct { enum catalog_order order; const char *up, *down; enum view_name link, sorted; } columns[] = {
+		{ ORDER_NAME, "name", "-name", VIEW_sort_name, VIEW_sorted_name },
+		{ ORDER_STATE, "state", "-state", VIEW_sort_state, VIEW_sorted_state },
+		{ ORDER_SIZE, "size", "-size", VIEW_sort_size, VIEW_sorted_size },
+		{ ORDER_TIME, "time", "-time", VIEW_sort_time, VIEW_sorted_time },
+	};
+
+	for (size_t i = 0; i < sizeof columns / sizeof *columns; i++) {
+		const bool here = q->order == columns[i].order;
+
+		view_set(m, columns[i].link, tree_href(r, q->show, here && !q->descending ? columns[i].down : columns[i].up, q->match, NULL, 0));
+		if (here)
+			view_set(m, columns[i].sorted, q->descending ? "descending" : "ascending");
+	}
+}
+
+static void tabs(struct req *r, struct view_map *m, const struct tree_query *q, const struct catalog_counts *counts)
+{
+	static const enum file_state order[] = { STATE_CHANGED, STATE_UNSIGNED, STATE_MISSING, STATE_REVOKED, STATE_PREAPPROVED,
+		STATE_SIGNED, STATE_UNPUBLISHABLE };
+	struct view_list *list = view_set_list(m, VIEW_tabs);
+	struct view_map *tab = view_list_add(list);
+	uint64_t all = 0;
+
+	for (int s = 0; s < STATE_COUNT; s++)
+		all += counts->n[s];
+	view_set(tab, VIEW_name, "All");
+	view_set_int(tab, VIEW_count, (int64_t)all);
+	view_set(tab, VIEW_href, tree_href(r, NULL, q->sort, q->match, NULL, 0));
+	view_set_bool(tab, VIEW_here, q->states == 0);
+	view_set_int(m, VIEW_total, (int64_t)all);
+	for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
+		const bool here = q->states == 1u << order[i];
+
+		if (counts->n[order[i]] == 0 && !here)
+			continue;
+		tab = view_list_add(list);
+		view_set(tab, VIEW_name, state_name(order[i]));
+		view_set(tab, VIEW_state, state_name(order[i]));
+		view_set_int(tab, VIEW_count, (int64_t)counts->n[order[i]]);
+		view_set(tab, VIEW_href, tree_href(r, state_name(order[i]), q->sort, q->match, NULL, 0));
+		view_set_bool(tab, VIEW_here, here);
+	}
+}
+
+/* What his role lets him do with a list; the batch is offered where one of these acts could take anything up. */
+static void actions(struct req *r, struct view_map *m, const struct tree_query *q, const struct catalog_counts *counts)
+{
+	uint64_t matching = 0;
+
+	view_set_bool(m, VIEW_can_act, r->role >= ROLE_REVIEW);
+	view_set_bool(m, VIEW_can_sign, r->role >= ROLE_SIGN);
+	view_set_bool(m, VIEW_can_review, r->role >= ROLE_REVIEW);
+	view_set_bool(m, VIEW_can_revoke, r->role >= ROLE_SIGN);
+	if (r->role < ROLE_SIGN)
+		view_set(m, VIEW_why_href, page_why(r, r->path));
+	for (int s = 0; s < STATE_COUNT; s++)
+		if (s != STATE_UNPUBLISHABLE && (!q->states || q->states & 1u << s))
+			matching += counts->n[s];
+	/* a search is no selection: only what is shown can be picked there */
+	if (matching == 0 || q->match)
+		return;
+	view_set_int(m, VIEW_matching, (int64_t)matching);
+	view_set(m, VIEW_matching_word, q->states ? arena_printf(r->arena, "the %llu %s files here and below", (unsigned long long)matching, q->show) :
+	    arena_printf(r->arena, "all %llu files here and below", (unsigned long long)matching));
+}
+
+static const char *shown_words(struct req *r, uint64_t from, size_t n)
+{
+	return n == 0 ? "" : arena_printf(r->arena, "%llu to %llu", (unsigned long long)from + 1, (unsigned long long)(from + n));
+}
+
+enum err page_tree(struct req *r)
+{
+	struct catalog *c = r->site->catalog;
+	const uint64_t generation = catalog_generation(c, r->path);
+	struct catalog_view view = req_view(r);
+	struct tree_query q;
+	struct catalog_counts counts;
+	struct view_map *m;
+	struct tree_page t = { .r = r, .limit = TREE_PAGE };
+	struct catalog_query cq;
+	uint64_t from;
+	enum err e;
+
+	if (reply_cached(r, generation))
+		return ERR_OK;
+	/* without a watcher somebody has to look first, and that may wait */
+	if (!catalog_watching(c)) {
+		if (!r->tools)
+			return ERR_RETRY;
+		e = catalog_refresh(c, r->path);
+		if (e)
+			return e;
+	}
+	e = query_parse(r, &q);
+	if (!e)
+		e = req_number(r, "from", 0, 100000000, 0, &from);
+	if (!e)
+		e = catalog_count(c, r->path, &view, &counts);
+	if (e)
+		return e;
+	m = view_map_new(r->arena);
+	cq = (struct catalog_query){ .dir = r->path, .recursive = q.match != NULL, .states = q.states, .order = q.order,
+		.descending = q.descending, .match = q.match, .after = req_query(r, "after"), .offset = from };
+	t.by_path = cq.recursive;
+	if (cq.recursive) {
+		cq.order = ORDER_NAME;
+		cq.descending = false;
+	}
+	if (cq.order == ORDER_NAME && !cq.descending)
+		cq.offset = 0;
+	t.entries = view_set_list(m, VIEW_entries);
+	e = catalog_list(c, &cq, &view, tree_row, &t);
+	if (e)
+		return e;
+	page_crumbs(r, m, r->path);
+	view_set(m, VIEW_path, path_is_root(r->path) ? "/" : arena_printf(r->arena, "%s/", r->path.s));
+	view_set(m, VIEW_q, q.match);
+	view_set(m, VIEW_reset_href, tree_href(r, NULL, NULL, NULL, NULL, 0));
+	view_set(m, VIEW_states_value, q.show ? q.show : "");
+	tabs(r, m, &q, &counts);
+	sort_links(r, m, &q);
+	actions(r, m, &q, &counts);
+	if (r->role >= ROLE_VIEW)
+		view_set(m, VIEW_history_href, addr(r, "/history", &r->path, NULL));
+	view_set_bool(m, VIEW_has_entries, t.n > 0);
+	view_set(m, VIEW_shown, shown_words(r, from, t.n));
+	if (from || cq.after)
+		view_set(m, VIEW_first_href, tree_href(r, q.show, q.sort, q.match, NULL, 0));
+	if (t.more)
+		view_set(m, VIEW_next_href, tree_href(r, q.show, q.sort, q.match, cq.order == ORDER_NAME && !cq.descending ? t.last : NULL, from + t.n));
+	page_notice(r, m);
+	reply_cache_put(r, generation);
+	return reply_page(r, 200, "tree", path_is_root(r->path) ? "Files" : path_name(r->path), m);
+}
