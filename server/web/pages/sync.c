@@ -274,7 +274,7 @@ static bool run_target_row(void *arg, const struct db_run_target *t)
 	}
 	if (!l->admin)
 		view_set(row, VIEW_output, "(the output is for admins of the whole site)");
-	else if (!t->finished_at && sync_output(r->sync, t->run, t->target, 0, &live, &end) == ERR_OK)
+	else if (!t->finished_at && sync_output(r->sync, tools_db(r->tools), t->run, t->target, 0, &live, &end) == ERR_OK)
 		utf8_visible(&text, buf_text(&live), live.len, true);
 	else
 		utf8_visible(&text, t->output + cut, t->output_len - cut, true);
