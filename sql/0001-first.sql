@@ -1,6 +1,6 @@
 -- The first schema. Site (and node) are part of every key. Paths are VARBINARY and keyed by SHA-256 of the path.
--- Times are microseconds since 1970 UTC. After "-- grants" lines: what the program's account may do; a test compares.
--- A statement ends with a semicolon at the end of a line.
+-- Times are microseconds since 1970 UTC. A "-- grant" line after a CREATE TABLE says what the program's account may do
+-- with that table; a test compares. A statement ends with a semicolon at the end of a line.
 
 CREATE TABLE site (
   site VARBINARY(64) NOT NULL PRIMARY KEY,   -- 'installation' holds the acts that belong to no site
@@ -35,9 +35,10 @@ CREATE TABLE record (
   body MEDIUMBLOB NOT NULL,                  -- the stored bytes of `record`
   PRIMARY KEY (site, node, seq),
   UNIQUE KEY op (site, node, op),
-  KEY by_actor (site, actor, at),
-  KEY by_act (site, act, at),
-  KEY by_time (site, at)
+  -- Lists are newest first by seq; each index holds what its list is filtered by.
+  KEY by_actor (site, node, actor, seq, at, act),
+  KEY by_act (site, node, act, seq, at),
+  KEY by_time (site, node, at, seq)
 ) ENGINE=InnoDB;
 -- grant SELECT, INSERT
 
@@ -45,6 +46,7 @@ CREATE TABLE record_file (
   site VARBINARY(64) NOT NULL,
   node CHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
   seq BIGINT UNSIGNED NOT NULL,
+  ord INT UNSIGNED NOT NULL,                 -- place in the record's list, from 0, in path order
   path_hash BINARY(32) NOT NULL,
   path VARBINARY(4096) NOT NULL,
   md5 BINARY(16) NOT NULL,
@@ -55,7 +57,7 @@ CREATE TABLE record_file (
   blob_id BINARY(20) NOT NULL,
   replaces BIGINT UNSIGNED NOT NULL,
   PRIMARY KEY (site, path_hash, node, seq),
-  KEY by_record (site, node, seq)
+  UNIQUE KEY by_record (site, node, seq, ord)
 ) ENGINE=InnoDB;
 -- grant SELECT, INSERT
 
@@ -162,7 +164,8 @@ CREATE TABLE session (
   address VARBINARY(64) NOT NULL,
   agent VARBINARY(255) NOT NULL,
   KEY by_principal (principal),
-  KEY by_seen (seen_at)
+  KEY by_seen (seen_at),
+  KEY by_created (created_at)
 ) ENGINE=InnoDB;
 -- grant SELECT, INSERT, UPDATE, DELETE
 

@@ -1,10 +1,14 @@
 /*
  * db: a connection, statements, the transaction runner, migrations. mysql.h is included in this room only.
  *
- * A struct db belongs to one thread. Statements are prepared on first use and again after a reconnect (a generation
- * counter); auto-reconnect and local infile are off; at each connection strict sql_mode, utf8mb4, READ COMMITTED,
- * innodb_flush_log_at_trx_commit = 1, engine and schema version are checked. A dead connection is reopened when the
- * next transaction begins, never inside one.
+ * A struct db belongs to one thread. Statements are prepared on first use and again after a reconnect; auto-reconnect and
+ * local infile are off; at each connection strict sql_mode, utf8mb4, READ COMMITTED, innodb_flush_log_at_trx_commit = 1,
+ * engine and schema version are checked. A dead connection is reopened when the next transaction begins (or the next
+ * statement outside one), never inside one. A server that hangs is an error after 30 s.
+ *
+ * ERR_BUSY: the database does not answer, was lost, or its disk is full; nothing was changed. ERR_STALE from an insert:
+ * the key exists. Once a statement of a transaction has failed (a key that exists excepted), no other runs in it.
+ * fn(arg, row) callbacks: what row points to lives until fn returns; fn may ask the database again, except where noted.
  * One subject a file: db/record.c, db/state.c, ... each statement, its bindings and columns in one function.
  */
 #ifndef DRYDOCK_DB_DB_H
@@ -96,25 +100,34 @@ struct db_record_row {
 	struct blob_id commit;
 	const char *body; /* the stored bytes of `record` */
 	size_t body_len;
+	uint64_t files_here; /* in a list by path: how many of its files are at or below the path; else files_count */
+	const struct record_file *file; /* in a list by a file's path: the file as this record has it; else NULL */
 };
-/* Record, its files (array-bound where the server can) and its directories. */
+/* Record, its files (array-bound where the server can) and its directories. files in path order. */
 enum err db_record_insert(struct db *db, const struct record *r, const char *body, size_t body_len, const struct sha256 *digest,
     const struct blob_id *commit, const struct record_file *files, size_t n) MUST_CHECK;
 enum err db_record_get(struct db *db, const char *site, const char *node, uint64_t seq, struct db_record_row *out, struct arena *a) MUST_CHECK;
-/* Newest first. Every filter may be left out (NULL, 0). before_seq: cursor. fn returns false to stop. */
+/*
+ * Newest first. Every filter may be left out (NULL, 0). before_seq: cursor. fn returns false to stop.
+ * node NULL: of all nodes that wrote the site, by seq, then node; the cursor is then before_seq and before_node.
+ */
 struct db_record_query {
 	const char *site, *node;
 	const struct path *path; /* of a file: records that name it; of a directory: records at or below it */
 	bool is_dir;
 	const char *actor, *act;
-	int64_t since, until;
+	int64_t since, until; /* since <= at < until */
 	uint64_t before_seq;
+	const char *before_node;
 	unsigned limit; /* rows to fetch at the most, 1 to 1000 */
 };
 enum err db_record_list(struct db *db, const struct db_record_query *q, bool (*fn)(void *arg, const struct db_record_row *row), void *arg) MUST_CHECK;
 /* The files of a record in path order, after a path (NULL: from the start), at most limit. */
 enum err db_record_files(struct db *db, const char *site, const char *node, uint64_t seq, const char *after, unsigned limit,
     bool (*fn)(void *arg, const struct record_file *f), void *arg) MUST_CHECK;
+
+/* One file of a record; out's path is the one given. ERR_NOT_FOUND. */
+enum err db_record_file_get(struct db *db, const char *site, const char *node, uint64_t seq, struct path path, struct record_file *out) MUST_CHECK;
 
 /* file_state */
 struct db_state_row {
@@ -128,10 +141,12 @@ struct db_state_row {
 	uint64_t review_seq;
 	struct sha256 reviewed;
 };
+/* seq, at, actor: of the record that put or took it; review_seq 0: never reviewed. */
 enum err db_state_put(struct db *db, const char *site, const char *node, const struct db_state_row *rows, size_t n) MUST_CHECK; /* replaces; array-bound */
 enum err db_state_get(struct db *db, const char *site, struct path path, struct db_state_row *out, struct arena *a) MUST_CHECK;
 /* The same for many; fn for each that exists, any order. */
 enum err db_state_get_many(struct db *db, const char *site, const struct path *paths, size_t n, bool (*fn)(void *arg, const struct db_state_row *row), void *arg) MUST_CHECK;
+/* Every row, in no order that means anything, one at a time: fn must not use this connection. */
 enum err db_state_all(struct db *db, const char *site, bool (*fn)(void *arg, const struct db_state_row *row), void *arg) MUST_CHECK;
 
 /* rules */
@@ -148,7 +163,8 @@ enum err db_preapproval_list(struct db *db, const char *site, bool (*fn)(void *a
 /* act ids */
 struct db_act_id { struct sha256 request; char node[65]; uint64_t seq; };
 enum err db_act_id_get(struct db *db, const char *site, const char *actor, const struct uuid *op, struct db_act_id *out) MUST_CHECK; /* ERR_NOT_FOUND */
-enum err db_act_id_put(struct db *db, const char *site, const char *actor, const struct uuid *op, const struct db_act_id *id, int64_t at) MUST_CHECK;
+enum err db_act_id_put(struct db *db, const char *site, const char *actor, const struct uuid *op, const struct db_act_id *id, int64_t at) MUST_CHECK; /* ERR_STALE if it exists */
+enum err db_act_id_expire(struct db *db, int64_t before) MUST_CHECK;
 
 /* own accounts, groups */
 struct db_account { const char *name, *password, *display; bool enabled; int64_t created_at; uint64_t seq; };
@@ -156,14 +172,14 @@ enum err db_account_get(struct db *db, const char *name, struct db_account *out,
 enum err db_account_put(struct db *db, const struct db_account *account) MUST_CHECK;
 enum err db_account_list(struct db *db, bool (*fn)(void *arg, const struct db_account *a), void *arg) MUST_CHECK;
 enum err db_group_create(struct db *db, const char *name, int64_t at, uint64_t seq) MUST_CHECK; /* ERR_STALE if it exists */
-enum err db_group_remove(struct db *db, const char *name) MUST_CHECK; /* with its memberships */
+enum err db_group_remove(struct db *db, const char *name) MUST_CHECK; /* with its memberships; ERR_NOT_FOUND */
 enum err db_group_list(struct db *db, bool (*fn)(void *arg, const char *name, uint64_t members), void *arg) MUST_CHECK;
-enum err db_member_add(struct db *db, const char *group, const char *principal, uint64_t seq) MUST_CHECK;
-enum err db_member_remove(struct db *db, const char *group, const char *principal) MUST_CHECK;
+enum err db_member_add(struct db *db, const char *group, const char *principal, uint64_t seq) MUST_CHECK; /* existing: fine; ERR_NOT_FOUND: no such group */
+enum err db_member_remove(struct db *db, const char *group, const char *principal) MUST_CHECK; /* ERR_NOT_FOUND */
 enum err db_member_list(struct db *db, const char *group, bool (*fn)(void *arg, const char *principal), void *arg) MUST_CHECK;
 enum err db_groups_of(struct db *db, const char *principal, bool (*fn)(void *arg, const char *group), void *arg) MUST_CHECK;
 
-/* sessions */
+/* sessions; address and agent are cut to their columns */
 struct db_session { struct sha256 id_hash; const char *principal; int64_t created_at, seen_at; const char *address, *agent; };
 enum err db_session_put(struct db *db, const struct db_session *s) MUST_CHECK;
 enum err db_session_get(struct db *db, const struct sha256 *id_hash, struct db_session *out, struct arena *a) MUST_CHECK;
@@ -175,6 +191,7 @@ enum err db_session_expire(struct db *db, int64_t seen_before, int64_t created_b
 
 /* events */
 struct db_event { uint64_t id; const char *site; int64_t at; const char *kind, *principal, *address, *path, *detail; };
+/* Texts are cut to their columns; NULL is "". */
 enum err db_event_add(struct db *db, const struct db_event *e) MUST_CHECK;
 enum err db_event_list(struct db *db, uint64_t before_id, unsigned limit, bool (*fn)(void *arg, const struct db_event *e), void *arg) MUST_CHECK;
 enum err db_event_expire(struct db *db, int64_t before) MUST_CHECK;

@@ -1,0 +1,27 @@
+/*
+ * testdb: a private MariaDB of its own for a test program, in a directory below /tmp that goes with it.
+ *
+ *	static int setup(void **state) { return testdb_start((struct testdb **)state); }
+ *	static int teardown(void **state) { testdb_stop(*state); return 0; }
+ */
+#ifndef DRYDOCK_TESTS_TESTDB_H
+#define DRYDOCK_TESTS_TESTDB_H
+
+#include "db/db.h"
+
+struct testdb {
+	char dir[64];
+	struct private_db *server;
+	struct db_address owner, program;
+};
+
+/* Installed, started, migrated from sql/, and db_schema_check has passed. 0, or -1 with the reason on standard error. */
+int testdb_start(struct testdb **out);
+/* The same without any migration. */
+int testdb_start_empty(struct testdb **out);
+/* A connection as the program, or as the owner. The caller closes it. */
+struct db *testdb_connect(const struct testdb *t);
+struct db *testdb_connect_owner(const struct testdb *t);
+void testdb_stop(struct testdb *t);
+
+#endif
