@@ -1,0 +1,80 @@
+/*
+ * ctl: `drydock`, the command line: a client of the API, over the server's local socket or over HTTP(S).
+ *
+ * Exit codes: 0 done, 1 usage, 2 not found, 3 refused, 4 conflict, 5 cannot reach, 6 failed. Readable by people by
+ * default; --json prints what the API answers.
+ */
+#ifndef DRYDOCK_CTL_CTL_H
+#define DRYDOCK_CTL_CTL_H
+
+#include <stdbool.h>
+
+#include "base/buf.h"
+#include "base/json.h"
+#include "base/mem.h"
+
+enum ctl_exit { EXIT_DONE, EXIT_USAGE, EXIT_NOT_FOUND, EXIT_REFUSED, EXIT_CONFLICT, EXIT_UNREACHABLE, EXIT_BROKEN };
+
+/* Every option of every command; a command's row says which of them it takes. */
+struct options {
+	const char *server, *data, *site;
+	bool json, help, recursive, all, scan, as_staged, content, staged, remove;
+	const char *note, *selection, *from, *id, *user, *act, *since, *until, *limit, *state, *plan;
+	const char *password_file, *display;
+	int enabled; /* -1: not said */
+	const char *args[4096]; /* what is not an option */
+	int n_args;
+};
+
+/* Where the server is, and how it is spoken to: socket.c or curl.c. */
+struct ctl;
+struct transport {
+	/* body NULL: none. answer and content type are replaced; EXIT_DONE means that an answer came, whatever its status. */
+	enum ctl_exit (*call)(struct ctl *c, const char *method, const char *target, const char *body, size_t body_len);
+};
+
+struct ctl {
+	const struct options *o;
+	const struct transport *transport;
+	const char *place; /* socket path, or URL without a trailing slash */
+	struct arena *arena;
+	int status; /* of the last answer */
+	enum ctl_exit failed; /* why ctl_site() gave NULL */
+	struct buf answer;
+	char cookie[512], csrf[128]; /* over HTTP: of the session */
+};
+
+extern const struct transport transport_socket, transport_curl;
+
+/* session.c: the login over HTTP, kept in $XDG_CONFIG_HOME/drydock (0600). */
+void session_load(struct ctl *c);
+enum ctl_exit session_save(struct ctl *c);
+void session_drop(struct ctl *c);
+
+/* call.c */
+/* One call to the API below /api/v1; *root gets the JSON answer (may be NULL if it is not wanted). Problems are printed. */
+enum ctl_exit ctl_get(struct ctl *c, const char *target, json_t **root);
+enum ctl_exit ctl_post(struct ctl *c, const char *target, json_t *body, json_t **root); /* takes body */
+enum ctl_exit ctl_raw(struct ctl *c, const char *target); /* the bytes to standard output */
+/* "/sites/<site><tail>?..." in the arena; finds the site if there is only one. NULL: a sentence was printed,
+ * and c->failed is the exit code. */
+const char *ctl_site(struct ctl *c, const char *tail);
+/* Append name=value, percent-encoded, with ? or & as needed; value NULL: nothing. */
+const char *ctl_query(struct ctl *c, const char *target, const char *name, const char *value);
+/* The path that a person typed: "/docs/", "docs" become "/docs". */
+const char *ctl_path(struct ctl *c, const char *typed);
+/* Print the last answer as it came (--json). */
+void ctl_print_answer(struct ctl *c);
+enum ctl_exit ctl_problem(struct ctl *c); /* say what the last answer's problem was */
+
+/* print.c */
+void print_state(const char *state); /* symbol and word, padded */
+const char *print_time(const char *rfc3339, char out[64]); /* local time and how long ago */
+void print_text(const char *text); /* control bytes made visible */
+bool ask_yes(const char *question); /* on the terminal; no by default */
+
+typedef enum ctl_exit command_fn(struct ctl *c);
+command_fn cmd_status, cmd_act, cmd_log, cmd_diff, cmd_show, cmd_role, cmd_access, cmd_preapprove, cmd_sync, cmd_release, cmd_user,
+    cmd_group, cmd_site, cmd_target, cmd_whoami, cmd_login, cmd_logout;
+
+#endif

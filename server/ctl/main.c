@@ -1,0 +1,298 @@
+/* drydock: options and the table of commands. */
+#include <getopt.h>
+#include <locale.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "ctl/ctl.h"
+
+#define DEFAULT_DATA "/var/lib/drydock"
+
+/* How many arguments a command takes, and which options besides the common ones. */
+struct command {
+	const char *name;
+	const char *usage;
+	const char *summary;
+	const char *options; /* names from OPTIONS, separated by blanks */
+	int least, most;
+	command_fn *run;
+	const char *text; /* the rest of its --help */
+};
+
+static const struct command COMMANDS[] = {
+	{ "status", "[-r] [PATH]", "what state files are in", "recursive all state scan limit", 0, 1, cmd_status,
+	    "Without PATH: the top of the site. With -r everything below it, but only what somebody may have to act on;\n"
+	    "--all lists signed files too, --state picks states (a comma between them). At the end stands the digest of\n"
+	    "the selection that was shown: `drydock sign -r --selection DIGEST PATH` signs exactly that, or nothing.\n"
+	    "--scan reads the whole tree again even while the server watches it.\n" },
+	{ "sign", "[-r] [-m NOTE] [--selection DIGEST | --from FILE | --as-staged] PATH...", "approve files as they are in staging",
+	    "recursive note selection from as-staged id", 0, 4000, cmd_act,
+	    "--selection takes the digest that `status -r`, `diff` or an earlier answer showed; --from a list in the format\n"
+	    "of sha256sum (\"-\": standard input), whose names are paths of the site. If something changed meanwhile nothing\n"
+	    "is signed, the exit code is 4 and the selection as it is now is shown. Without either, the selection is printed\n"
+	    "and a terminal is asked; off a terminal --as-staged signs whatever is there, and the record says so.\n"
+	    "--id UUID makes a repetition safe: the same act again gets the same answer and is recorded once.\n" },
+	{ "review", "[-r] [-m NOTE] [--selection DIGEST | --from FILE | --as-staged] PATH...", "record that files were looked at",
+	    "recursive note selection from as-staged id", 0, 4000, cmd_act, "Options as for sign.\n" },
+	{ "revoke", "[-r] [-m NOTE] [--selection DIGEST | --from FILE | --as-staged] PATH...", "take approved files back",
+	    "recursive note selection from as-staged id", 0, 4000, cmd_act, "Options as for sign. They leave production with the next sync.\n" },
+	{ "log", "[PATH] [--user U] [--act A] [--since T]", "history of the site, a path, a person", "user act since until limit", 0, 1,
+	    cmd_log, "T is a date, a time, or an age such as 3h, 2d, 1w. Acts: sign, review, revoke, rule, preapprove, pickup,\nrelease, force.\n" },
+	{ "diff", "PATH", "approved against staged version", "", 1, 1, cmd_diff, "Prints the digest that `drydock sign --selection` takes.\n" },
+	{ "show", "PATH[@SEQ]", "all about a file, or its bytes", "content staged", 1, 1, cmd_show,
+	    "--content writes the approved version to standard output (@SEQ: the version that record names),\n--staged the staged one.\n" },
+	{ "role", "list [PATH] | set PRINCIPAL PATH ROLE | remove PRINCIPAL PATH", "who may do what", "note id", 1, 4, cmd_role,
+	    "Roles: admin, sign, review, view, none. Principals: alice, own:alice, unix:bob, @editors, own:@editors.\n" },
+	{ "access", "explain [USER] PATH", "which rule decides, and why the others do not", "", 2, 3, cmd_access, "" },
+	{ "preapprove", "add PATH | remove PATH | list", "paths that are published without a signature", "note id", 1, 2, cmd_preapprove, "" },
+	{ "sync", "status | plan | force -m REASON | log [RUN]", "to production: clocks, plan, force, runs", "note plan limit id", 1, 2,
+	    cmd_sync, "--plan DIGEST forces only if the plan is still the one that was shown.\n" },
+	{ "release", "list | show N", "numbered states of production", "limit", 1, 2, cmd_release, "" },
+	{ "user", "list | add NAME | password NAME | enable NAME | disable NAME", "DryDock's own accounts", "password-file display id", 1, 2,
+	    cmd_user, "The password is read from --password-file, or asked on the terminal; never an argument.\n" },
+	{ "group", "list [GROUP] | add GROUP | remove GROUP | join GROUP PRINCIPAL | leave GROUP PRINCIPAL", "DryDock's own groups", "id", 1, 3,
+	    cmd_group, "" },
+	{ "site", "list", "the sites you may see", "", 1, 1, cmd_site, "" },
+	{ "target", "list", "where releases go, and what is there", "", 1, 1, cmd_target, "" },
+	{ "whoami", "", "who the server takes you for", "", 0, 0, cmd_whoami, "" },
+	{ "login", "NAME", "log in over HTTP (not needed on the local socket)", "password-file", 1, 1, cmd_login, "" },
+	{ "logout", "", "end that session", "", 0, 0, cmd_logout, "" },
+};
+#define N_COMMANDS (sizeof COMMANDS / sizeof *COMMANDS)
+
+enum { OPT_SERVER = 256, OPT_DATA, OPT_SITE, OPT_JSON, OPT_VERSION, OPT_ALL, OPT_SCAN, OPT_AS_STAGED, OPT_CONTENT, OPT_STAGED, OPT_SELECTION,
+	OPT_FROM, OPT_ID, OPT_USER, OPT_ACT, OPT_SINCE, OPT_UNTIL, OPT_LIMIT, OPT_STATE, OPT_PLAN, OPT_PASSWORD_FILE, OPT_DISPLAY };
+
+static const struct option OPTIONS[] = {
+	{ "help", no_argument, NULL, 'h' },
+	{ "version", no_argument, NULL, OPT_VERSION },
+	{ "server", required_argument, NULL, OPT_SERVER },
+	{ "data", required_argument, NULL, OPT_DATA },
+	{ "site", required_argument, NULL, OPT_SITE },
+	{ "json", no_argument, NULL, OPT_JSON },
+	{ "recursive", no_argument, NULL, 'r' },
+	{ "note", required_argument, NULL, 'm' },
+	{ "reason", required_argument, NULL, 'm' },
+	{ "all", no_argument, NULL, OPT_ALL },
+	{ "scan", no_argument, NULL, OPT_SCAN },
+	{ "as-staged", no_argument, NULL, OPT_AS_STAGED },
+	{ "content", no_argument, NULL, OPT_CONTENT },
+	{ "staged", no_argument, NULL, OPT_STAGED },
+	{ "selection", required_argument, NULL, OPT_SELECTION },
+	{ "from", required_argument, NULL, OPT_FROM },
+	{ "id", required_argument, NULL, OPT_ID },
+	{ "user", required_argument, NULL, OPT_USER },
+	{ "act", required_argument, NULL, OPT_ACT },
+	{ "since", required_argument, NULL, OPT_SINCE },
+	{ "until", required_argument, NULL, OPT_UNTIL },
+	{ "limit", required_argument, NULL, OPT_LIMIT },
+	{ "state", required_argument, NULL, OPT_STATE },
+	{ "plan", required_argument, NULL, OPT_PLAN },
+	{ "password-file", required_argument, NULL, OPT_PASSWORD_FILE },
+	{ "display", required_argument, NULL, OPT_DISPLAY },
+	{ NULL, 0, NULL, 0 },
+};
+/* The first six belong to every command. */
+#define COMMON_OPTIONS 6
+
+static void help(FILE *out)
+{
+	fputs("Usage: drydock [OPTIONS] COMMAND [ARGUMENTS]\n\nCommands:\n", out);
+	for (size_t i = 0; i < N_COMMANDS; i++)
+		fprintf(out, "  %-11s %s\n", COMMANDS[i].name, COMMANDS[i].summary);
+	fputs("\nOptions for every command:\n"
+	    "  --server URL|SOCKET  the server (or DRYDOCK_SERVER)\n"
+	    "  --data DIR           the server whose data directory this is, by its local socket (or DRYDOCK_DATA)\n"
+	    "  --site NAME          the site; may be left out where there is one\n"
+	    "  --json               what the API answers, for programs\n"
+	    "  --help, --version\n\n"
+	    "`drydock COMMAND --help` says more. Exit codes: 0 done, 1 usage, 2 not found, 3 refused, 4 conflict, 5 cannot reach\n"
+	    "the server, 6 failed.\n", out);
+}
+
+static void help_command(const struct command *cmd)
+{
+	printf("Usage: drydock %s %s\n\n%c%s.\n", cmd->name, cmd->usage, cmd->summary[0] & ~0x20, cmd->summary + 1);
+	if (*cmd->text)
+		printf("\n%s", cmd->text);
+	if (*cmd->options)
+		printf("\nOptions: --%s\n", cmd->options);
+	puts("Common options: see `drydock --help`.");
+}
+
+static const struct command *command_find(const char *name)
+{
+	for (size_t i = 0; i < N_COMMANDS; i++)
+		if (strcmp(COMMANDS[i].name, name) == 0)
+			return &COMMANDS[i];
+	return NULL;
+}
+
+static bool word_in(const char *words, const char *word)
+{
+	const size_t n = strlen(word);
+
+	for (const char *p = words; (p = strstr(p, word)); p += n)
+		if ((p == words || p[-1] == ' ') && (p[n] == ' ' || p[n] == '\0'))
+			return true;
+	return false;
+}
+
+static void option_take(struct options *o, int c)
+{
+	switch (c) {
+	case 'h': o->help = true; break;
+	case 'r': o->recursive = true; break;
+	case 'm': o->note = optarg; break;
+	case OPT_SERVER: o->server = optarg; break;
+	case OPT_DATA: o->data = optarg; break;
+	case OPT_SITE: o->site = optarg; break;
+	case OPT_JSON: o->json = true; break;
+	case OPT_ALL: o->all = true; break;
+	case OPT_SCAN: o->scan = true; break;
+	case OPT_AS_STAGED: o->as_staged = true; break;
+	case OPT_CONTENT: o->content = true; break;
+	case OPT_STAGED: o->staged = true; break;
+	case OPT_SELECTION: o->selection = optarg; break;
+	case OPT_FROM: o->from = optarg; break;
+	case OPT_ID: o->id = optarg; break;
+	case OPT_USER: o->user = optarg; break;
+	case OPT_ACT: o->act = optarg; break;
+	case OPT_SINCE: o->since = optarg; break;
+	case OPT_UNTIL: o->until = optarg; break;
+	case OPT_LIMIT: o->limit = optarg; break;
+	case OPT_STATE: o->state = optarg; break;
+	case OPT_PLAN: o->plan = optarg; break;
+	case OPT_PASSWORD_FILE: o->password_file = optarg; break;
+	case OPT_DISPLAY: o->display = optarg; break;
+	default: break;
+	}
+}
+
+/* The long name under which a command's row lists an option. */
+static const char *option_name(int c)
+{
+	for (const struct option *p = OPTIONS; p->name; p++)
+		if (p->val == c)
+			return p->name;
+	return "";
+}
+
+/* Options may stand anywhere (GNU order); -1 after a sentence was printed. */
+static int options_parse(struct options *o, int argc, char **argv, const struct command **cmd)
+{
+	int seen[64], n_seen = 0, c;
+
+	o->enabled = -1;
+	while ((c = getopt_long(argc, argv, "hrm:", OPTIONS, NULL)) != -1) {
+		if (c == '?') {
+			fputs("Try `drydock --help`.\n", stderr);
+			return -1;
+		}
+		if (c == OPT_VERSION) {
+			puts("drydock " VERSION);
+			exit(EXIT_DONE);
+		}
+		option_take(o, c);
+		if (n_seen < (int)(sizeof seen / sizeof *seen))
+			seen[n_seen++] = c;
+	}
+	if (optind == argc) {
+		*cmd = NULL;
+		return 0;
+	}
+	*cmd = command_find(argv[optind]);
+	if (!*cmd) {
+		fprintf(stderr, "drydock: there is no command \"%s\". Try `drydock --help`.\n", argv[optind]);
+		return -1;
+	}
+	for (int i = optind + 1; i < argc; i++) {
+		if (o->n_args == (int)(sizeof o->args / sizeof *o->args)) {
+			fprintf(stderr, "drydock: too many arguments; give a list with --from.\n");
+			return -1;
+		}
+		o->args[o->n_args++] = argv[i];
+	}
+	for (int i = 0; i < n_seen; i++) {
+		bool common = false;
+
+		for (int k = 0; k < COMMON_OPTIONS; k++)
+			common |= OPTIONS[k].val == seen[i];
+		if (!common && !word_in((*cmd)->options, option_name(seen[i]))) {
+			fprintf(stderr, "drydock %s: it has no option --%s. Try `drydock %s --help`.\n", (*cmd)->name, option_name(seen[i]), (*cmd)->name);
+			return -1;
+		}
+	}
+	return 0;
+}
+
+/* Where the server is: options first, then the environment, then the place of an installed one. */
+static bool find_server(struct ctl *c, const struct options *o)
+{
+	const char *server = o->server, *data = o->data;
+	size_t n;
+
+	if (!server && !data)
+		server = getenv("DRYDOCK_SERVER");
+	if (!server && !data)
+		data = getenv("DRYDOCK_DATA");
+	if (!server) {
+		c->transport = &transport_socket;
+		c->place = arena_printf(c->arena, "%s/drydock.sock", data && *data ? data : DEFAULT_DATA);
+		return true;
+	}
+	if (strncmp(server, "http://", 7) == 0 || strncmp(server, "https://", 8) == 0) {
+		n = strlen(server);
+		while (n && server[n - 1] == '/')
+			n--;
+		c->transport = &transport_curl;
+		c->place = arena_dupn(c->arena, server, n);
+		session_load(c);
+		return true;
+	}
+	if (*server != '/' && *server != '.') {
+		fprintf(stderr, "drydock: --server takes an address (http://..., https://...) or the path of a socket.\n");
+		return false;
+	}
+	c->transport = &transport_socket;
+	c->place = server;
+	return true;
+}
+
+int main(int argc, char **argv)
+{
+	static struct options o;
+	const struct command *cmd;
+	struct ctl c = { .o = &o, .answer = BUF_INIT((size_t)1 << 30) };
+	enum ctl_exit rc;
+
+	setlocale(LC_CTYPE, "C.UTF-8");
+	if (options_parse(&o, argc, argv, &cmd))
+		return EXIT_USAGE;
+	if (!cmd) {
+		help(o.help ? stdout : stderr);
+		return o.help ? EXIT_DONE : EXIT_USAGE;
+	}
+	if (o.help) {
+		help_command(cmd);
+		return EXIT_DONE;
+	}
+	if (o.n_args < cmd->least || o.n_args > cmd->most) {
+		fprintf(stderr, "Usage: drydock %s %s\n", cmd->name, cmd->usage);
+		return EXIT_USAGE;
+	}
+	c.arena = arena_new();
+	/* cmd_act serves three commands: it finds its own name in front of the arguments */
+	o.act = cmd->run == cmd_act ? cmd->name : o.act;
+	rc = find_server(&c, &o) ? cmd->run(&c) : EXIT_USAGE;
+	buf_release(&c.answer);
+	arena_free(c.arena);
+	if (fflush(stdout) || ferror(stdout)) {
+		perror("drydock: standard output");
+		rc = EXIT_BROKEN;
+	}
+	return (int)rc;
+}

@@ -1,0 +1,542 @@
+/* Commands about people, rights, sync and history: log, role, access, preapprove, sync, release, user, group, site, ... */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "ctl/ctl.h"
+
+static const char *text_of(const json_t *obj, const char *name)
+{
+	const char *s = json_string_value(json_object_get(obj, name));
+
+	return s ? s : "";
+}
+
+static long long number_of(const json_t *obj, const char *name)
+{
+	return (long long)json_integer_value(json_object_get(obj, name));
+}
+
+/* Get, and print it as it came or item by item; `empty` is the sentence for an empty list. */
+static enum ctl_exit list(struct ctl *c, const char *target, void (*item_print)(const json_t *item), const char *empty)
+{
+	json_t *root = NULL, *item;
+	enum ctl_exit rc = target ? ctl_get(c, target, &root) : c->failed;
+	size_t i;
+
+	if (!rc && c->o->json)
+		ctl_print_answer(c);
+	else if (!rc) {
+		if (json_array_size(json_object_get(root, "items")) == 0)
+			puts(empty);
+		json_array_foreach(json_object_get(root, "items"), i, item)
+			item_print(item);
+		if (json_object_get(root, "next"))
+			puts("There are more: raise --limit.");
+	}
+	json_decref(root);
+	return rc;
+}
+
+/* An act on anything but files: adds id and note, prints its record. */
+static enum ctl_exit act(struct ctl *c, const char *target, json_t *body, const char *done_text)
+{
+	json_t *done = NULL;
+	enum ctl_exit rc;
+
+	if (!target) {
+		json_decref(body);
+		return c->failed;
+	}
+	if (c->o->id)
+		json_object_set_new(body, "id", json_string(c->o->id));
+	if (c->o->note && !json_object_get(body, "reason"))
+		json_object_set_new(body, "note", json_string(c->o->note));
+	rc = ctl_post(c, target, body, &done);
+	if (!rc && c->o->json)
+		ctl_print_answer(c);
+	else if (!rc)
+		printf("%s (record %lld).\n", done_text, number_of(done, "seq"));
+	json_decref(done);
+	return rc;
+}
+
+static enum ctl_exit usage(const char *text)
+{
+	fprintf(stderr, "Usage: drydock %s\n", text);
+	return EXIT_USAGE;
+}
+
+static bool is(const struct ctl *c, int arg, const char *word)
+{
+	return arg < c->o->n_args && strcmp(c->o->args[arg], word) == 0;
+}
+
+/* --- history --------------------------------------------------------------------------------------------------------- */
+
+static void print_record(const json_t *item)
+{
+	const json_t *files = json_object_get(item, "files"), *file;
+	char at[64];
+	size_t i;
+
+	printf("%6lld  %s  %-10s ", number_of(item, "seq"), print_time(text_of(item, "at"), at), text_of(item, "act"));
+	print_text(text_of(item, "user"));
+	if (*text_of(item, "note")) {
+		fputs("  ", stdout);
+		print_text(text_of(item, "note"));
+	}
+	putchar('\n');
+	json_array_foreach(files, i, file) {
+		printf("        %.12s  ", text_of(file, "sha256"));
+		print_text(text_of(file, "path"));
+		putchar('\n');
+	}
+	if (json_is_true(json_object_get(item, "more_files")))
+		printf("        ... and more: drydock show PATH@%lld\n", number_of(item, "seq"));
+}
+
+enum ctl_exit cmd_log(struct ctl *c)
+{
+	const struct options *o = c->o;
+	const char *target = ctl_site(c, "/log");
+
+	if (target) {
+		target = ctl_query(c, target, "path", o->n_args ? ctl_path(c, o->args[0]) : NULL);
+		target = ctl_query(c, target, "user", o->user);
+		target = ctl_query(c, target, "act", o->act);
+		target = ctl_query(c, target, "since", o->since);
+		target = ctl_query(c, target, "until", o->until);
+		target = ctl_query(c, target, "limit", o->limit);
+	}
+	return list(c, target, print_record, "Nothing is recorded that fits.");
+}
+
+/* --- rights ---------------------------------------------------------------------------------------------------------- */
+
+static void print_rule(const json_t *item)
+{
+	printf("%-7s ", text_of(item, "role"));
+	print_text(text_of(item, "principal"));
+	fputs("  ", stdout);
+	print_text(text_of(item, "path"));
+	putchar('\n');
+}
+
+enum ctl_exit cmd_role(struct ctl *c)
+{
+	const struct options *o = c->o;
+	const bool set = is(c, 0, "set") && o->n_args == 4, remove = is(c, 0, "remove") && o->n_args == 3;
+
+	if (is(c, 0, "list") && o->n_args <= 2) {
+		const char *target = ctl_site(c, "/roles");
+
+		if (target && o->n_args == 2)
+			target = ctl_query(c, target, "path", ctl_path(c, o->args[1]));
+		return list(c, target, print_rule, "There are no rules that you may see.");
+	}
+	if (!set && !remove)
+		return usage("role list [PATH] | set PRINCIPAL PATH ROLE | remove PRINCIPAL PATH");
+	return act(c, ctl_site(c, "/roles"), json_pack("{s:s, s:s, s:s?}", "principal", o->args[1], "path", ctl_path(c, o->args[2]),
+	    "role", set ? o->args[3] : NULL), set ? "The rule is set" : "The rule is removed");
+}
+
+enum ctl_exit cmd_access(struct ctl *c)
+{
+	const struct options *o = c->o;
+	const char *target;
+	json_t *root = NULL;
+	enum ctl_exit rc;
+
+	if (!is(c, 0, "explain"))
+		return usage("access explain [USER] PATH");
+	target = ctl_site(c, "/access");
+	if (!target)
+		return c->failed;
+	target = ctl_query(c, target, "user", o->n_args == 3 ? o->args[1] : NULL);
+	rc = ctl_get(c, ctl_query(c, target, "path", ctl_path(c, o->args[o->n_args - 1])), &root);
+	if (!rc && o->json)
+		ctl_print_answer(c);
+	else if (!rc) {
+		printf("%s has the role %s on %s.%s\n", text_of(root, "user"), text_of(root, "role"), text_of(root, "path"),
+		    json_is_false(json_object_get(root, "enabled")) ? " The account is disabled: he cannot act." : "");
+		fputs(text_of(root, "explanation"), stdout);
+	}
+	json_decref(root);
+	return rc;
+}
+
+static void print_preapproval(const json_t *item)
+{
+	char at[64];
+
+	print_text(text_of(item, "path"));
+	printf("  by %s, %s", text_of(item, "user"), print_time(text_of(item, "at"), at));
+	if (*text_of(item, "note")) {
+		fputs("  ", stdout);
+		print_text(text_of(item, "note"));
+	}
+	putchar('\n');
+}
+
+enum ctl_exit cmd_preapprove(struct ctl *c)
+{
+	const struct options *o = c->o;
+	const bool add = is(c, 0, "add"), remove = is(c, 0, "remove");
+
+	if (is(c, 0, "list") && o->n_args == 1)
+		return list(c, ctl_site(c, "/preapprovals"), print_preapproval, "No path is pre-approved.");
+	if ((!add && !remove) || o->n_args != 2)
+		return usage("preapprove add PATH | remove PATH | list");
+	return act(c, ctl_site(c, "/preapprovals"), json_pack("{s:s, s:b}", "path", ctl_path(c, o->args[1]), "remove", remove),
+	    add ? "Pre-approved: picked up at each sync" : "The pre-approval is taken back; what it let out stays approved until revoked");
+}
+
+/* --- sync ------------------------------------------------------------------------------------------------------------ */
+
+static enum ctl_exit sync_status(struct ctl *c)
+{
+	const char *target = ctl_site(c, "/sync");
+	json_t *root = NULL, *item;
+	enum ctl_exit rc = target ? ctl_get(c, target, &root) : c->failed;
+	char at[64];
+	size_t i;
+
+	if (!rc && c->o->json)
+		ctl_print_answer(c);
+	else if (!rc) {
+		if (json_is_true(json_object_get(root, "running")))
+			printf("Running: run %lld.\n", number_of(root, "run"));
+		else
+			printf("Next: %s (%s).\n", print_time(text_of(root, "next"), at), text_of(root, "because"));
+		printf("At the latest: %s.\n", print_time(text_of(root, "at_latest"), at));
+		if (*text_of(root, "pending_since"))
+			printf("Waiting since %s.\n", print_time(text_of(root, "pending_since"), at));
+		else
+			puts("Nothing waits for the next release.");
+		printf("Newest release: %lld.\n", number_of(root, "release"));
+		json_array_foreach(json_object_get(root, "targets"), i, item)
+			printf("Target %s: %s, release %lld\n", text_of(item, "name"), text_of(item, "state"), number_of(item, "release"));
+		if (*text_of(root, "trouble"))
+			printf("Trouble: %s\n", text_of(root, "trouble"));
+	}
+	json_decref(root);
+	return rc;
+}
+
+static enum ctl_exit sync_plan(struct ctl *c)
+{
+	const char *target = ctl_site(c, "/sync/plan");
+	json_t *root = NULL, *item;
+	enum ctl_exit rc = target ? ctl_get(c, target, &root) : c->failed;
+	size_t i;
+
+	if (!rc && c->o->json)
+		ctl_print_answer(c);
+	else if (!rc) {
+		json_array_foreach(json_object_get(root, "items"), i, item) {
+			printf("%-7s ", text_of(item, "change"));
+			print_text(text_of(item, "path"));
+			putchar('\n');
+		}
+		if (json_array_size(json_object_get(root, "items")) == 0)
+			puts("A sync would send nothing.");
+		else if (*text_of(root, "digest"))
+			printf("To send exactly this: drydock sync force --plan %s -m REASON\n", text_of(root, "digest"));
+	}
+	json_decref(root);
+	return rc;
+}
+
+static void print_run(const json_t *item)
+{
+	char at[64];
+
+	printf("run %lld  %s  %-11s release %lld  %s", number_of(item, "run"), print_time(text_of(item, "started_at"), at), text_of(item, "state"),
+	    number_of(item, "release"), text_of(item, "trigger"));
+	if (json_object_get(item, "added"))
+		printf("  +%lld ~%lld -%lld", number_of(item, "added"), number_of(item, "changed"), number_of(item, "removed"));
+	if (*text_of(item, "user"))
+		printf("  by %s", text_of(item, "user"));
+	if (*text_of(item, "message")) {
+		fputs("  ", stdout);
+		print_text(text_of(item, "message"));
+	}
+	putchar('\n');
+}
+
+static enum ctl_exit sync_run(struct ctl *c)
+{
+	const char *target = ctl_site(c, arena_printf(c->arena, "/sync/runs/%s", c->o->args[1]));
+	json_t *root = NULL, *item;
+	enum ctl_exit rc = target ? ctl_get(c, target, &root) : c->failed;
+	size_t i;
+
+	if (!rc && c->o->json)
+		ctl_print_answer(c);
+	else if (!rc) {
+		print_run(root);
+		json_array_foreach(json_object_get(root, "targets"), i, item)
+			printf("--- %s: %s, exit status %lld\n%s\n", text_of(item, "name"), text_of(item, "state"), number_of(item, "exit_status"),
+			    text_of(item, "output"));
+	}
+	json_decref(root);
+	return rc;
+}
+
+enum ctl_exit cmd_sync(struct ctl *c)
+{
+	const struct options *o = c->o;
+	json_t *body;
+
+	if (is(c, 0, "status") && o->n_args == 1)
+		return sync_status(c);
+	if (is(c, 0, "plan") && o->n_args == 1)
+		return sync_plan(c);
+	if (is(c, 0, "log"))
+		return o->n_args == 2 ? sync_run(c) : list(c, ctl_query(c, ctl_site(c, "/sync/runs"), "limit", o->limit), print_run, "There was no run yet.");
+	if (!is(c, 0, "force") || o->n_args != 1)
+		return usage("sync status | plan | force -m REASON | log [RUN]");
+	if (!o->note || !*o->note) {
+		fprintf(stderr, "drydock: say why with -m: the reason is recorded.\n");
+		return EXIT_USAGE;
+	}
+	body = json_pack("{s:s}", "reason", o->note);
+	if (o->plan)
+		json_object_set_new(body, "plan", json_string(o->plan));
+	return act(c, ctl_site(c, "/sync/force"), body, "A sync is asked for; `drydock sync status` tells how it goes");
+}
+
+static void print_release(const json_t *item)
+{
+	char at[64];
+
+	printf("release %lld  %s  record %lld", number_of(item, "number"), print_time(text_of(item, "at"), at), number_of(item, "seq"));
+	if (json_object_get(item, "files"))
+		printf("  %lld files", number_of(item, "files"));
+	printf("  commit %.12s\n", text_of(item, "commit"));
+}
+
+enum ctl_exit cmd_release(struct ctl *c)
+{
+	json_t *root = NULL;
+	const char *target;
+	enum ctl_exit rc;
+
+	if (is(c, 0, "list") && c->o->n_args == 1)
+		return list(c, ctl_query(c, ctl_site(c, "/releases"), "limit", c->o->limit), print_release, "There is no release yet.");
+	if (!is(c, 0, "show") || c->o->n_args != 2)
+		return usage("release list | show N");
+	target = ctl_site(c, arena_printf(c->arena, "/releases/%s", c->o->args[1]));
+	rc = target ? ctl_get(c, target, &root) : c->failed;
+	if (!rc && c->o->json)
+		ctl_print_answer(c);
+	else if (!rc)
+		print_release(json_object_get(root, "release"));
+	json_decref(root);
+	return rc;
+}
+
+static void print_target(const json_t *item)
+{
+	char at[64];
+
+	printf("%-16s %-9s release %lld", text_of(item, "name"), text_of(item, "state"), number_of(item, "release"));
+	if (*text_of(item, "retry_at"))
+		printf("  next try %s", print_time(text_of(item, "retry_at"), at));
+	putchar('\n');
+}
+
+enum ctl_exit cmd_target(struct ctl *c)
+{
+	const char *target;
+	json_t *root = NULL, *item;
+	enum ctl_exit rc;
+	size_t i;
+
+	if (!is(c, 0, "list"))
+		return usage("target list");
+	target = ctl_site(c, "/sync");
+	rc = target ? ctl_get(c, target, &root) : c->failed;
+	if (!rc && c->o->json) {
+		json_t *out = json_pack("{s:O}", "items", json_object_get(root, "targets"));
+
+		json_dumpf(out, stdout, JSON_COMPACT);
+		putchar('\n');
+		json_decref(out);
+	} else if (!rc) {
+		json_array_foreach(json_object_get(root, "targets"), i, item)
+			print_target(item);
+		if (json_array_size(json_object_get(root, "targets")) == 0)
+			puts("No target is configured: releases are cut, and go nowhere.");
+	}
+	json_decref(root);
+	return rc;
+}
+
+/* --- people ---------------------------------------------------------------------------------------------------------- */
+
+/* From the file, or from the terminal without echo. The result lives in the arena. */
+static const char *read_password(struct ctl *c, bool twice)
+{
+	struct termios old, quiet;
+	char first[512] = "", second[512] = "";
+	struct buf b = BUF_INIT(sizeof first);
+
+	if (c->o->password_file) {
+		if (file_read(AT_FDCWD, c->o->password_file, &b)) {
+			fprintf(stderr, "drydock: %s\n", err_text());
+			return NULL;
+		}
+		memcpy(first, buf_text(&b), b.len < sizeof first ? b.len : sizeof first - 1);
+		first[strcspn(first, "\r\n")] = '\0';
+		buf_release(&b);
+		return arena_dup(c->arena, first);
+	}
+	if (!isatty(STDIN_FILENO) || tcgetattr(STDIN_FILENO, &old)) {
+		fprintf(stderr, "drydock: there is no terminal to ask for the password: give --password-file.\n");
+		return NULL;
+	}
+	quiet = old;
+	quiet.c_lflag &= ~(tcflag_t)ECHO;
+	fputs("Password: ", stderr);
+	tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
+	if (!fgets(first, sizeof first, stdin))
+		*first = '\0';
+	if (twice) {
+		fputs("\nAgain: ", stderr);
+		if (!fgets(second, sizeof second, stdin))
+			*second = '\0';
+	}
+	tcsetattr(STDIN_FILENO, TCSAFLUSH, &old);
+	fputc('\n', stderr);
+	if (twice && strcmp(first, second) != 0) {
+		fprintf(stderr, "drydock: the two are not the same. Nothing was changed.\n");
+		return NULL;
+	}
+	first[strcspn(first, "\n")] = '\0';
+	return arena_dup(c->arena, first);
+}
+
+static void print_user(const json_t *item)
+{
+	printf("%-20s %-8s ", text_of(item, "name"), json_is_true(json_object_get(item, "enabled")) ? "enabled" : "disabled");
+	print_text(text_of(item, "display"));
+	putchar('\n');
+}
+
+enum ctl_exit cmd_user(struct ctl *c)
+{
+	const struct options *o = c->o;
+	const bool add = is(c, 0, "add"), password = is(c, 0, "password"), enable = is(c, 0, "enable"), disable = is(c, 0, "disable");
+	json_t *body;
+
+	if (is(c, 0, "list") && o->n_args == 1)
+		return list(c, "/users", print_user, "There are no accounts.");
+	if ((!add && !password && !enable && !disable) || o->n_args != 2)
+		return usage("user list | add NAME | password NAME | enable NAME | disable NAME");
+	body = json_pack("{s:s, s:b}", "name", o->args[1], "enabled", !disable);
+	if (add || password) {
+		const char *text = read_password(c, true);
+
+		if (!text) {
+			json_decref(body);
+			return EXIT_USAGE;
+		}
+		json_object_set_new(body, "password", json_string(text));
+	}
+	if (o->display)
+		json_object_set_new(body, "display", json_string(o->display));
+	return act(c, "/users", body, add ? "The account is there" : password ? "The password is changed" : enable ? "Enabled" : "Disabled");
+}
+
+static void print_group(const json_t *item)
+{
+	if (json_is_string(item)) {
+		print_text(json_string_value(item));
+		putchar('\n');
+		return;
+	}
+	printf("%-20s %lld members\n", text_of(item, "name"), number_of(item, "members"));
+}
+
+enum ctl_exit cmd_group(struct ctl *c)
+{
+	const struct options *o = c->o;
+	const bool add = is(c, 0, "add"), remove = is(c, 0, "remove"), join = is(c, 0, "join"), leave = is(c, 0, "leave");
+
+	if (is(c, 0, "list") && o->n_args <= 2)
+		return list(c, o->n_args == 2 ? arena_printf(c->arena, "/groups/%s", o->args[1]) : "/groups", print_group, "There are none.");
+	if ((add || remove) && o->n_args == 2)
+		return act(c, "/groups", json_pack("{s:s, s:b}", "name", o->args[1], "remove", remove), add ? "The group is there" : "The group is removed");
+	if ((join || leave) && o->n_args == 3)
+		return act(c, arena_printf(c->arena, "/groups/%s/members", o->args[1]), json_pack("{s:s, s:b}", "principal", o->args[2], "remove", leave),
+		    join ? "Joined" : "Left");
+	return usage("group list [GROUP] | add GROUP | remove GROUP | join GROUP PRINCIPAL | leave GROUP PRINCIPAL");
+}
+
+static void print_site(const json_t *item)
+{
+	printf("%-20s %-7s ", text_of(item, "name"), text_of(item, "role"));
+	print_text(text_of(item, "title"));
+	putchar('\n');
+}
+
+enum ctl_exit cmd_site(struct ctl *c)
+{
+	return is(c, 0, "list") ? list(c, "/sites", print_site, "There is no site that you may see.") : usage("site list");
+}
+
+enum ctl_exit cmd_whoami(struct ctl *c)
+{
+	json_t *root = NULL, *group;
+	enum ctl_exit rc = ctl_get(c, "/whoami", &root);
+	size_t i;
+
+	if (!rc && c->o->json)
+		ctl_print_answer(c);
+	else if (!rc) {
+		printf("%s (%s)\n", text_of(root, "user"), text_of(root, "display"));
+		json_array_foreach(json_object_get(root, "groups"), i, group)
+			printf("  %s\n", json_string_value(group));
+	}
+	json_decref(root);
+	return rc;
+}
+
+enum ctl_exit cmd_login(struct ctl *c)
+{
+	const char *password;
+	json_t *root = NULL;
+	enum ctl_exit rc;
+
+	if (c->transport != &transport_curl) {
+		fprintf(stderr, "drydock: on the local socket you are your UNIX user: there is nothing to log in to. Use --server http://... or https://...\n");
+		return EXIT_USAGE;
+	}
+	password = read_password(c, false);
+	if (!password)
+		return EXIT_USAGE;
+	*c->cookie = *c->csrf = '\0';
+	rc = ctl_post(c, "/login", json_pack("{s:s, s:s}", "name", c->o->args[0], "password", password), &root);
+	if (!rc) {
+		snprintf(c->csrf, sizeof c->csrf, "%s", text_of(root, "csrf"));
+		rc = session_save(c);
+	}
+	if (!rc)
+		printf("Logged in as %s.\n", text_of(root, "user"));
+	json_decref(root);
+	return rc;
+}
+
+enum ctl_exit cmd_logout(struct ctl *c)
+{
+	const enum ctl_exit rc = ctl_post(c, "/logout", json_object(), NULL);
+
+	session_drop(c);
+	return rc;
+}
