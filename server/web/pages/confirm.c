@@ -2,7 +2,9 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "web/pages/page.h"
+#include "view/show.h"
+#include "web/history.h"
+#include "web/pages/pages.h"
 #include "web/pages/pick.h"
 
 #define CONFIRM_SHOWN 500
@@ -81,7 +83,7 @@ static enum err confirm_page(struct req *r, unsigned status, const struct verb *
 	files_model(r, m, s);
 	view_set(m, VIEW_selection, digest);
 	view_set(m, VIEW_selection_short, arena_dupn(r->arena, digest, 12));
-	page_op(r, m, VIEW_op);
+	view_set(m, VIEW_op, page_op(r));
 	view_set(m, VIEW_dir, p->dir.s);
 	view_set(m, VIEW_states_value, p->state);
 	view_set(m, VIEW_all, p->whole ? v->act : NULL);
@@ -134,14 +136,6 @@ static enum err one_file(struct req *r, struct file_act *fa, struct expected_fil
 	return e;
 }
 
-static enum err request_parse(struct req *r, struct act_request *rq)
-{
-	const char *op = req_form(r, "op"), *note = req_form(r, "note");
-
-	*rq = (struct act_request){ .actor = r->person, .note = note ? note : "", .address = r->address };
-	return op && uuid_parse(&rq->op, op) ? ERR_OK : err_set(ERR_INPUT, "The form is not complete: it has no id. Open the page again.");
-}
-
 /* POST /s/:site/sign, review, revoke: the last segment of the address is the act */
 enum err page_act_files(struct req *r)
 {
@@ -156,7 +150,7 @@ enum err page_act_files(struct req *r)
 	struct pick p = { .dir = path_root() };
 	enum err e;
 
-	e = request_parse(r, &rq);
+	e = page_act_request(r, &rq);
 	if (!e && single)
 		e = one_file(r, &fa, &one);
 	else if (!e)
@@ -172,7 +166,7 @@ enum err page_act_files(struct req *r)
 	if (!e)
 		e = act_files(r->site, r->tools, &rq, &fa, &done, &conflict);
 	if (!e)
-		e = page_done(r, single ? page_href(r, one.path, false) : page_href(r, p.dir, true), done.seq);
+		e = page_done(r, single ? "/file" : "/tree", single ? &one.path : &p.dir, NULL, &done);
 	else if (e == ERR_STALE && single)
 		e = page_file_moved(r, one.path, arena_dup(r->arena, err_text()));
 	else if (e == ERR_STALE && conflict.arena && conflict.n)

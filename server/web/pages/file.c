@@ -1,12 +1,14 @@
 /* One file: compared, previewed, as text or source; what it is, what was done to it, and the forms to act on it. */
 #include <string.h>
 
-#include "base/clock.h"
 #include "core/selection.h"
 #include "web/compare.h"
 #include "web/mime.h"
 #include "web/pages/marked.h"
-#include "web/pages/page.h"
+#include "base/clock.h"
+#include "view/show.h"
+#include "web/history.h"
+#include "web/pages/pages.h"
 
 enum file_tab { TAB_COMPARE, TAB_PREVIEW, TAB_TEXT, TAB_SOURCE, TAB_COUNT };
 
@@ -74,7 +76,7 @@ static void versions(struct req *r, struct view_map *m, const struct comparison 
 	if (c->has_approved) {
 		struct view_map *v = version_model(r, m, VIEW_approved, &e->approved.print, e->approved.at);
 
-		view_set(v, VIEW_by, page_user(r, e->approved.by));
+		view_set(v, VIEW_by, page_person(r, e->approved.by));
 		view_set_int(v, VIEW_seq, (int64_t)e->approved.seq);
 		view_set(v, VIEW_record_href, page_record_href(r, e->approved.seq));
 		view_set(m, VIEW_approved_href, arena_printf(r->arena, "%s&version=approved", buf_text(&q)));
@@ -254,9 +256,9 @@ static void forms(struct req *r, struct view_map *m, const struct comparison *c)
 	view_set_bool(m, VIEW_can_revoke, c->has_approved && r->role >= ROLE_SIGN);
 	if (r->role < ROLE_SIGN)
 		view_set(m, VIEW_why_href, page_why(r, e->path));
-	page_op(r, m, VIEW_op);
-	page_op(r, m, VIEW_op_review);
-	page_op(r, m, VIEW_op_revoke);
+	view_set(m, VIEW_op, page_op(r));
+	view_set(m, VIEW_op_review, page_op(r));
+	view_set(m, VIEW_op_revoke, page_op(r));
 	show_hex(m, VIEW_review_sha256, (c->has_staged ? &c->staged.sha256 : &e->approved.print.sha256)->b, sizeof (struct sha256));
 	show_hex(m, VIEW_revoke_sha256, (&e->approved.print.sha256)->b, sizeof (struct sha256));
 	view_set(m, VIEW_note_value, r->method == METHOD_POST ? req_form(r, "note") : NULL);
@@ -297,7 +299,8 @@ static enum err recent_item(void *arg, const struct history_item *item)
 {
 	struct recent *l = arg;
 
-	return page_act(l->r, l->items, item, &l->path);
+	page_timeline_add(l->r, l->items, item, &l->path);
+	return ERR_OK;
 }
 
 static enum err file_page(struct req *r, struct path path, unsigned status, const char *moved)

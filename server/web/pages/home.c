@@ -1,7 +1,10 @@
 /* Home: what waits for this person, what is signed and not live, what admins must look at. */
 #include <string.h>
 
-#include "web/pages/page.h"
+#include "base/clock.h"
+#include "view/show.h"
+#include "web/history.h"
+#include "web/pages/pages.h"
 
 #define HOME_WAITING 20
 #define HOME_RECENT 6
@@ -114,7 +117,7 @@ static enum err unreviewed_model(struct req *r, struct view_map *m)
 		row = view_list_add(l);
 		view_set(row, VIEW_path, entry->path.s);
 		view_set(row, VIEW_href, page_href(r, entry->path, false));
-		view_set(row, VIEW_by, page_user(r, entry->approved.by));
+		view_set(row, VIEW_by, page_person(r, entry->approved.by));
 		show_time(row, VIEW_at, entry->approved.at, clock_wall());
 	}
 	if (all)
@@ -137,10 +140,12 @@ static enum err recent_item(void *arg, const struct history_item *item)
 {
 	struct acts_of *l = arg;
 	struct view_map *row = view_list_add(l->list);
+	struct page_deed deed;
 
+	page_deed(l->r, item, &deed);
 	view_set(row, VIEW_href, page_record_href(l->r, item->row->seq));
-	view_set(row, VIEW_verb, history_verb(item->row->act));
-	view_set(row, VIEW_what, page_what(l->r, item));
+	view_set(row, VIEW_verb, deed.verb);
+	view_set(row, VIEW_what, deed.what);
 	show_time(row, VIEW_at, item->row->at, clock_wall());
 	if (*item->row->note)
 		view_set(row, VIEW_note, arena_dup(l->r->arena, item->row->note));

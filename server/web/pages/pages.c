@@ -237,3 +237,53 @@ void page_timeline_add(struct req *r, struct view_list *items, const struct hist
 	view_set(m, VIEW_rule, !rec->rule.principal ? NULL : arena_printf(r->arena, "%s on %s for %s", role_name(rec->rule.role),
 	    rec->rule.path.s, rec->rule.principal));
 }
+
+const char *page_href(struct req *r, struct path path, bool is_dir)
+{
+	return addr(r, is_dir ? "/tree" : "/file", &path, NULL);
+}
+
+const char *page_record_href(struct req *r, uint64_t seq)
+{
+	return addr(r, arena_printf(r->arena, "/record/%llu", (unsigned long long)seq), NULL, NULL);
+}
+
+void page_crumbs(struct req *r, struct view_map *m, struct path path)
+{
+	struct view_list *crumbs = view_set_list(m, VIEW_crumbs);
+	struct view_map *c;
+
+	if (path_is_root(path)) {
+		view_set(m, VIEW_leaf, "/");
+		return;
+	}
+	c = view_list_add(crumbs);
+	view_set(c, VIEW_name, r->site->name);
+	view_set(c, VIEW_href, page_href(r, path_root(), true));
+	for (size_t i = 1; i < path.len; i++) {
+		size_t start = i;
+		struct path dir;
+
+		while (i < path.len && path.s[i] != '/')
+			i++;
+		if (i == path.len)
+			break;
+		dir = (struct path){ arena_dupn(r->arena, path.s, i), i };
+		c = view_list_add(crumbs);
+		view_set(c, VIEW_name, arena_dupn(r->arena, path.s + start, i - start));
+		view_set(c, VIEW_href, page_href(r, dir, true));
+	}
+	view_set(m, VIEW_leaf, path_name(path));
+}
+
+const char *page_why(struct req *r, struct path path)
+{
+	struct buf q = BUF_INIT(3 * PATH_LIMIT + 16);
+	const char *out;
+
+	buf_str(&q, "path=");
+	percent_encode(&q, path.s, false);
+	out = addr(r, "/rules/explain", NULL, buf_text(&q));
+	buf_release(&q);
+	return out;
+}

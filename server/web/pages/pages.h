@@ -45,4 +45,14 @@ struct page_deed {
 };
 void page_deed(struct req *r, const struct history_item *item, struct page_deed *out);
 
+/* crumbs and leaf: links to the directories above. */
+void page_crumbs(struct req *r, struct view_map *m, struct path path);
+/* The address of a file's or a directory's page; of a record's. */
+const char *page_href(struct req *r, struct path path, bool is_dir);
+const char *page_record_href(struct req *r, uint64_t seq);
+/* why_href: the explanation of his own rights on a path. */
+const char *page_why(struct req *r, struct path path);
+/* The page of a file on which an act just met a conflict: the sentence, and the file as it is now. */
+enum err page_file_moved(struct req *r, struct path path, const char *sentence);
+
 #endif

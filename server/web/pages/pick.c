@@ -2,7 +2,10 @@
 
 #include <string.h>
 
-#include "web/pages/page.h"
+#include "base/clock.h"
+#include "view/show.h"
+#include "web/history.h"
+#include "web/pages/pages.h"
 
 static enum err visible(struct req *r, struct path p)
 {

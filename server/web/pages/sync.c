@@ -2,7 +2,10 @@
 #include <string.h>
 
 #include "base/utf8.h"
-#include "web/pages/page.h"
+#include "base/clock.h"
+#include "view/show.h"
+#include "web/history.h"
+#include "web/pages/pages.h"
 
 #define PLAN_SHOWN 200
 #define RUNS_SHOWN 20
@@ -139,7 +142,7 @@ static bool run_row(void *arg, const struct db_run *run)
 	show_time(row, VIEW_at, run->started_at, clock_wall());
 	if (run->finished_at)
 		view_set(row, VIEW_took, duration_text(r->arena, run->finished_at - run->started_at));
-	view_set(row, VIEW_trigger, *run->actor ? arena_printf(r->arena, "%s by %s", reason_words(run->trigger), page_user(r, run->actor)) :
+	view_set(row, VIEW_trigger, *run->actor ? arena_printf(r->arena, "%s by %s", reason_words(run->trigger), page_person(r, run->actor)) :
 	    reason_words(run->trigger));
 	if (*run->message && l->totals)
 		view_set(row, VIEW_message, arena_dup(r->arena, run->message));
@@ -213,7 +216,7 @@ static enum err sync_page(struct req *r, unsigned status, const char *error)
 	view_set_bool(m, VIEW_can_force, req_role_on(r, path_root()) == ROLE_ADMIN);
 	if (req_role_on(r, path_root()) < ROLE_ADMIN)
 		view_set(m, VIEW_why_href, page_why(r, path_root()));
-	page_op(r, m, VIEW_op);
+	view_set(m, VIEW_op, page_op(r));
 	view_set(m, VIEW_error, error);
 	if (r->method == METHOD_POST)
 		view_set(m, VIEW_reason, req_form(r, "reason"));
@@ -244,7 +247,7 @@ enum err page_force(struct req *r)
 		return sync_page(r, 409, arena_dup(r->arena, err_text()));
 	if (e)
 		return reply_error(r, e, NULL);
-	return page_done(r, addr(r, "/sync", NULL, NULL), done.seq);
+	return page_done(r, "/sync", NULL, NULL, &done);
 }
 
 /* --- one run ----------------------------------------------------------------------------------------------------------- */
@@ -319,7 +322,7 @@ enum err page_run(struct req *r)
 	}
 	view_set(m, VIEW_trigger, reason_words(run.trigger));
 	if (*run.actor)
-		view_set(m, VIEW_actor, page_user(r, run.actor));
+		view_set(m, VIEW_actor, page_person(r, run.actor));
 	if (*run.reason)
 		view_set(m, VIEW_reason, run.reason);
 	show_time(m, VIEW_at, run.started_at, clock_wall());

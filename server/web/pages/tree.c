@@ -1,7 +1,10 @@
 /* A directory with states and counts, or the files that match a search. Answered from memory, on the network thread. */
 #include <string.h>
 
-#include "web/pages/page.h"
+#include "base/clock.h"
+#include "view/show.h"
+#include "web/history.h"
+#include "web/pages/pages.h"
 
 #define TREE_PAGE 200
 
@@ -48,7 +51,7 @@ static void file_row(struct req *r, struct view_map *m, const struct catalog_ent
 		view_set(m, VIEW_size, size_text(r->arena, e->approved.print.size));
 	if (e->has_approved && e->approved.approval != APPROVAL_NONE) {
 		view_set(m, VIEW_last, arena_printf(r->arena, "%s by %s", e->approved.approval == APPROVAL_REVOKED ? "revoked" :
-		    e->approved.approval == APPROVAL_PREAPPROVED ? "picked up" : "signed", page_user(r, e->approved.by)));
+		    e->approved.approval == APPROVAL_PREAPPROVED ? "picked up" : "signed", page_person(r, e->approved.by)));
 		show_time(m, VIEW_at, e->approved.at, clock_wall());
 	} else if (e->staged) {
 		view_set(m, VIEW_last, "new");
@@ -230,6 +233,9 @@ enum err page_tree(struct req *r)
 
 	if (reply_cached(r, generation))
 		return ERR_OK;
+	/* what an act just did is read from the database */
+	if (req_query(r, "done") && !r->tools)
+		return ERR_RETRY;
 	/* without a watcher somebody has to look first, and that may wait */
 	if (!catalog_watching(c)) {
 		if (!r->tools)
