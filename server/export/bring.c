@@ -246,10 +246,9 @@ static enum err was_ours(struct bring *b, const struct plan_item *item, bool *ou
 }
 
 /* A file in export.tmp/ with the bytes, mode and time, and on disk if the syncs are single. */
-static enum err make_temporary(struct bring *b, const struct plan_item *item, int64_t mtime_s, char name[64])
+static enum err make_temporary(struct bring *b, const struct plan_item *item, int64_t mtime_s, char name[PREPARED_NAME])
 {
 	const mode_t mode = item->exec ? 0755 : 0644;
-	char hex[2 * BLOB_ID_SIZE + 1];
 	struct stat st;
 	enum err err = ERR_OK;
 	int fd;
@@ -257,11 +256,7 @@ static enum err make_temporary(struct bring *b, const struct plan_item *item, in
 	if (prepared_claim(b->e, &item->blob, name)) {
 		fd = sys_open(b->e->tmp, name, O_WRONLY | O_NOFOLLOW, 0);
 	} else {
-		hex_of(hex, item->blob.b, BLOB_ID_SIZE);
-		do {
-			snprintf(name, 64, "%s.%u", hex, __atomic_add_fetch(&b->e->counter, 1, __ATOMIC_RELAXED));
-			fd = sys_open(b->e->tmp, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644);
-		} while (fd < 0 && errno == EEXIST);
+		fd = temporary_create(b->e, &item->blob, name);
 		if (fd >= 0)
 			err = repo_blob_copy(b->r, &item->blob, fd);
 	}
@@ -303,7 +298,7 @@ static enum err put_file(struct bring *b, const struct plan_item *item)
 	int64_t mtime;
 	struct stat st;
 	bool there, ours, same = false;
-	char tmp[64];
+	char tmp[PREPARED_NAME];
 	enum err err = parent_open(b, item->path, true);
 
 	if (err)

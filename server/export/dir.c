@@ -19,6 +19,7 @@ struct prepared {
 	size_t n;
 	int64_t at; /* clock_boot */
 	bool ready; /* the thread that writes it has finished */
+	char name[PREPARED_NAME]; /* in export.tmp/ */
 	struct prepared *next;
 };
 
@@ -164,11 +165,25 @@ static void prepared_forget(struct prepared_set *set, struct prepared **slot)
 	free(p);
 }
 
+int temporary_create(struct export_dir *e, const struct blob_id *id, char name[PREPARED_NAME])
+{
+	char hex[2 * BLOB_ID_SIZE + 1];
+	int fd;
+
+	hex_of(hex, id->b, BLOB_ID_SIZE);
+	do {
+		/* the number may be one that a leftover of another life has */
+		snprintf(name, PREPARED_NAME, "%s.%u", hex, __atomic_add_fetch(&e->counter, 1, __ATOMIC_RELAXED));
+		fd = sys_open(e->tmp, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644);
+	} while (fd < 0 && errno == EEXIST);
+	return fd;
+}
+
 enum err export_prepare(struct export_dir *e, const struct blob_id *id, const void *bytes, size_t n)
 {
 	struct prepared_set *set = &e->prepared;
 	struct prepared *p, **slot;
-	char name[64];
+	char name[PREPARED_NAME];
 	bool wanted;
 	enum err err = ERR_OK;
 	int fd;
@@ -188,9 +203,7 @@ enum err export_prepare(struct export_dir *e, const struct blob_id *id, const vo
 	if (!wanted)
 		return ERR_OK;
 
-	hex_of(name, id->b, BLOB_ID_SIZE);
-	sys_unlink(e->tmp, name, 0); /* a leftover of another life */
-	fd = sys_open(e->tmp, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644);
+	fd = temporary_create(e, id, name);
 	if (fd < 0 || sys_write_all(fd, bytes, n) != 0)
 		err = err_sys(ERR_FAILED, "cannot write to export.tmp");
 	if (fd >= 0 && sys_close(fd) != 0 && !err)
@@ -201,13 +214,15 @@ enum err export_prepare(struct export_dir *e, const struct blob_id *id, const vo
 	slot = prepared_slot(set, id);
 	if (err)
 		prepared_forget(set, slot);
-	else
+	else {
 		(*slot)->ready = true;
+		memcpy((*slot)->name, name, sizeof(name));
+	}
 	pthread_mutex_unlock(&set->lock);
 	return err;
 }
 
-bool prepared_claim(struct export_dir *e, const struct blob_id *id, char name[64])
+bool prepared_claim(struct export_dir *e, const struct blob_id *id, char name[PREPARED_NAME])
 {
 	struct prepared **slot;
 	bool found;
@@ -216,11 +231,7 @@ bool prepared_claim(struct export_dir *e, const struct blob_id *id, char name[64
 	slot = prepared_slot(&e->prepared, id);
 	found = *slot && (*slot)->ready;
 	if (found) {
-		/* under another name, so that the same bytes can be prepared again at once */
-		char old[2 * BLOB_ID_SIZE + 1];
-		hex_of(old, id->b, BLOB_ID_SIZE);
-		snprintf(name, 64, "%s.%u", old, __atomic_add_fetch(&e->counter, 1, __ATOMIC_RELAXED));
-		found = sys_rename(e->tmp, old, e->tmp, name) == 0;
+		memcpy(name, (*slot)->name, PREPARED_NAME);
 		prepared_forget(&e->prepared, slot);
 	}
 	pthread_mutex_unlock(&e->prepared.lock);
@@ -229,8 +240,6 @@ bool prepared_claim(struct export_dir *e, const struct blob_id *id, char name[64
 
 void prepared_drop(struct export_dir *e, int64_t before)
 {
-	char name[64];
-
 	pthread_mutex_lock(&e->prepared.lock);
 	for (size_t i = 0; i < sizeof(e->prepared.buckets) / sizeof(e->prepared.buckets[0]) && e->prepared.n > 0; i++) {
 		struct prepared **slot = &e->prepared.buckets[i];
@@ -239,8 +248,7 @@ void prepared_drop(struct export_dir *e, int64_t before)
 				slot = &(*slot)->next;
 				continue;
 			}
-			hex_of(name, (*slot)->id.b, BLOB_ID_SIZE);
-			sys_unlink(e->tmp, name, 0);
+			sys_unlink(e->tmp, (*slot)->name, 0);
 			prepared_forget(&e->prepared, slot);
 		}
 	}

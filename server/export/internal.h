@@ -61,8 +61,11 @@ struct export_dir {
 	unsigned counter; /* atomic: names in export.tmp/ and export.foreign/ */
 };
 
-/* A file prepared with that id leaves the set under its name in export.tmp/; false if there is none. */
-bool prepared_claim(struct export_dir *e, const struct blob_id *id, char name[64]);
+#define PREPARED_NAME 56 /* "<blob id>.<number>" */
+/* A new file in export.tmp/, open for writing; -1 and errno. */
+int temporary_create(struct export_dir *e, const struct blob_id *id, char name[PREPARED_NAME]);
+/* A file prepared with that id leaves the set; it has that name in export.tmp/. False if there is none. */
+bool prepared_claim(struct export_dir *e, const struct blob_id *id, char name[PREPARED_NAME]);
 /* Forget and remove those that were prepared before that time (clock_boot). */
 void prepared_drop(struct export_dir *e, int64_t before);
 
