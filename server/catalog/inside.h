@@ -62,7 +62,8 @@ struct dir {
 	uint32_t counts[STATE_COUNT]; /* of all below */
 	uint64_t bytes;
 	uint64_t generation;
-	uint64_t inode;
+	uint64_t inode; /* as its parent lists it */
+	struct dir_stamp listed; /* before its names were last read; zero: read them again */
 	int watch; /* 0: none */
 	bool staged;
 	bool blocked; /* it is there but cannot be entered: files known below it are staged, with that problem */

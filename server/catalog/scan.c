@@ -49,6 +49,10 @@ struct hand { /* of one thread */
 	size_t n_fresh, fresh_cap;
 	unsigned char *seen;
 	size_t seen_cap;
+	struct node **known; /* in a directory whose names are not read again */
+	size_t known_cap;
+	struct door_entry *entries;
+	size_t entries_cap;
 	pthread_t thread;
 };
 
@@ -66,6 +70,8 @@ struct work {
 	/* of the scan that runs */
 	enum err err;
 	char err_text[512];
+	bool list_all; /* names are read even where the directory's times say that they are the same */
+	bool list_all_next; /* something could not be looked at now */
 	bool root_empty;
 	char root_gone[256];
 	_Atomic uint64_t files_read, bytes_read;
@@ -86,6 +92,7 @@ static void push(struct work *w, struct item item)
 static void failed(struct work *w, enum err e)
 {
 	pthread_mutex_lock(&w->lock);
+	w->list_all_next = true;
 	if (!w->err) {
 		w->err = e;
 		snprintf(w->err_text, sizeof w->err_text, "%s", err_text());
@@ -120,10 +127,10 @@ static enum problem name_problem(const struct dir *d, const struct door_entry *e
 /* --- reading files ---------------------------------------------------------------------------------------------------- */
 
 /* The file system's times have a grain: what was read within it of the last change could change again unseen. */
-static bool racy(const struct stage_stat *st)
+static bool racy(int64_t ctime_ns)
 {
-	int64_t grain = st->ctime_ns % INT64_C(1000000000) == 0 ? INT64_C(2100000000) : INT64_C(50000000);
-	return clock_wall() * 1000 - st->ctime_ns < grain;
+	int64_t grain = ctime_ns % INT64_C(1000000000) == 0 ? INT64_C(2100000000) : INT64_C(50000000);
+	return clock_wall() * 1000 - ctime_ns < grain;
 }
 
 static void tell_progress(struct work *w)
@@ -157,7 +164,7 @@ static void read_files(struct hand *h, int dirfd, struct node **files, size_t n)
 			*r = (struct result){ 0 };
 			r->err = door_dir_read(c->door, h->reader, dirfd, files[k]->name, &r->print, &r->st, &r->problem, NULL, NULL);
 			if (r->err == ERR_OK) {
-				r->racy = racy(&r->st);
+				r->racy = racy(r->st.ctime_ns);
 				atomic_fetch_add_explicit(&h->work->files_read, 1, memory_order_relaxed);
 				atomic_fetch_add_explicit(&h->work->bytes_read, r->st.size, memory_order_relaxed);
 			} else if (r->err == ERR_INPUT || r->err == ERR_BUSY) {
@@ -338,8 +345,10 @@ static void apply(struct hand *h, struct dir *d, const struct door_entry *list)
 			node_stage(c, make(h, d, known, many, shown, len, true), &e->st, NULL, p, 0);
 		} else if (e->kind == ENTRY_DIR && e->problem == PROBLEM_NONE) {
 			struct dir *sub = dir_make(c, d, e->name, e->name_len);
-			if (sub->inode != e->st.inode)
+			if (sub->inode != e->st.inode) {
 				watcher_unwatch(c, sub);
+				sub->listed = (struct dir_stamp){ 0 };
+			}
 			sub->inode = e->st.inode;
 			add_dir(&h->subdirs, &h->n_subdirs, &h->subdirs_cap, sub);
 		} else {
@@ -352,6 +361,42 @@ static void apply(struct hand *h, struct dir *d, const struct door_entry *list)
 	}
 	if (many)
 		file_make_many_end(d, known);
+}
+
+/*
+ * The names are those that are known: look at each, without reading the directory. False: they are not, after all.
+ * Reading the names of a tree costs half as much as looking at its files.
+ */
+static bool revisit(struct hand *h, const struct dir *d, int fd, bool below)
+{
+	struct catalog *c = h->c;
+	size_t n = 0, entries = 0;
+	h->n_unseen = h->n_again = h->n_unseen_dirs = h->n_subdirs = h->n_fresh = 0;
+	tree_read(c);
+	h->known = mem_grow(h->known, &h->known_cap, d->n_files + 1u, sizeof(struct node *));
+	for (size_t i = 0; i < d->n_files; i++) {
+		struct node *f = d->files[i];
+		/* What is a link or bears a bad name stays so while the names are the same. */
+		if ((f->flags & NODE_STAGED) && !(f->flags & (NODE_BAD | NODE_DIR_PROBLEM)) && f->problem != PROBLEM_SYMLINK &&
+		    f->problem != PROBLEM_SPECIAL)
+			h->known[n++] = f;
+	}
+	for (size_t i = 0; i < d->n_dirs; i++)
+		if (d->dirs[i]->blocked || (below && d->dirs[i]->staged))
+			add_dir(&h->subdirs, &h->n_subdirs, &h->subdirs_cap, d->dirs[i]);
+	tree_read_end(c);
+
+	h->entries = mem_grow(h->entries, &h->entries_cap, n + 1, sizeof *h->entries);
+	for (; entries < n; entries++)
+		if (door_dir_entry(c->door, fd, h->known[entries]->name, &h->entries[entries]) || h->entries[entries].kind == ENTRY_DIR)
+			return false;
+
+	tree_read(c);
+	for (size_t i = 0; i < n; i++)
+		if (!unchanged(h->known[i], &h->entries[i]))
+			add_fresh(h, i);
+	tree_read_end(c);
+	return true;
 }
 
 /* The directory is there but cannot be entered: what is known below it is not lost, and its name is shown. */
@@ -386,6 +431,11 @@ static void root_is_gone(struct work *w)
 	pthread_mutex_unlock(&w->lock);
 }
 
+static bool stamp_equal(const struct dir_stamp *a, const struct dir_stamp *b)
+{
+	return a->inode == b->inode && a->mtime_ns == b->mtime_ns && a->ctime_ns == b->ctime_ns;
+}
+
 static void work_dir(struct hand *h, const struct item *item)
 {
 	struct catalog *c = h->c;
@@ -396,9 +446,21 @@ static void work_dir(struct hand *h, const struct item *item)
 	const struct door_entry *list = NULL;
 	size_t n = 0;
 
+	struct dir_stamp stamp = { 0 };
+	bool same_names = false;
 	enum err e = door_dir_open(c->door, dir_path(d, buf), &fd, &problem);
 	if (!e) {
 		watcher_watch(c, d, fd); /* before the look, so that nothing falls between */
+		e = door_dir_stamp(c->door, fd, &stamp);
+	}
+	if (!e) {
+		tree_read(c);
+		same_names = d->staged && !h->work->list_all && d->listed.inode && stamp_equal(&d->listed, &stamp);
+		tree_read_end(c);
+		if (same_names && (same_names = revisit(h, d, fd, item->below)))
+			list = h->entries;
+	}
+	if (!e && !same_names) {
 		e = door_dir_list(c->door, h->reader, fd, &list, &n);
 		if (e == ERR_INPUT)
 			problem = PROBLEM_UNREADABLE;
@@ -412,30 +474,38 @@ static void work_dir(struct hand *h, const struct item *item)
 			is_gone(h, d, item->first);
 		else if (e == ERR_INPUT)
 			cannot_enter(c, d, problem);
-		else if (e == ERR_BUSY)
-			watcher_again(c, d);
 		else
 			failed(h->work, e);
+		if (e == ERR_BUSY)
+			watcher_again(c, d);
 		return;
 	}
 
-	tree_read(c);
-	if (!d->parent && n == 0 && c->approved_live > 0) {
+	bool enter = false, stamped = same_names;
+	if (!same_names) {
+		tree_read(c);
+		if (!d->parent && n == 0 && c->approved_live > 0) {
+			tree_read_end(c);
+			pthread_mutex_lock(&h->work->lock);
+			h->work->root_empty = true;
+			pthread_mutex_unlock(&h->work->lock);
+			close(fd);
+			return;
+		}
+		compare(h, d, list, n, item->below);
+		enter = !d->staged;
+		if (!door_dir_times(c->door) || racy(stamp.ctime_ns))
+			stamp = (struct dir_stamp){ 0 };
+		stamped = stamp_equal(&d->listed, &stamp);
 		tree_read_end(c);
-		pthread_mutex_lock(&h->work->lock);
-		h->work->root_empty = true;
-		pthread_mutex_unlock(&h->work->lock);
-		close(fd);
-		return;
 	}
-	compare(h, d, list, n, item->below);
-	bool enter = !d->staged;
-	tree_read_end(c);
 
 	size_t known_subdirs = h->n_subdirs;
-	if (h->n_fresh || h->n_unseen || h->n_unseen_dirs || enter) {
+	if (h->n_fresh || h->n_unseen || h->n_unseen_dirs || enter || !stamped) {
 		tree_write(c);
 		apply(h, d, list);
+		if (!same_names)
+			d->listed = stamp;
 		if (enter) {
 			dir_stage(c, d, true);
 			struct node *stands = d->parent ? file_find(d->parent, d->name, d->name_len, false, NULL) : NULL;
@@ -546,6 +616,8 @@ void work_free(struct work *w)
 		free(h->subdirs);
 		free(h->fresh);
 		free(h->seen);
+		free(h->known);
+		free(h->entries);
 	}
 	free(w->hands);
 	free(w->stack);
@@ -574,6 +646,8 @@ static void set_trouble(struct catalog *c, const char *text)
 static void begin(struct work *w)
 {
 	w->err = ERR_OK;
+	w->list_all |= w->list_all_next;
+	w->list_all_next = false;
 	w->root_empty = false;
 	w->root_gone[0] = 0;
 	atomic_store(&w->files_read, 0);
@@ -630,6 +704,7 @@ enum err scan_dirs(struct catalog *c, struct dir **dirs, size_t n, unsigned flag
 		/* Another directory than the one the tree was made from: everything is to be looked at. */
 		if (moved != c->door_moved)
 			watcher_unwatch(c, c->root);
+		w->list_all = true;
 		c->door_moved = moved;
 		dirs = &c->root;
 		n = 1;
@@ -645,8 +720,10 @@ enum err scan_dirs(struct catalog *c, struct dir **dirs, size_t n, unsigned flag
 	pthread_mutex_unlock(&w->lock);
 	work_loop(&w->hands[0], false);
 	enum err e = end(c, whole);
-	if (whole && !e)
+	if (whole && !e) {
 		c->scan_done = number;
+		w->list_all = w->list_all_next || w->root_empty || w->root_gone[0];
+	}
 	return e;
 }
 

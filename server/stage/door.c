@@ -2,9 +2,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -87,6 +89,31 @@ static int open_root(const char *dir)
 	return open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
+#define MAGIC_XFS 0x58465342
+
+/* Local file systems of which it is known; on others (network, overlay, FUSE) names are always listed. */
+static bool dir_times(int root)
+{
+	struct statfs fs;
+	if (fstatfs(root, &fs) < 0)
+		return false;
+	switch ((unsigned long)fs.f_type) {
+	case EXT4_SUPER_MAGIC:
+	case MAGIC_XFS:
+	case BTRFS_SUPER_MAGIC:
+	case F2FS_SUPER_MAGIC:
+	case TMPFS_MAGIC:
+		return true;
+	default:
+		return false;
+	}
+}
+
+bool door_dir_times(struct door *d)
+{
+	return atomic_load_explicit(&d->dir_times, memory_order_relaxed);
+}
+
 enum err door_open(struct door **out, const char *dir, uint64_t largest_file)
 {
 	*out = NULL;
@@ -121,6 +148,7 @@ enum err door_open(struct door **out, const char *dir, uint64_t largest_file)
 	d->root = fd;
 	d->dev = st.st_dev;
 	d->ino = st.st_ino;
+	atomic_init(&d->dir_times, dir_times(fd));
 	pthread_mutex_init(&d->lock, NULL);
 	*out = d;
 	return ERR_OK;
@@ -165,6 +193,7 @@ enum err door_check(struct door *d, unsigned *moved)
 	}
 	d->dev = st.st_dev;
 	d->ino = st.st_ino;
+	atomic_store(&d->dir_times, dir_times(fd));
 	d->moved++;
 out:
 	if (moved)

@@ -76,6 +76,16 @@ enum err door_dir_open(struct door *d, struct path dir, int *fd, enum problem *p
 enum err door_dir_list(struct door *d, struct door_reader *r, int dirfd, const struct door_entry **list, size_t *n) MUST_CHECK;
 /* One entry, by its name in the open directory; e->name is name. ERR_NOT_FOUND. */
 enum err door_dir_entry(struct door *d, int dirfd, const char *name, struct door_entry *e) MUST_CHECK;
+/*
+ * When names last came or went in a directory. On file systems that keep these times (door_dir_times), an equal stamp
+ * that was not fresh when it was taken says that the names are the same.
+ */
+struct dir_stamp {
+	uint64_t inode;
+	int64_t mtime_ns, ctime_ns;
+};
+enum err door_dir_stamp(struct door *d, int dirfd, struct dir_stamp *out) MUST_CHECK;
+bool door_dir_times(struct door *d);
 /* door_read of a name in the open directory. */
 enum err door_dir_read(struct door *d, struct door_reader *r, int dirfd, const char *name, struct fingerprint *print,
     struct stage_stat *st, enum problem *problem, door_sink *sink, void *arg) MUST_CHECK;

@@ -5,6 +5,7 @@
 #define DRYDOCK_STAGE_INSIDE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/types.h>
 
 #include "stage/door.h"
@@ -17,6 +18,7 @@ struct door {
 	dev_t dev;
 	ino_t ino;
 	unsigned moved;
+	atomic_bool dir_times;
 };
 
 struct digest_stream;

@@ -27,7 +27,7 @@ static int64_t nanoseconds(struct statx_timestamp t)
 static int entry_stat(struct door *d, int dirfd, struct door_entry *e, bool *mount)
 {
 	struct statx st;
-	if (statx(dirfd, e->name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC,
+	if (statx(dirfd, e->name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT,
 		STATX_TYPE | STATX_MODE | STATX_NLINK | STATX_INO | STATX_SIZE | STATX_MTIME | STATX_CTIME, &st) < 0)
 		return -1;
 	e->st = (struct stage_stat){
@@ -50,6 +50,19 @@ static int entry_stat(struct door *d, int dirfd, struct door_entry *e, bool *mou
 	if (*mount && e->kind == ENTRY_FILE)
 		e->problem = PROBLEM_OTHER_FS;
 	return 0;
+}
+
+enum err door_dir_stamp(struct door *d, int dirfd, struct dir_stamp *out)
+{
+	struct stat st;
+	if (fstat(dirfd, &st) < 0)
+		return err_sys(ERR_FAILED, "a directory of %s", d->dir);
+	*out = (struct dir_stamp){
+		.inode = st.st_ino,
+		.mtime_ns = st.st_mtim.tv_sec * INT64_C(1000000000) + st.st_mtim.tv_nsec,
+		.ctime_ns = st.st_ctim.tv_sec * INT64_C(1000000000) + st.st_ctim.tv_nsec,
+	};
+	return ERR_OK;
 }
 
 enum err door_dir_entry(struct door *d, int dirfd, const char *name, struct door_entry *e)
