@@ -118,8 +118,12 @@ static void help_command(const struct command *cmd)
 	printf("Usage: drydock %s %s\n\n%c%s.\n", cmd->name, cmd->usage, cmd->summary[0] & ~0x20, cmd->summary + 1);
 	if (*cmd->text)
 		printf("\n%s", cmd->text);
-	if (*cmd->options)
-		printf("\nOptions: --%s\n", cmd->options);
+	if (*cmd->options) {
+		fputs("\nOptions:", stdout);
+		for (const char *p = cmd->options; *p; p += strcspn(p, " "), p += *p == ' ')
+			printf(" --%.*s", (int)strcspn(p, " "), p);
+		putchar('\n');
+	}
 	puts("Common options: see `drydock --help`.");
 }
 
