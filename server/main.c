@@ -1,21 +1,259 @@
 /*
  * drydockd: options, open, run, close. The only file of the server that exits.
  */
+#include "config.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <locale.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/mem.h"
 #include "conf/conf.h"
+#include "daemon/daemon.h"
+
+#define CONF_FILE "/etc/drydock/drydock.conf"
+
+static const char HELP[] =
+    "Usage: drydockd COMMAND [OPTION]...\n"
+    "The server of DryDock: nothing of a staging tree becomes public before somebody who may do so has signed it.\n"
+    "\n"
+    "Commands:\n"
+    "  init           make a data directory with its key and a configuration file\n"
+    "  serve          run; SIGTERM or Ctrl-C ends it, SIGHUP reads the configuration again\n"
+    "  admin USER     make USER an admin of every site, while no server runs: the first one, and the way back in.\n"
+    "                 An account of DryDock's own that does not exist is made; its password is asked for, or is the\n"
+    "                 first line of standard input\n"
+    "  check-config   say whether the configuration is right\n"
+    "\n"
+    "Options:\n"
+    "  --data DIR        the data directory; its configuration is DIR/drydock.conf\n"
+    "  --conf FILE       the configuration file (without --data: " CONF_FILE ")\n"
+    "  --site NAME       admin: this site only. init: the first site, together with --staging\n"
+    "  --staging DIR     init: the staging tree of that site\n"
+    "  --production DIR  init: where its approved files are brought, on this machine\n"
+    "  --port N          init: the port to listen on\n"
+    "  --user NAME       init as root: the UNIX user that the daemon runs as\n"
+    "  --admin USER      init: a first admin, such as unix:alice; may be given more than once\n"
+    "  --help, --version, --help-config, --sample-config\n"
+    "\n"
+    "Exit status: 0 done, 1 wrong usage or configuration, 2 not found, 3 refused, 4 conflict, 6 failed or in use.\n";
+
+enum { OPT_DATA = 256, OPT_CONF, OPT_SITE, OPT_STAGING, OPT_PRODUCTION, OPT_PORT, OPT_USER, OPT_ADMIN, OPT_HELP, OPT_VERSION, OPT_HELP_CONFIG, OPT_SAMPLE };
+
+static const struct option OPTIONS[] = {
+	{ "data", required_argument, NULL, OPT_DATA },
+	{ "conf", required_argument, NULL, OPT_CONF },
+	{ "site", required_argument, NULL, OPT_SITE },
+	{ "staging", required_argument, NULL, OPT_STAGING },
+	{ "production", required_argument, NULL, OPT_PRODUCTION },
+	{ "port", required_argument, NULL, OPT_PORT },
+	{ "user", required_argument, NULL, OPT_USER },
+	{ "admin", required_argument, NULL, OPT_ADMIN },
+	{ "help", no_argument, NULL, OPT_HELP },
+	{ "version", no_argument, NULL, OPT_VERSION },
+	{ "help-config", no_argument, NULL, OPT_HELP_CONFIG },
+	{ "sample-config", no_argument, NULL, OPT_SAMPLE },
+	{ NULL },
+};
+
+/* What the command line said. */
+struct line {
+	const char *command, *user, *conf;
+	struct init_options init;
+	const char *admins[64];
+};
+
+static int usage(const char *why)
+{
+	fprintf(stderr, "drydockd: %s\nTry `drydockd --help`.\n", why);
+	return 1;
+}
+
+/* Everything that prints and ends. Returns -1 to go on, else the exit status. */
+static int print_and_end(int opt)
+{
+	switch (opt) {
+	case OPT_HELP:
+		fputs(HELP, stdout);
+		break;
+	case OPT_VERSION:
+		puts(PACKAGE_STRING);
+		break;
+	case OPT_HELP_CONFIG:
+		conf_help(stdout);
+		break;
+	case OPT_SAMPLE:
+		conf_sample(stdout);
+		break;
+	default:
+		return -1;
+	}
+	return fflush(stdout) || ferror(stdout) ? 6 : 0;
+}
+
+static int parse_port(const char *text, unsigned *port)
+{
+	char *end;
+	unsigned long n;
+
+	errno = 0;
+	n = strtoul(text, &end, 10);
+	if (errno || *end || text[0] < '0' || text[0] > '9' || n < 1 || n > 65535)
+		return usage("--port wants a number from 1 to 65535");
+	*port = (unsigned)n;
+	return -1;
+}
+
+static int parse(int argc, char **argv, struct line *l)
+{
+	int opt, end;
+
+	while ((opt = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1) {
+		switch (opt) {
+		case OPT_DATA: l->init.data = optarg; break;
+		case OPT_CONF: l->conf = optarg; break;
+		case OPT_SITE: l->init.site = optarg; break;
+		case OPT_STAGING: l->init.staging = optarg; break;
+		case OPT_PRODUCTION: l->init.production = optarg; break;
+		case OPT_USER: l->init.user = optarg; break;
+		case OPT_PORT:
+			if ((end = parse_port(optarg, &l->init.port)) >= 0)
+				return end;
+			break;
+		case OPT_ADMIN:
+			if (l->init.n_admins == sizeof(l->admins) / sizeof(*l->admins))
+				return usage("too many --admin");
+			l->admins[l->init.n_admins++] = optarg;
+			break;
+		default:
+			if ((end = print_and_end(opt)) >= 0)
+				return end;
+			return usage("this option is not known, or lacks its value");
+		}
+	}
+	l->init.admins = l->admins;
+	if (optind == argc)
+		return usage("say what to do");
+	l->command = argv[optind++];
+	if (!strcmp(l->command, "admin")) {
+		if (optind == argc)
+			return usage("admin wants a user");
+		l->user = argv[optind++];
+	}
+	if (optind != argc)
+		return usage("there are more arguments than this command takes");
+	if (l->init.data && l->conf)
+		return usage("--data and --conf exclude each other: the file says where the data directory is");
+	return -1;
+}
+
+/* What only init understands is refused elsewhere instead of being ignored. */
+static int check_options(const struct line *l)
+{
+	bool init = !strcmp(l->command, "init"), admin = !strcmp(l->command, "admin");
+
+	if (!init && (l->init.staging || l->init.production || l->init.port || l->init.user || l->init.n_admins))
+		return usage("--staging, --production, --port, --user and --admin belong to init");
+	if (!init && !admin && l->init.site)
+		return usage("--site belongs to init and admin");
+	if (init && (!l->init.data || l->conf))
+		return usage("init wants --data DIR");
+	return -1;
+}
+
+static enum err load_conf(const struct line *l, struct conf **conf)
+{
+	char *file = l->conf ? mem_dup(l->conf) : l->init.data ? mem_printf("%s/drydock.conf", l->init.data) : mem_dup(CONF_FILE);
+	/* The daemon looks at the directories itself, as the user that it becomes. */
+	enum err e = geteuid() == 0 ? conf_load_unchecked(conf, file) : conf_load(conf, file);
+
+	free(file);
+	return e;
+}
+
+/* As root everything but the monitor runs as option user. */
+static enum err need_user(const struct conf *conf)
+{
+	if (geteuid() == 0 && !*conf->user)
+		return err_set(ERR_INPUT, "%s: started as root, the daemon has to know which user to run as: set option user", conf->file);
+	return ERR_OK;
+}
+
+static enum err run(const struct line *l, int *status)
+{
+	struct conf *conf = NULL;
+	enum err e;
+
+	*status = 0;
+	if (!strcmp(l->command, "init")) {
+		e = daemon_init(&l->init);
+		if (!e)
+			printf("%s is a data directory. Its configuration is %s/drydock.conf.\n", l->init.data, l->init.data);
+		return e;
+	}
+	e = load_conf(l, &conf);
+	if (e)
+		return e;
+	e = need_user(conf);
+	if (e)
+		goto out;
+	if (!strcmp(l->command, "serve") && geteuid() == 0) {
+		daemon_signals();
+		e = daemon_monitor(conf, status);
+		goto out;
+	}
+	if (geteuid() == 0) {
+		struct conf *again = NULL;
+
+		e = daemon_become(conf->user);
+		if (!e)
+			e = conf_load(&again, conf->file);
+		if (e)
+			goto out;
+		conf_free(conf);
+		conf = again;
+	}
+	if (!strcmp(l->command, "serve")) {
+		daemon_signals();
+		e = daemon_serve(conf, -1);
+	} else if (!strcmp(l->command, "admin")) {
+		e = daemon_admin(conf, l->user, l->init.site);
+	} else {
+		printf("%s is right: %zu site%s.\n", conf->file, conf->n_sites, conf->n_sites == 1 ? "" : "s");
+	}
+out:
+	conf_free(conf);
+	return e;
+}
 
 int main(int argc, char **argv)
 {
-	if (argc == 2 && !strcmp(argv[1], "--sample-config")) {
-		conf_sample(stdout);
-		return 0;
+	static const char *const COMMANDS[] = { "init", "serve", "admin", "check-config" };
+	struct line l = { 0 };
+	bool known = false;
+	int status;
+	enum err e;
+
+	/* Names are UTF-8 whatever the environment says; numbers stay as they are in C. */
+	if (!setlocale(LC_CTYPE, "C.UTF-8"))
+		fputs("drydockd: the locale C.UTF-8 is missing\n", stderr);
+	status = parse(argc, argv, &l);
+	if (status >= 0)
+		return status;
+	for (size_t i = 0; i < sizeof(COMMANDS) / sizeof(*COMMANDS); i++)
+		known |= !strcmp(l.command, COMMANDS[i]);
+	if (!known)
+		return usage("there is no such command");
+	status = check_options(&l);
+	if (status >= 0)
+		return status;
+	e = run(&l, &status);
+	if (e) {
+		fprintf(stderr, "drydockd: %s\n", err_text());
+		return daemon_status(e);
 	}
-	if (argc == 2 && !strcmp(argv[1], "--help-config")) {
-		conf_help(stdout);
-		return 0;
-	}
-	fputs("drydockd: not built yet\n", stderr);
-	return 1;
+	return status;
 }

@@ -97,13 +97,11 @@ enum err daemon_admin(const struct conf *conf, const char *user, const char *sit
 		return e;
 	e = find_or_make(in, user, principal);
 	for (size_t i = 0; i < in->n_sites && !e; i++) {
-		struct act_request rq = { .note = "drydockd admin" };
 		struct act_answer answer;
 
 		if (site && strcmp(site, in->sites[i]->name))
 			continue;
-		uuid_new(&rq.op);
-		e = act_rule(in->sites[i], in->tools, in->auth, &rq, principal, path_root(), ROLE_ADMIN, &answer);
+		e = act_admin_offline(in->sites[i], in->tools, principal, &answer);
 		if (!e)
 			printf("%s is an admin of site %s.\n", principal, in->sites[i]->name);
 	}

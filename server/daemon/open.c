@@ -144,11 +144,9 @@ static enum err take_first_admins(struct installation *in)
 	}
 	for (line = strtok_r(text.p, "\n", &next); line && !e; line = strtok_r(NULL, "\n", &next))
 		for (size_t i = 0; i < in->n_sites && !e; i++) {
-			struct act_request rq = { .note = "named as an admin when the installation was made" };
 			struct act_answer answer;
 
-			uuid_new(&rq.op);
-			e = act_rule(in->sites[i], in->tools, in->auth, &rq, line, path_root(), ROLE_ADMIN, &answer);
+			e = act_admin_offline(in->sites[i], in->tools, line, &answer);
 			if (e)
 				e = err_prefix(e, "%s: making %s an admin of site %s", name, line, in->sites[i]->name);
 		}

@@ -12,7 +12,7 @@ struct start {
 
 #define COLUMNS "run, number, trigger_, actor, reason, started_at, finished_at, state, added, changed, removed, message"
 
-DB_STMT(NUMBER, "run_number", "SELECT COALESCE(MAX(run), 0) + 1 FROM run WHERE site = ? FOR UPDATE");
+DB_STMT(NUMBER, "run_number", "SELECT CAST(COALESCE(MAX(run), 0) + 1 AS UNSIGNED) FROM run WHERE site = ? FOR UPDATE");
 DB_STMT(START, "run_start", "INSERT INTO run (site, " COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, 0, 0, 0, '')");
 static enum err start(struct db *db, void *arg)
 {

@@ -37,6 +37,7 @@ struct cycle {
 	struct db_run run;
 	struct target_run *targets;
 	size_t n;
+	bool begun; /* the run has a row */
 	bool failed, interrupted;
 	char message[512];
 };
@@ -231,7 +232,7 @@ static enum err tx_end_run(struct db *db, void *arg)
 	struct cycle *c = arg;
 	enum err e = ERR_OK;
 
-	if (!c->run.run)
+	if (!c->begun)
 		e = db_run_start(db, c->y->s->name, &c->run);
 	for (size_t i = 0; i < c->n && !e; i++) {
 		const struct target_run *t = &c->targets[i];
@@ -352,6 +353,7 @@ static enum err send(struct cycle *c)
 		return err_prefix(e, "The export could not be brought to release %llu", (unsigned long long)c->release.number);
 	e = tx_run(tools_db(y->tools), tx_begin_run, c, NULL);
 	if (!e) {
+		c->begun = true;
 		(void)pthread_mutex_lock(&y->lock);
 		y->run = c->run.run;
 		(void)pthread_mutex_unlock(&y->lock);
@@ -436,7 +438,8 @@ enum err cycle_run(struct sync *y, enum window_reason why)
 		if (!e && c.n)
 			e = send(&c);
 	}
-	if (!e)
+	/* A retry that finds nobody whose time has come, since clocks differ a little, is no run. */
+	if (!e && (c.n || why != WINDOW_RETRY))
 		e = end_run(&c);
 	if (!e)
 		log_event(c.failed ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "sync.done", "site", y->s->name, "run", log_u64(c.run.run), "trigger", c.run.trigger, "state",
