@@ -1,0 +1,356 @@
+"""A real drydockd for tests: data directory, private MariaDB, staging tree and free ports of its own.
+
+    from drydock import Drydock
+
+    with Drydock(files={"/index.html": b"<h1>hi</h1>"}) as d:
+        d.api("GET", "/api/v1/sites/www/status")          # as the UNIX user that runs it: an admin
+        alice = d.login("alice")                          # a requests.Session with d.url in front, csrf token known
+        alice.get("/s/www/tree/")
+        d.write("/a.html", b"...")                        # staging
+        d.raw(b"GET / HTTP/1.1\\r\\n...")                   # bytes over a socket
+
+The program is $DRYDOCKD, or drydockd in the build directory. As root it runs as an ordinary user ($DRYDOCK_TEST_USER,
+www-data), because the daemon is never root and uid 0 has no role.
+"""
+import contextlib
+import http.client
+import json
+import os
+import pathlib
+import pwd
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+import requests
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+PASSWORD = "a long password"
+
+
+def program(name="drydockd"):
+    """The built program: $DRYDOCKD and friends, or in build/, or at the top."""
+    named = os.environ.get(name.upper())
+    places = [pathlib.Path(named)] if named else [
+        pathlib.Path(os.environ.get("BUILD_DIR", TOP / "build")) / name, TOP / "build" / name, TOP / name]
+    for place in places:
+        if place.is_file():
+            return str(place.resolve())
+    raise RuntimeError(f"{name} is not built: looked for {', '.join(map(str, places))}")
+
+
+def free_ports(n):
+    """Ports that nobody has at this moment, all different."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
+        for s in sockets:
+            s.bind(("127.0.0.1", 0))
+        return [s.getsockname()[1] for s in sockets]
+
+
+def test_user():
+    """Who runs the daemon: (name, uid, gid)."""
+    if os.geteuid() != 0:
+        entry = pwd.getpwuid(os.geteuid())
+    else:
+        entry = pwd.getpwnam(os.environ.get("DRYDOCK_TEST_USER", "www-data"))
+    return entry.pw_name, entry.pw_uid, entry.pw_gid
+
+
+class Browser(requests.Session):
+    """A session whose addresses may begin with "/", and whose writes carry the token."""
+
+    def __init__(self, base):
+        super().__init__()
+        self.base = base
+        self.csrf = None
+        self.trust_env = False
+
+    def request(self, method, url, **kw):
+        if url.startswith("/"):
+            url = self.base + url
+        if method != "GET" and self.csrf:
+            kw["headers"] = {"X-CSRF-Token": self.csrf, **(kw.get("headers") or {})}
+        kw.setdefault("timeout", 60)
+        return super().request(method, url, **kw)
+
+
+class LocalConnection(http.client.HTTPConnection):
+    """HTTP over the local socket, connecting as a UNIX user: the kernel tells the server who it is."""
+
+    def __init__(self, path, uid=None):
+        super().__init__("localhost", timeout=120)
+        self.path, self.uid = path, uid
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        change = self.uid is not None and os.geteuid() == 0 and self.uid != 0
+        if change:
+            os.seteuid(self.uid)
+        try:
+            self.sock.connect(self.path)
+        finally:
+            if change:
+                os.seteuid(0)
+
+
+class Drydock:
+    def __init__(self, files=None, config="", site_config="", site="www", accounts=("alice",), preview=True, demo=False,
+                 quiet_period=None, start=True, staging=None):
+        self.user, self.uid, self.gid = test_user()
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="drydock-test-"))
+        os.chmod(self.dir, 0o755)
+        self.site = site
+        self.data, self.production = self.dir / "data", self.dir / "production"
+        self.staging = pathlib.Path(staging) if staging else self.dir / "staging"
+        for place in (self.production,) + (() if staging else (self.staging,)):
+            place.mkdir()
+            self._own(place)
+        self._own(self.dir)
+        self.port, self.preview_port, self.demo_port = free_ports(3)
+        if not preview:
+            self.preview_port = 0
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.socket = str(self.data / "drydock.sock")
+        self.log_file = self.dir / "drydockd.log"
+        self.process = None
+        self.accounts = accounts
+        for path, content in (files or {}).items():
+            self.write(path, content)
+        lines = [f"port = {self.port}", f"preview_port = {self.preview_port}"]
+        if demo:
+            lines += [f"demo_port = {self.demo_port}", f'demo_directory = "{self.production}"']
+        if quiet_period is not None:
+            site_config += f'\n\tquiet_period = "{quiet_period}"'
+        try:
+            self._init("\n".join(lines) + "\n" + config, site_config)
+            if start:
+                self.start()
+                for name in accounts:
+                    self.add_account(name)
+        except BaseException:
+            self.close()
+            raise
+
+    # --- the process ---------------------------------------------------------------------------------------------
+
+    def _own(self, path):
+        if os.geteuid() == 0:
+            os.chown(path, self.uid, self.gid)
+
+    def run(self, *argv, check=True, **kw):
+        """Run a program as the daemon's user."""
+        if os.geteuid() == 0:
+            kw.update(user=self.uid, group=self.gid, extra_groups=[])
+        kw.setdefault("cwd", self.dir)
+        r = subprocess.run([str(a) for a in argv], capture_output=True, text=True, **kw)
+        if check and r.returncode:
+            raise RuntimeError(f"{argv}: {r.returncode}\n{r.stdout}{r.stderr}")
+        return r
+
+    def _init(self, config, site_config):
+        self.run(program(), "init", "--data", self.data, "--site", self.site, "--staging", self.staging, "--production",
+                 self.production, "--port", self.port, "--admin", f"unix:{self.user}")
+        self.conf = self.data / "drydock.conf"
+        text = re.sub(r"(?m)^port = .*\n", "", self.conf.read_text())
+        if site_config:
+            text = text.replace("\tstaging =", site_config.strip("\n") + "\n\tstaging =", 1)
+        self.conf.write_text(config + "\n" + text)
+        self._own(self.conf)
+
+    def start(self, wait=60, env=None):
+        assert self.process is None
+        kw = {"user": self.uid, "group": self.gid, "extra_groups": []} if os.geteuid() == 0 else {}
+        with open(self.log_file, "ab") as log:
+            self.process = subprocess.Popen([program(), "serve", "--data", str(self.data)], stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=log, cwd=self.dir, env={**os.environ, **(env or {})}, **kw)
+        end = time.monotonic() + wait
+        while time.monotonic() < end:
+            if self.process.poll() is not None:
+                code = self.process.returncode
+                self.process = None
+                raise RuntimeError(f"drydockd ended with {code}:\n{self.log()[-4000:]}")
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), 1):
+                    return self
+            except OSError:
+                time.sleep(0.02)
+        raise RuntimeError(f"drydockd does not answer after {wait} s:\n{self.log()[-4000:]}")
+
+    def stop(self, wait=60):
+        """SIGTERM; returns the exit status."""
+        if self.process is None:
+            return None
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(wait)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            code = -signal.SIGKILL
+        self.process = None
+        return code
+
+    def kill(self):
+        """SIGKILL to the daemon alone: its database goes on, and is found again at the next start."""
+        self.process.kill()
+        self.process.wait()
+        self.process = None
+
+    def restart(self):
+        self.stop()
+        return self.start()
+
+    def database_pid(self):
+        """The private MariaDB's process, None if there is none."""
+        for name in ("db/mariadbd.pid", "db.pid", "db/db.pid"):
+            with contextlib.suppress(OSError, ValueError):
+                pid = int((self.data / name).read_text())
+                os.kill(pid, 0)
+                return pid
+        return self._database_by_argument()
+
+    def _database_by_argument(self):
+        for entry in pathlib.Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            with contextlib.suppress(OSError):
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                if b"mariadbd" in words[0] and any(str(self.data).encode() + b"/" in w for w in words):
+                    return int(entry.name)
+        return None
+
+    def close(self):
+        """Stop everything and remove the directory. Only processes of this data directory are touched."""
+        self.stop()
+        pid = self.database_pid()
+        if pid:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGTERM)
+            end = time.monotonic() + 15
+            while time.monotonic() < end and pathlib.Path(f"/proc/{pid}").exists():
+                time.sleep(0.05)
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        if not os.environ.get("DRYDOCK_TEST_KEEP"):
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def log(self):
+        with contextlib.suppress(OSError):
+            return self.log_file.read_text(errors="replace")
+        return ""
+
+    # --- files ---------------------------------------------------------------------------------------------------
+
+    def write(self, path, content=b"", executable=False):
+        """A staged file; directories are made."""
+        if isinstance(content, str):
+            content = content.encode()
+        place = self.staging / path.lstrip("/")
+        missing = [p for p in reversed(place.relative_to(self.staging).parents) if not (self.staging / p).exists()]
+        for part in missing:
+            (self.staging / part).mkdir()
+            self._own(self.staging / part)
+        temporary = place.with_name(f".{os.getpid()}.{time.monotonic_ns()}.tmp")
+        temporary.write_bytes(content)
+        temporary.chmod(0o755 if executable else 0o644)
+        self._own(temporary)
+        temporary.rename(place)
+        return place
+
+    def remove(self, path):
+        place = self.staging / path.lstrip("/")
+        shutil.rmtree(place) if place.is_dir() and not place.is_symlink() else place.unlink()
+
+    def tree(self, place):
+        """{path: bytes} of the regular files below a directory, links followed at its top only."""
+        place = pathlib.Path(os.path.realpath(place))
+        return {"/" + str(p.relative_to(place)): p.read_bytes() for p in place.rglob("*") if p.is_file() and not p.is_symlink()}
+
+    def live(self):
+        """What production serves: the target's directory, or the image in it that is switched to."""
+        current = self.production / "current"
+        return self.tree(current if current.exists() else self.production)
+
+    # --- talking -------------------------------------------------------------------------------------------------
+
+    def api(self, method, path, body=None, uid=None, headers=None, expect=None):
+        """Over the local socket, as the daemon's user or another uid: (status, decoded answer)."""
+        connection = LocalConnection(self.socket, self.uid if uid is None else uid)
+        data = None
+        headers = dict(headers or {})
+        if body is not None:
+            data = body if isinstance(body, bytes) else json.dumps(body).encode()
+            headers.setdefault("Content-Type", "application/json")
+        elif method != "GET":
+            headers.setdefault("Content-Length", "0")
+        try:
+            connection.request(method, path, data, headers)
+            answer = connection.getresponse()
+            text = answer.read()
+        finally:
+            connection.close()
+        kind = answer.headers.get("Content-Type", "")
+        value = json.loads(text) if "json" in kind and text else text
+        if expect is not None:
+            assert answer.status == expect, (method, path, answer.status, value)
+        return answer.status, value
+
+    def must(self, method, path, body=None, **kw):
+        """The same, for what has to work: the decoded answer."""
+        status, value = self.api(method, path, body, **kw)
+        assert 200 <= status < 300, (method, path, status, value, self.log()[-2000:])
+        return value
+
+    def add_account(self, name, role="admin", path="/", password=PASSWORD):
+        """An own account with a role on a path (None: no role)."""
+        self.must("POST", "/api/v1/users", {"name": name, "password": password, "display": name.title(), "enabled": True})
+        if role:
+            self.role(f"own:{name}", role, path)
+
+    def role(self, principal, role, path="/"):
+        self.must("POST", f"/api/v1/sites/{self.site}/roles", {"principal": principal, "path": path, "role": role})
+
+    def browser(self):
+        """Somebody who is not logged in."""
+        return Browser(self.url)
+
+    def login(self, name="alice", password=PASSWORD):
+        b = self.browser()
+        answer = b.post("/api/v1/login", json={"name": name, "password": password})
+        assert answer.status_code == 200, answer.text
+        b.csrf = answer.json()["csrf"]
+        return b
+
+    def raw(self, data, port=None, timeout=5, wait_close=True):
+        """Bytes over a TCP socket: (everything that came back, whether the server closed)."""
+        out, closed = b"", False
+        with socket.create_connection(("127.0.0.1", port or self.port), timeout) as s:
+            s.settimeout(timeout)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                s.sendall(data)
+            try:
+                while True:
+                    piece = s.recv(65536)
+                    if not piece:
+                        closed = True
+                        break
+                    out += piece
+                    if not wait_close and b"\r\n\r\n" in out:
+                        break
+            except socket.timeout:
+                pass
+            except ConnectionResetError:
+                closed = True
+        return out, closed
