@@ -445,6 +445,8 @@ static enum err find_path(struct life *l)
 			return err_set(ERR_INPUT, "The address and the body name different paths.");
 		if (!text)
 			text = other;
+		if (text && !*text)
+			text = NULL; /* a field of a form that was left empty */
 	}
 	if (!text)
 		return ERR_OK;

@@ -1,0 +1,345 @@
+/* Who may do what where: the rules, what they mean for a person, and who gains and loses before one is saved. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/utf8.h"
+#include "view/show.h"
+#include "web/pages/pages.h"
+
+#define PAGE 200
+#define CHANGES_SHOWN 200
+
+static const enum role ROLES[] = { ROLE_ADMIN, ROLE_SIGN, ROLE_REVIEW, ROLE_VIEW, ROLE_NONE };
+
+static const char *typed(struct req *r, const char *name)
+{
+	const char *text = r->method == METHOD_GET ? req_query(r, name) : req_form(r, name);
+	return text ? text : "";
+}
+
+/* Is there any path on which he is admin? */
+static bool admin_somewhere(struct req *r)
+{
+	if (req_role_on(r, path_root()) == ROLE_ADMIN)
+		return true;
+	for (size_t i = 0; i < rules_count(r->rules); i++) {
+		const struct rule *rule = rules_at(r->rules, i);
+		if (rule->role == ROLE_ADMIN && req_role_on(r, rule->path) == ROLE_ADMIN)
+			return true;
+	}
+	return false;
+}
+
+static void put_roles(struct view_map *m, const char *chosen)
+{
+	struct view_list *roles = view_set_list(m, VIEW_roles);
+
+	for (size_t i = 0; i < sizeof ROLES / sizeof *ROLES; i++) {
+		struct view_map *o = view_list_add(roles);
+		view_set(o, VIEW_value, role_name(ROLES[i]));
+		view_set_bool(o, VIEW_here, strcmp(role_name(ROLES[i]), *chosen ? chosen : "sign") == 0);
+		view_set(o, VIEW_word, role_words(ROLES[i]));
+	}
+}
+
+static const char *with(struct req *r, const char *tail, const char *name, const char *value)
+{
+	struct page_query q = { BUF_INIT(0) };
+	page_query_add(&q, name, value);
+	return addr(r, tail, NULL, page_query_end(r, &q));
+}
+
+static void put_rules(struct req *r, struct view_map *m, uint64_t from, bool can_change)
+{
+	struct view_list *list = view_set_list(m, VIEW_rules);
+	uint64_t at = 0, shown = 0;
+	bool more = false;
+
+	for (size_t i = 0; i < rules_count(r->rules) && !more; i++) {
+		const struct rule *rule = rules_at(r->rules, i);
+		if (req_role_on(r, rule->path) < ROLE_VIEW || (r->has_path && !path_covers(rule->path, r->path)))
+			continue;
+		if (at++ < from)
+			continue;
+		if (shown == PAGE) {
+			more = true;
+			break;
+		}
+		shown++;
+		struct view_map *o = view_list_add(list);
+		view_set(o, VIEW_path_href, with(r, "/rules", "path", rule->path.s));
+		view_set(o, VIEW_path, rule->path.s);
+		view_set(o, VIEW_principal_href, with(r, "/history", "user", rule->principal));
+		view_set(o, VIEW_principal, rule->principal);
+		view_set(o, VIEW_role, role_name(rule->role));
+		view_set(o, VIEW_word, role_words(rule->role));
+		view_set_bool(o, VIEW_removable, can_change && req_role_on(r, rule->path) == ROLE_ADMIN);
+	}
+	struct page_query q = { BUF_INIT(0) }, first = { BUF_INIT(0) };
+	page_query_add(&q, "path", r->has_path ? r->path.s : NULL);
+	page_query_add_int(&q, "from", from + shown);
+	page_query_add(&first, "path", r->has_path ? r->path.s : NULL);
+	const char *next_href = addr(r, "/rules", NULL, page_query_end(r, &q));
+	const char *first_href = addr(r, "/rules", NULL, page_query_end(r, &first));
+	view_set(m, VIEW_next_href, more ? next_href : NULL);
+	view_set(m, VIEW_first_href, from ? first_href : NULL);
+	view_set(m, VIEW_shown, shown ? count_text(r->arena, shown, "rule") : NULL);
+}
+
+/* The page, with the form as it was typed and what was wrong with it. path_text: of the form. */
+static enum err show(struct req *r, unsigned status, const char *path_text, const char *error)
+{
+	struct view_map *m = view_map_new(r->arena);
+	const bool can_change = admin_somewhere(r);
+	const struct role_answer mine = role_resolve(r->rules, &r->person->who, r->path);
+	uint64_t from;
+	enum err e = req_number(r, "from", 0, INT64_MAX, 0, &from);
+
+	if (e)
+		return e;
+	if (status != 200) {
+		/* after a form: the whole list again, not what counts for the path that was typed */
+		r->has_path = false;
+		from = 0;
+	}
+	page_notice(r, m);
+	view_set(m, VIEW_path, r->has_path ? r->path.s : NULL);
+	view_set(m, VIEW_path_value, *path_text ? path_text : r->path.s);
+	view_set(m, VIEW_my_role, role_name(mine.role));
+	view_set(m, VIEW_my_rule_text, mine.rule ? arena_printf(r->arena, "%s has it from the rule on %s", mine.rule->principal,
+	    mine.rule->path.s) : NULL);
+	view_set(m, VIEW_explain_href, page_why(r, r->path));
+	view_set(m, VIEW_error, error);
+	view_set_bool(m, VIEW_can_change, can_change);
+	put_rules(r, m, from, can_change);
+	view_set(m, VIEW_principal, status == 200 ? NULL : typed(r, "principal"));
+	put_roles(m, typed(r, "role"));
+	view_set(m, VIEW_preapprovals_href, addr(r, "/preapprovals", NULL, NULL));
+	return reply_page(r, status, "rules", "Rules", m);
+}
+
+/* GET /s/:site/rules?path=&from= */
+enum err page_rules(struct req *r)
+{
+	return show(r, 200, "", NULL);
+}
+
+/* --- changing one --------------------------------------------------------------------------------------------------- */
+
+struct wanted {
+	char principal[PRINCIPAL_LIMIT + 1];
+	struct path path;
+	int role; /* < 0: remove */
+};
+
+/* What the form asks for. ERR_INPUT or ERR_DENIED with a sentence for the person. */
+static enum err parse(struct req *r, struct wanted *w)
+{
+	const char *role = typed(r, "role"), *principal = typed(r, "principal");
+	enum role parsed;
+	enum err e;
+
+	if (!r->has_path)
+		return err_set(ERR_INPUT, "For which path? “/” is the whole site.");
+	w->path = r->path;
+	if (strcmp(role, "remove") == 0)
+		w->role = -1;
+	else if (role_parse(&parsed, role))
+		w->role = (int)parsed;
+	else
+		return err_set(ERR_INPUT, "A role is admin, sign, review, view or none.");
+	if (!*principal)
+		return err_set(ERR_INPUT, "For whom? Name a person or a group.");
+	if (r->role < ROLE_ADMIN)
+		return err_set(ERR_DENIED, "Only an admin on %s may change who may do what there.", w->path.s);
+	e = auth_principal(web_auth(r->web), tools_db(r->tools), principal, w->principal);
+	/* Rules of somebody who is gone can still be taken away, if his name is written out. */
+	if (e == ERR_NOT_FOUND && w->role < 0 && principal_valid(principal)) {
+		memcpy(w->principal, principal, strlen(principal) + 1);
+		return ERR_OK;
+	}
+	return e == ERR_NOT_FOUND ? err_set(ERR_INPUT, "There is nobody called “%s”.", principal) : e;
+}
+
+static const struct rule *rule_now(const struct rules *rules, const struct wanted *w)
+{
+	for (size_t i = 0; i < rules_count(rules); i++) {
+		const struct rule *rule = rules_at(rules, i);
+		if (strcmp(rule->principal, w->principal) == 0 && path_equal(rule->path, w->path))
+			return rule;
+	}
+	return NULL;
+}
+
+/* Everybody whose role on the path is another one afterwards. */
+static void put_changes(struct req *r, struct view_map *m, const struct wanted *w, const struct rules *after, const struct auth_members *all)
+{
+	struct view_list *list = view_set_list(m, VIEW_changes);
+	size_t more = 0;
+
+	for (size_t i = 0; i < all->n; i++) {
+		const struct identity *who = all->members[i].who;
+		const enum role before = role_on(r->rules, who, w->path), then = role_on(after, who, w->path);
+		if (before == then)
+			continue;
+		if (view_list_count(list) == CHANGES_SHOWN) {
+			more++;
+			continue;
+		}
+		struct view_map *o = view_list_add(list);
+		view_set(o, VIEW_who, arena_printf(r->arena, "%s%s", who->user, all->members[i].enabled ? "" : " (may not log in)"));
+		view_set(o, VIEW_before, role_name(before));
+		view_set(o, VIEW_after, role_name(then));
+		view_set_bool(o, VIEW_gains, then > before);
+	}
+	view_set(m, VIEW_more, more ? count_text(r->arena, more, "other person") : NULL);
+}
+
+/* POST /s/:site/rules/check: principal, path, role ("remove" takes it away) */
+enum err page_rules_check(struct req *r)
+{
+	struct view_map *m = view_map_new(r->arena);
+	struct wanted w;
+	enum err e = parse(r, &w);
+
+	if (e == ERR_INPUT || e == ERR_DENIED)
+		return show(r, e == ERR_INPUT ? 400 : 403, typed(r, "path"), arena_dup(r->arena, err_text()));
+	if (e)
+		return e;
+	const struct rule *now = rule_now(r->rules, &w);
+	struct rules *after = rules_with(r->rules, w.principal, w.path, w.role);
+	/* Those whom the rules name, before and after: taking one away concerns somebody whom no other may name. */
+	struct rules *both = rules_with(r->rules, w.principal, w.path, w.role < 0 ? (int)ROLE_NONE : w.role);
+	struct auth_members all = { 0 };
+	e = auth_members(web_auth(r->web), tools_db(r->tools), both, &all);
+	rules_unref(both);
+	if (e) {
+		rules_unref(after);
+		return e;
+	}
+	if (w.role < 0 && !now)
+		view_set(m, VIEW_refused, "There is no such rule any more.");
+	else if (role_change_allowed(r->rules, &r->person->who, w.principal, w.path, w.role, all.members, all.n))
+		view_set(m, VIEW_refused, arena_dup(r->arena, err_text()));
+	put_changes(r, m, &w, after, &all);
+	auth_members_release(&all);
+	rules_unref(after);
+	const char *principal = arena_dup(r->arena, w.principal);
+	view_set(m, VIEW_heading, w.role < 0 ? arena_printf(r->arena, "Take away the rule of %s on %s", principal, w.path.s)
+	    : arena_printf(r->arena, "Give %s the role %s on %s", principal, role_name((enum role)w.role), w.path.s));
+	view_set(m, VIEW_before, now ? arena_printf(r->arena, "%s – %s", role_name(now->role), role_words(now->role)) : NULL);
+	view_set(m, VIEW_path, w.path.s);
+	view_set(m, VIEW_principal, principal);
+	view_set(m, VIEW_role, w.role < 0 ? "remove" : role_name((enum role)w.role));
+	view_set_bool(m, VIEW_remove, w.role < 0);
+	view_set(m, VIEW_op, page_op(r));
+	return reply_page(r, 200, "rules_check", "Who gains and loses", m);
+}
+
+/* POST /s/:site/rules: principal, path, role, note, op */
+enum err page_rules_set(struct req *r)
+{
+	struct act_request rq;
+	struct act_answer done;
+	struct wanted w;
+	enum err e = parse(r, &w);
+
+	if (!e)
+		e = page_act_request(r, &rq);
+	if (!e)
+		e = act_rule(r->site, r->tools, web_auth(r->web), &rq, w.principal, w.path, w.role, &done);
+	switch (e) {
+	case ERR_OK:
+		return page_done(r, "/rules", NULL, NULL, &done);
+	case ERR_INPUT:
+	case ERR_TOO_BIG:
+		return show(r, 400, typed(r, "path"), arena_dup(r->arena, err_text()));
+	case ERR_DENIED:
+		return show(r, 403, typed(r, "path"), arena_dup(r->arena, err_text()));
+	case ERR_NOT_FOUND:
+	case ERR_STALE:
+		return show(r, 409, typed(r, "path"), arena_dup(r->arena, err_text()));
+	default:
+		return e;
+	}
+}
+
+/* --- explaining ----------------------------------------------------------------------------------------------------- */
+
+#define DECIDES "   <- this rule decides"
+
+/* role_explain's lines: the first says what the page says itself. */
+static void put_steps(struct req *r, struct view_map *m, const char *text)
+{
+	struct view_list *list = view_set_list(m, VIEW_steps);
+	const char *line = strchr(text, '\n');
+
+	while (line && *++line) {
+		const char *end = strchr(line, '\n');
+		size_t n = end ? (size_t)(end - line) : strlen(line);
+		const size_t mark = strlen(DECIDES);
+		const bool decided = n > mark && memcmp(line + n - mark, DECIDES, mark) == 0;
+		struct view_map *o = view_list_add(list);
+		view_set_bool(o, VIEW_decided, decided);
+		view_set_bool(o, VIEW_heading, *line != ' ');
+		view_set(o, VIEW_text, arena_dupn(r->arena, line, decided ? n - mark : n));
+		line = end;
+	}
+}
+
+static enum err explained(struct req *r, const char *user, struct view_map *m)
+{
+	char principal[PRINCIPAL_LIMIT + 1];
+	struct person *person = NULL;
+	struct buf text = BUF_INIT(1u << 20);
+	bool enabled = true;
+	enum err e = ERR_OK;
+
+	if (*user)
+		e = auth_principal(web_auth(r->web), tools_db(r->tools), user, principal);
+	if (e)
+		return e == ERR_NOT_FOUND ? err_set(ERR_INPUT, "There is nobody called “%s”.", user) : e;
+	if (!*user || strcmp(principal, r->person->who.user) == 0) {
+		person = person_ref(r->person);
+	} else if (principal_is_group(principal)) {
+		return err_set(ERR_INPUT, "Ask about a person: a group has a role only through its rules, which the list shows.");
+	} else if (r->role < ROLE_ADMIN) {
+		return err_set(ERR_DENIED, "Only an admin on %s may see why somebody else has a role there.", r->path.s);
+	} else if ((e = auth_person(web_auth(r->web), tools_db(r->tools), principal, &person, &enabled))) {
+		return e == ERR_NOT_FOUND ? err_set(ERR_INPUT, "There is nobody called “%s”.", user) : e;
+	}
+	const struct role_answer answer = role_resolve(r->rules, &person->who, r->path);
+	role_explain(r->rules, &person->who, r->path, &text);
+	view_set(m, VIEW_who, arena_dup(r->arena, person->who.user));
+	view_set(m, VIEW_role, role_name(answer.role));
+	view_set(m, VIEW_word, arena_printf(r->arena, "%s %s.%s", *user ? "Who has it" : "You", role_words(answer.role),
+	    enabled ? "" : " The account is switched off, so nobody can use it."));
+	put_steps(r, m, buf_text(&text));
+	buf_release(&text);
+	struct buf groups = BUF_INIT(1u << 20);
+	for (size_t i = 0; i < person->who.n_groups; i++)
+		buf_fmt(&groups, "%s%s", i ? ", " : "", person->who.groups[i]);
+	view_set(m, VIEW_groups_text, arena_dup(r->arena, buf_text(&groups)));
+	buf_release(&groups);
+	person_unref(person);
+	return ERR_OK;
+}
+
+/* GET /s/:site/rules/explain?user=&path= : his own role for anybody, another's for an admin on that path */
+enum err page_explain(struct req *r)
+{
+	struct view_map *m = view_map_new(r->arena);
+	const char *user = typed(r, "user");
+	unsigned status = 200;
+	enum err e = explained(r, user, m);
+
+	if (e == ERR_INPUT || e == ERR_DENIED) {
+		status = e == ERR_INPUT ? 400 : 403;
+		view_set(m, VIEW_error, arena_dup(r->arena, err_text()));
+	} else if (e) {
+		return e;
+	}
+	view_set(m, VIEW_user_value, *user ? user : r->person->who.user);
+	view_set(m, VIEW_path_value, r->path.s);
+	return reply_page(r, status, "explain", "Explain a role", m);
+}
