@@ -356,7 +356,7 @@ enum err db_record_file_get(struct db *db, const char *site, const char *node, u
 
 /* Where the list goes on after a path, which need not be one of the record. */
 DB_STMT(FILE_AFTER, "record_file_after",
-	"SELECT COALESCE(MIN(ord), 4294967295) FROM record_file FORCE INDEX (by_record) WHERE site = ? AND node = ? AND seq = ? AND path > ?");
+	"SELECT ord FROM record_file FORCE INDEX (by_record) WHERE site = ? AND node = ? AND seq = ? AND path > ? ORDER BY ord LIMIT 1");
 static enum err first_after(struct db *db, const char *site, const char *node, uint64_t seq, const char *after, uint64_t *first)
 {
 	struct path path = { after, strlen(after) };
@@ -368,6 +368,7 @@ static enum err first_after(struct db *db, const char *site, const char *node, u
 		*first = e ? 0 : *first + 1;
 		return e;
 	}
+	*first = UINT32_MAX; /* behind the last one */
 	cursor_open(&c, db, &FILE_AFTER, ARGS(a_name(site), a_text(node), a_u64(seq), a_path(path)));
 	if (cursor_next(&c))
 		*first = cursor_u64(&c, 0);

@@ -12,7 +12,7 @@ struct start {
 
 #define COLUMNS "run, number, trigger_, actor, reason, started_at, finished_at, state, added, changed, removed, message"
 
-DB_STMT(NUMBER, "run_number", "SELECT CAST(COALESCE(MAX(run), 0) + 1 AS UNSIGNED) FROM run WHERE site = ? FOR UPDATE");
+DB_STMT(LAST, "run_last", "SELECT run FROM run WHERE site = ? ORDER BY run DESC LIMIT 1 FOR UPDATE");
 DB_STMT(START, "run_start", "INSERT INTO run (site, " COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, 0, 0, 0, '')");
 static enum err start(struct db *db, void *arg)
 {
@@ -21,9 +21,10 @@ static enum err start(struct db *db, void *arg)
 	struct cursor c;
 	enum err e;
 
-	cursor_open(&c, db, &NUMBER, ARGS(a_name(s->site)));
+	r->run = 1;
+	cursor_open(&c, db, &LAST, ARGS(a_name(s->site)));
 	if (cursor_next(&c))
-		r->run = cursor_u64(&c, 0);
+		r->run = cursor_u64(&c, 0) + 1;
 	if ((e = cursor_close(&c)))
 		return e;
 	return db_run(db, &START,

@@ -1,10 +1,47 @@
 #include "testdb.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include "base/clock.h"
 #include "base/file.h"
+
+/*
+ * A process that does nothing but wait for the end of this one: a test that crashes must not leave its server running.
+ * The write end of the pipe is the life line; it is never written to.
+ */
+static int guard(struct testdb *t)
+{
+	int fd[2];
+
+	if (pipe2(fd, O_CLOEXEC))
+		return -1;
+	t->guard = fork();
+	if (t->guard < 0)
+		return -1;
+	if (t->guard) {
+		close(fd[0]);
+		t->life_line = fd[1];
+		return 0;
+	}
+	char c, name[128];
+	struct buf pid = BUF_INIT(32);
+	close(fd[1]);
+	setsid();
+	while (read(fd[0], &c, 1) < 0 && errno == EINTR)
+		;
+	snprintf(name, sizeof(name), "%s/db.pid", t->dir);
+	if (!file_read(AT_FDCWD, name, &pid)) {
+		kill((pid_t)atoi(buf_text(&pid)), SIGKILL);
+		clock_sleep(CLOCK_SECOND / 10);
+	}
+	_exit(file_remove_tree(AT_FDCWD, t->dir) ? 1 : 0);
+}
 
 int testdb_start_empty(struct testdb **out)
 {
@@ -14,6 +51,12 @@ int testdb_start_empty(struct testdb **out)
 	snprintf(t->dir, sizeof(t->dir), "/tmp/drydock-testdb-XXXXXX");
 	if (!mkdtemp(t->dir)) {
 		perror(t->dir);
+		free(t);
+		return -1;
+	}
+	if (guard(t)) {
+		perror("guard");
+		rmdir(t->dir);
 		free(t);
 		return -1;
 	}
@@ -80,5 +123,7 @@ void testdb_stop(struct testdb *t)
 	if (file_remove_tree(AT_FDCWD, t->dir))
 		fprintf(stderr, "# testdb: %s\n", err_text());
 	db_library_stop();
+	close(t->life_line);
+	waitpid(t->guard, NULL, 0);
 	free(t);
 }

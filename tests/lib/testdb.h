@@ -7,12 +7,16 @@
 #ifndef DRYDOCK_TESTS_TESTDB_H
 #define DRYDOCK_TESTS_TESTDB_H
 
+#include <sys/types.h>
+
 #include "db/db.h"
 
 struct testdb {
 	char dir[64];
 	struct private_db *server;
 	struct db_address owner, program;
+	pid_t guard; /* ends the server if the test crashes */
+	int life_line;
 };
 
 /* Installed, started, migrated from sql/, and db_schema_check has passed. 0, or -1 with the reason on standard error. */
