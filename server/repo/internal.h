@@ -22,9 +22,13 @@ struct repo {
 	git_repository *git;
 	git_odb *odb;
 	unsigned epoch; /* of the repacks: see repo.c */
+	int64_t refreshed; /* clock_boot of the last look */
+	struct timespec packs_seen; /* time of objects/pack at the last scan; zero: scan in any case */
 	pthread_mutex_t lock; /* of odb: the threads that fill one pack share it */
 };
 
+void repo_repacked(void); /* packs were taken away */
+enum err repo_reopen(struct repo *r) MUST_CHECK; /* forget the packs that are known */
 enum err git_ready(void) MUST_CHECK; /* libgit2 is started once, at first use */
 /* The code, with libgit2's sentence behind ours. */
 enum err git_failed(enum err code, const char *fmt, ...) PRINTF_LIKE(2, 3);

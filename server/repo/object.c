@@ -146,9 +146,14 @@ enum err object_read(struct repo *r, const struct blob_id *id, git_object_t want
 		out->type = out->recent->type;
 	} else {
 		memcpy(oid.id, id->b, BLOB_ID_SIZE);
-		pthread_mutex_lock(&r->lock);
-		got = git_odb_read(&out->odb, r->odb, &oid);
-		pthread_mutex_unlock(&r->lock);
+		for (int try = 0;; try++) {
+			pthread_mutex_lock(&r->lock);
+			got = git_odb_read(&out->odb, r->odb, &oid);
+			pthread_mutex_unlock(&r->lock);
+			/* a pack that was taken away by a repack */
+			if (got == 0 || got == GIT_ENOTFOUND || try > 0 || repo_reopen(r) != ERR_OK)
+				break;
+		}
 		if (got == GIT_ENOTFOUND)
 			return err_set(ERR_NOT_FOUND, "object %s is not in %s", hex(id, text), r->dir);
 		if (got != 0)

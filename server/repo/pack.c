@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/digest.h"
 #include "base/sys.h"
 #include "repo/internal.h"
@@ -21,6 +22,7 @@
 #define IN_MEMORY ((size_t)2 * 1024 * 1024)
 #define WRITEBACK ((uint64_t)8 * 1024 * 1024) /* start writing to disk each so many bytes, so that the sync waits less */
 #define LEVEL 1
+#define REFRESH_AFTER (5 * CLOCK_SECOND)
 
 struct entry {
 	struct blob_id id;
@@ -74,6 +76,9 @@ enum err repo_pack_begin(struct repo *r, const struct uuid *op, struct repo_pack
 	enum err e = ERR_OK;
 
 	*out = NULL;
+	/* not each time: what is not known to be there is only written once more */
+	if (clock_boot() - r->refreshed > REFRESH_AFTER)
+		repo_refresh(r);
 	p->r = r;
 	p->fd = p->tmp = -1;
 	pthread_mutex_init(&p->lock, NULL);

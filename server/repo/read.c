@@ -37,9 +37,13 @@ enum err repo_blob_size(struct repo *r, const struct blob_id *id, uint64_t *size
 		recent_unref(o);
 	} else {
 		memcpy(oid.id, id->b, BLOB_ID_SIZE);
-		pthread_mutex_lock(&r->lock);
-		got = git_odb_read_header(&n, &type, r->odb, &oid);
-		pthread_mutex_unlock(&r->lock);
+		for (int try = 0;; try++) {
+			pthread_mutex_lock(&r->lock);
+			got = git_odb_read_header(&n, &type, r->odb, &oid);
+			pthread_mutex_unlock(&r->lock);
+			if (got == 0 || got == GIT_ENOTFOUND || try > 0 || repo_reopen(r) != ERR_OK)
+				break;
+		}
 		if (got != 0) {
 			hex_of(hex, id->b, BLOB_ID_SIZE);
 			return git_failed(got == GIT_ENOTFOUND ? ERR_NOT_FOUND : ERR_FAILED, "cannot read object %s of %s", hex,

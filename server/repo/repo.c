@@ -7,7 +7,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/sys.h"
 #include "repo/internal.h"
 
@@ -30,6 +32,12 @@ static const char CONFIG[] = "[core]\n"
 			     "\tdenyDeletes = true\n"
 			     "[transfer]\n"
 			     "\tfsckObjects = true\n";
+
+/*
+ * How often a repack took packs away in this process. A handle that still knows them opens its objects anew before it
+ * stumbles over one; a repack from outside is found out by the failing read.
+ */
+static unsigned repacks; /* atomic */
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static int init_error;
@@ -128,12 +136,26 @@ static enum err open_odb(struct repo *r)
 	char *objects = mem_printf("%s/objects", r->dir);
 	enum err e = ERR_OK;
 
-	git_odb_free(r->odb);
-	r->odb = NULL;
-	if (git_odb_open(&r->odb, objects) != 0)
+	git_odb *odb = NULL;
+
+	/* the old one stays if that fails, so that there always is one */
+	if (git_odb_open(&odb, objects) != 0) {
 		e = git_failed(ERR_FAILED, "cannot open the objects of %s", r->dir);
+	} else {
+		git_odb_free(r->odb);
+		r->odb = odb;
+	}
 	free(objects);
 	return e;
+}
+
+static void packs_time(const struct repo *r, struct timespec *out)
+{
+	char *dir = mem_printf("%s/objects/pack", r->dir);
+	struct stat st;
+
+	*out = stat(dir, &st) == 0 ? st.st_mtim : (struct timespec){ 0 };
+	free(dir);
 }
 
 enum err repo_open(struct repo **out, const char *dir)
@@ -173,6 +195,7 @@ enum err repo_open(struct repo **out, const char *dir)
 		e = git_failed(ERR_FAILED, "cannot open the repository %s", dir);
 		goto out;
 	}
+	r->epoch = __atomic_load_n(&repacks, __ATOMIC_ACQUIRE);
 	e = open_odb(r);
 	if (e)
 		goto out;
@@ -197,10 +220,41 @@ void repo_close(struct repo *r)
 	free(r);
 }
 
+void repo_repacked(void)
+{
+	recent_forget();
+	__atomic_add_fetch(&repacks, 1, __ATOMIC_RELEASE);
+}
+
+enum err repo_reopen(struct repo *r)
+{
+	unsigned now = __atomic_load_n(&repacks, __ATOMIC_ACQUIRE);
+	enum err e;
+
+	pthread_mutex_lock(&r->lock);
+	e = open_odb(r);
+	r->epoch = now;
+	pthread_mutex_unlock(&r->lock);
+	return e;
+}
+
+/* No scan of objects/pack if nothing was put there or taken away since the last one. */
 void repo_refresh(struct repo *r)
 {
+	struct timespec now = { 0 };
+	bool changed;
+
+	r->refreshed = clock_boot();
+	if (r->epoch != __atomic_load_n(&repacks, __ATOMIC_ACQUIRE) && repo_reopen(r) == ERR_OK)
+		return;
 	pthread_mutex_lock(&r->lock);
-	git_odb_refresh(r->odb);
+	packs_time(r, &now);
+	changed = now.tv_sec != r->packs_seen.tv_sec || now.tv_nsec != r->packs_seen.tv_nsec;
+	/* a directory that changes twice within one tick of its clock looks unchanged: then look once more next time */
+	if (changed) {
+		git_odb_refresh(r->odb);
+		r->packs_seen = clock_wall() / CLOCK_SECOND - now.tv_sec > 2 ? now : (struct timespec){ 0 };
+	}
 	pthread_mutex_unlock(&r->lock);
 }
 
@@ -220,11 +274,51 @@ enum err repo_clean_temporary(struct repo *r)
 
 /* --- refs --------------------------------------------------------------------------------------------------------- */
 
+/*
+ * A ref file that a power failure left empty or half written. Refs are not synced, since the database says where they
+ * belong; a torn one counts as none (or as what packed-refs has), and the repair at start writes it again.
+ */
+static bool ref_torn(struct repo *r, const char *ref)
+{
+	struct buf text = BUF_INIT(4096);
+	char *file = mem_printf("%s/%s", r->dir, ref);
+	struct blob_id id;
+	int valid = 0;
+	bool torn = false;
+
+	if (git_reference_name_is_valid(&valid, ref) == 0 && valid && file_read(AT_FDCWD, file, &text) == ERR_OK) {
+		if (text.len == 2 * BLOB_ID_SIZE + 1 && text.p[2 * BLOB_ID_SIZE] == '\n')
+			text.p[2 * BLOB_ID_SIZE] = '\0';
+		torn = strncmp(buf_text(&text), "ref: ", 5) != 0 && !hex_parse(id.b, BLOB_ID_SIZE, buf_text(&text));
+	}
+	if (torn)
+		log_event(LOG_LEVEL_WARN, "repo.torn_ref", "repository", r->dir, "ref", ref, NULL);
+	free(file);
+	buf_release(&text);
+	return torn;
+}
+
+/* libgit2 reads what it replaces, and stumbles over a torn file. */
+static bool remove_torn(struct repo *r, const char *ref)
+{
+	char *file;
+	bool removed;
+
+	if (!ref_torn(r, ref))
+		return false;
+	file = mem_printf("%s/%s", r->dir, ref);
+	removed = sys_unlink(AT_FDCWD, file, 0) == 0;
+	free(file);
+	return removed;
+}
+
 enum err repo_ref_get(struct repo *r, const char *ref, struct blob_id *out)
 {
 	git_oid oid;
 	int got = git_reference_name_to_id(&oid, r->git, ref);
 
+	if (got != 0 && got != GIT_ENOTFOUND && remove_torn(r, ref))
+		got = git_reference_name_to_id(&oid, r->git, ref);
 	if (got == GIT_ENOTFOUND)
 		return err_set(ERR_NOT_FOUND, "there is no %s in %s", ref, r->dir);
 	if (got != 0)
@@ -240,11 +334,15 @@ enum err repo_ref_move(struct repo *r, const char *ref, const struct blob_id *ol
 	int got;
 
 	memcpy(to.id, now->b, BLOB_ID_SIZE);
-	if (old && !blob_id_zero(old)) {
-		memcpy(from.id, old->b, BLOB_ID_SIZE);
-		got = git_reference_create_matching(&made, r->git, ref, &to, 1, &from, NULL);
-	} else {
-		got = git_reference_create(&made, r->git, ref, &to, 0, NULL);
+	for (int try = 0;; try++) {
+		if (old && !blob_id_zero(old)) {
+			memcpy(from.id, old->b, BLOB_ID_SIZE);
+			got = git_reference_create_matching(&made, r->git, ref, &to, 1, &from, NULL);
+		} else {
+			got = git_reference_create(&made, r->git, ref, &to, 0, NULL);
+		}
+		if (got == 0 || got == GIT_EMODIFIED || try > 0 || !remove_torn(r, ref))
+			break;
 	}
 	git_reference_free(made);
 	if (got == GIT_EMODIFIED || got == GIT_EEXISTS || got == GIT_ENOTFOUND)
@@ -260,17 +358,12 @@ enum err repo_ref_set(struct repo *r, const char *ref, const struct blob_id *now
 {
 	git_reference *made = NULL;
 	git_oid to;
-	int got, valid = 0;
+	int got;
 
 	memcpy(to.id, now->b, BLOB_ID_SIZE);
 	got = git_reference_create(&made, r->git, ref, &to, 1, NULL);
-	if (got == -1 && git_reference_name_is_valid(&valid, ref) == 0 && valid) {
-		/* libgit2 reads what it replaces, and stumbles over a torn file */
-		char *file = mem_printf("%s/%s", r->dir, ref);
-		if (sys_unlink(AT_FDCWD, file, 0) == 0)
-			got = git_reference_create(&made, r->git, ref, &to, 1, NULL);
-		free(file);
-	}
+	if (got != 0 && remove_torn(r, ref))
+		got = git_reference_create(&made, r->git, ref, &to, 1, NULL);
 	git_reference_free(made);
 	if (got != 0)
 		return git_failed(got == GIT_ELOCKED ? ERR_BUSY : ERR_FAILED, "cannot set %s in %s", ref, r->dir);

@@ -103,6 +103,12 @@ void repo_pack_free(struct repo_pack *p); /* drops what was not published */
 /* Remove leftovers of acts that never finished (at start). */
 enum err repo_clean_temporary(struct repo *r) MUST_CHECK;
 
+/*
+ * If there are more packs than that, put the small ones together (stock git, geometric). The caller holds the site's lock
+ * (nobody publishes meanwhile); readers go on. Nothing unreachable is thrown away. done: something was put together.
+ */
+enum err repo_maintain(struct repo *r, unsigned above, bool *done) MUST_CHECK;
+
 /* Compare-and-swap of a ref; old NULL or zero: must not exist. ERR_STALE if it stands elsewhere. Not fsynced: derived. */
 enum err repo_ref_move(struct repo *r, const char *ref, const struct blob_id *old, const struct blob_id *now) MUST_CHECK;
 /* Whatever stands there now, a torn file too: for the repair at start, when the database says where it belongs. */

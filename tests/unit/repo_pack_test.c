@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <pthread.h>
 
+#include "base/log.h"
 #include "base/pool.h"
 #include "base/sys.h"
 
@@ -191,13 +192,34 @@ static void refs_swap(void **state)
 	assert_true(blob_id_equal(&got, &two));
 	assert_err(ERR_STALE, repo_ref_move(f->r, LOG_REF, &one, &two));
 	assert_ok(repo_ref_move(f->r, LOG_REF, &two, &one));
-	/* torn by a power failure: an error, until it is set from what the database says */
+	/* torn by a power failure: none, until it is written from what the database says */
 	snprintf(file, sizeof(file), "%s/%s", f->repo, LOG_REF);
-	assert_ok(file_write(AT_FDCWD, file, "", 0, 0600));
-	assert_err(ERR_FAILED, repo_ref_get(f->r, LOG_REF, &got));
-	assert_ok(repo_ref_set(f->r, LOG_REF, &two));
+	static const char *const torn[] = { "", "\n", "0123", "0000000000000000000000000000000000000000000000000000" };
+	for (size_t i = 0; i < sizeof(torn) / sizeof(torn[0]); i++) {
+		assert_ok(file_write(AT_FDCWD, file, torn[i], strlen(torn[i]), 0600));
+		if (i % 2) {
+			assert_ok(repo_ref_set(f->r, LOG_REF, &two));
+		} else {
+			assert_ok(repo_ref_get(f->r, LOG_REF, &got)); /* what was packed */
+			assert_true(blob_id_equal(&got, &two));
+			assert_ok(file_write(AT_FDCWD, file, torn[i], strlen(torn[i]), 0600));
+			assert_ok(repo_ref_move(f->r, LOG_REF, &got, &one));
+			assert_ok(repo_ref_move(f->r, LOG_REF, &one, &two));
+		}
+		assert_ok(repo_ref_get(f->r, LOG_REF, &got));
+		assert_true(blob_id_equal(&got, &two));
+	}
+	assert_ok(repo_ref_set(f->r, LOG_REF, &one));
 	assert_ok(repo_ref_get(f->r, LOG_REF, &got));
-	assert_true(blob_id_equal(&got, &two));
+	assert_true(blob_id_equal(&got, &one));
+	snprintf(file, sizeof(file), "%s/refs/heads/new", f->repo);
+	for (size_t i = 0; i < sizeof(torn) / sizeof(torn[0]); i++) {
+		assert_ok(file_write(AT_FDCWD, file, torn[i], strlen(torn[i]), 0600));
+		if (i % 2)
+			assert_err(ERR_NOT_FOUND, repo_ref_get(f->r, "refs/heads/new", &got));
+		assert_ok(repo_ref_move(f->r, "refs/heads/new", NULL, &two));
+		assert_int_equal(unlink(file), 0);
+	}
 	fixture_fsck(f);
 }
 
@@ -495,6 +517,83 @@ static void failing_calls(void **state)
 	fixture_fsck(f);
 }
 
+static unsigned count_packs(struct fixture *f)
+{
+	char path[256];
+	unsigned n = 0;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "%s/objects/pack", f->repo);
+	d = opendir(path);
+	assert_non_null(d);
+	for (struct dirent *e; (e = readdir(d)) != NULL;)
+		n += strstr(e->d_name, ".idx") != NULL;
+	closedir(d);
+	return n;
+}
+
+/* Small packs are put together; handles opened before go on reading and writing. */
+static void maintained(void **state)
+{
+	struct fixture *f = *state;
+	struct blob_id head = { 0 }, found, orphan, big;
+	struct repo *other, *idle;
+	struct repo_stream *s;
+	struct act a;
+	unsigned most = 0, least = 1000, runs = 0;
+	bool done, exec;
+
+	assert_ok(repo_open(&other, f->repo));
+	act_begin(&a, f);
+	orphan = act_text(&a, "/orphan", "of an act that was not committed");
+	assert_ok(repo_stream_begin(a.pack, 5, &s));
+	assert_ok(repo_stream_add(s, "large", 5));
+	assert_ok(repo_stream_end(s, &big));
+	assert_ok(repo_pack_publish(a.pack, false));
+	act_drop(&a);
+	assert_ok(repo_maintain(f->r, 20, &done));
+	assert_false(done);
+	for (unsigned i = 0; i < 120; i++) {
+		char path[32], text[64];
+		snprintf(path, sizeof(path), "/d%u/f%u", i % 7, i);
+		snprintf(text, sizeof(text), "the text of number %u", i);
+		act_begin(&a, f);
+		act_text(&a, path, text);
+		act_end(&a, &head);
+		if (i == 50)
+			assert_ok(repo_open(&idle, f->repo));
+		assert_ok(repo_maintain(i % 2 ? f->r : other, 20, &done));
+		runs += done;
+		most = count_packs(f) > most ? count_packs(f) : most;
+		if (done)
+			least = count_packs(f) < least ? count_packs(f) : least;
+		assert_ok(repo_find(other, &head, fixture_path(f, path), &found, &exec));
+		assert_ok(repo_find(i >= 50 ? idle : f->r, &head, fixture_path(f, "/d0/f0"), &found, &exec));
+		assert_true(repo_has(other, &orphan));
+	}
+	assert_true(runs >= 4);
+	assert_in_range(most, 20, 22);
+	assert_true(least < 6);
+	assert_true(repo_has(idle, &orphan));
+	assert_true(repo_has(idle, &big));
+	fixture_fsck(f);
+	fixture_signatures(f, LOG_REF);
+	/* and by stock git from outside, under open handles that know the old packs only */
+	free(fixture_git(f, "repack", "-q", "-a", "-d", NULL));
+	for (unsigned i = 0; i < 120; i += 13) {
+		char path[32], text[64];
+		struct buf b = BUF_INIT(100);
+		snprintf(path, sizeof(path), "/d%u/f%u", i % 7, i);
+		snprintf(text, sizeof(text), "the text of number %u", i);
+		assert_ok(repo_find(idle, &head, fixture_path(f, path), &found, &exec));
+		assert_ok(repo_blob_read(idle, &found, &b));
+		assert_string_equal(b.p, text);
+		buf_release(&b);
+	}
+	repo_close(other);
+	repo_close(idle);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -509,6 +608,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(streamed, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(empty_files_and_trees, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(failing_calls, fixture_begin, fixture_end),
+		cmocka_unit_test_setup_teardown(maintained, fixture_begin, fixture_end),
 	};
+	log_level_set(LOG_LEVEL_ERROR);
 	return cmocka_run_group_tests_name("repo pack", tests, NULL, NULL);
 }

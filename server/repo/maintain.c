@@ -1,0 +1,198 @@
+/*
+ * Fewer packs. Each act leaves one, and a look-up asks each of them. The small ones are put together in geometric
+ * progression, so that an object is copied a logarithmic number of times; stock git makes the new pack, deltas included.
+ * Every object of the old packs goes along, reachable or not: what an act published before its COMMIT must stay.
+ * Loose objects are left alone: they are the large ones, which can only be streamed as such.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/spawn.h"
+#include "base/sys.h"
+#include "repo/internal.h"
+
+#define DEADLINE (3600 * CLOCK_SECOND)
+#define IDX_COUNT_AT (8 + 255 * 4) /* the last of the fan-out table: how many objects there are */
+
+struct pack_file {
+	char *stem; /* "pack-<hex>" */
+	uint64_t objects;
+};
+
+static int by_objects(const void *a, const void *b)
+{
+	const struct pack_file *x = a, *y = b;
+	return x->objects != y->objects ? (x->objects < y->objects ? -1 : 1) : strcmp(x->stem, y->stem);
+}
+
+static bool read_count(int dir, const char *name, uint64_t *objects)
+{
+	uint8_t n[4];
+	int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	bool ok = fd >= 0 && pread(fd, n, sizeof(n), IDX_COUNT_AT) == sizeof(n);
+
+	if (fd >= 0)
+		sys_close(fd);
+	if (ok)
+		*objects = (uint64_t)n[0] << 24 | (uint64_t)n[1] << 16 | (uint64_t)n[2] << 8 | n[3];
+	return ok;
+}
+
+/* Packs with an index, but for those that somebody told git to keep. */
+static enum err list_packs(struct repo *r, int dir, struct pack_file **packs, size_t *n)
+{
+	int again = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = again < 0 ? NULL : fdopendir(again);
+	struct dirent *entry;
+	size_t cap = 0;
+
+	*packs = NULL;
+	*n = 0;
+	if (!d) {
+		if (again >= 0)
+			sys_close(again);
+		return err_sys(ERR_FAILED, "cannot read %s/objects/pack", r->dir);
+	}
+	while ((entry = readdir(d)) != NULL) {
+		size_t len = strlen(entry->d_name);
+		struct pack_file pack = { 0 };
+		char *keep;
+		bool kept;
+
+		if (len < 10 || strncmp(entry->d_name, "pack-", 5) != 0 || strcmp(entry->d_name + len - 4, ".idx") != 0 ||
+		    !read_count(dir, entry->d_name, &pack.objects))
+			continue;
+		pack.stem = mem_dupn(entry->d_name, len - 4);
+		keep = mem_printf("%s.keep", pack.stem);
+		kept = faccessat(dir, keep, F_OK, 0) == 0;
+		free(keep);
+		if (kept) {
+			free(pack.stem);
+			continue;
+		}
+		if (*n == cap)
+			*packs = mem_grow(*packs, &cap, *n + 1, sizeof(**packs));
+		(*packs)[(*n)++] = pack;
+	}
+	closedir(d);
+	if (*n > 1)
+		qsort(*packs, *n, sizeof(**packs), by_objects);
+	return ERR_OK;
+}
+
+/* How many of the smallest to put together, so that each pack left has twice the objects of all before it. */
+static size_t split(const struct pack_file *packs, size_t n)
+{
+	uint64_t sum = 0;
+	size_t last = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (i > 0 && packs[i].objects < 2 * sum)
+			last = i + 1;
+		sum += packs[i].objects;
+	}
+	return last;
+}
+
+static enum err combine(struct repo *r, const struct pack_file *packs, size_t n, char stem[64])
+{
+	char *prefix = mem_printf("%s/objects/pack/pack", r->dir);
+	const char *argv[] = { "git", "--git-dir", r->dir, "-c", "pack.threads=1", "pack-objects",
+		"--stdin-packs", "-q", prefix, NULL };
+	static const char *const env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "HOME=/nonexistent", "GIT_CONFIG_NOSYSTEM=1",
+		"GIT_CONFIG_GLOBAL=/dev/null", NULL };
+	struct buf input = BUF_INIT(1024 * 1024), out = BUF_INIT(256), errors = BUF_INIT(2048);
+	struct spawn s = { .argv = argv, .env = env, .deadline_us = DEADLINE, .out = &out, .err_out = &errors };
+	struct spawn_result result;
+	uint8_t id[BLOB_ID_SIZE];
+	enum err e;
+
+	for (size_t i = 0; i < n; i++)
+		buf_fmt(&input, "%s.pack\n", packs[i].stem);
+	e = buf_check(&input);
+	s.input = input.p;
+	s.input_len = input.len;
+	if (!e)
+		e = spawn_run(&s, &result);
+	if (!e && result.status != 0)
+		e = err_set(ERR_FAILED, "git pack-objects in %s ended with %d: %s", r->dir, result.status, buf_text(&errors));
+	if (!e) {
+		if (out.len > 0 && out.p[out.len - 1] == '\n')
+			out.p[out.len - 1] = '\0';
+		if (!hex_parse(id, sizeof(id), buf_text(&out)))
+			e = err_set(ERR_FAILED, "git pack-objects in %s did not name one pack: %s", r->dir, buf_text(&out));
+		else
+			snprintf(stem, 64, "pack-%s", buf_text(&out));
+	}
+	free(prefix);
+	buf_release(&input);
+	buf_release(&out);
+	buf_release(&errors);
+	return e;
+}
+
+/* The index first: without it a pack is not there for anybody. */
+static enum err remove_pack(struct repo *r, int dir, const char *stem)
+{
+	static const char *const kinds[] = { "idx", "rev", "bitmap", "pack" };
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		char *name = mem_printf("%s.%s", stem, kinds[i]);
+		enum err e = ERR_OK;
+		if (sys_unlink(dir, name, 0) != 0 && errno != ENOENT)
+			e = err_sys(ERR_FAILED, "cannot remove %s from %s", name, r->dir);
+		free(name);
+		if (e)
+			return e;
+	}
+	return ERR_OK;
+}
+
+enum err repo_maintain(struct repo *r, unsigned above, bool *done)
+{
+	char *path = mem_printf("%s/objects/pack", r->dir);
+	struct pack_file *packs = NULL;
+	size_t n = 0, few;
+	char stem[64];
+	int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	enum err e;
+
+	*done = false;
+	if (dir < 0) {
+		e = err_sys(ERR_FAILED, "cannot open %s", path);
+		goto out;
+	}
+	e = list_packs(r, dir, &packs, &n);
+	if (e || n <= above)
+		goto out;
+	few = split(packs, n);
+	if (few < 2)
+		goto out;
+	e = combine(r, packs, few, stem);
+	/* on disk with its name before anything is taken away */
+	if (!e && sys_syncfs(dir) != 0)
+		e = err_sys(ERR_FAILED, "cannot make a pack durable in %s", r->dir);
+	for (size_t i = 0; i < few && !e; i++)
+		if (strcmp(packs[i].stem, stem) != 0)
+			e = remove_pack(r, dir, packs[i].stem);
+	repo_repacked();
+	repo_refresh(r);
+	if (!e) {
+		*done = true;
+		log_event(LOG_LEVEL_INFO, "repo.repacked", "repository", r->dir, "packs", log_u64(n), "left", log_u64(n - few + 1), NULL);
+	}
+out:
+	for (size_t i = 0; i < n; i++)
+		free(packs[i].stem);
+	free(packs);
+	if (dir >= 0)
+		sys_close(dir);
+	free(path);
+	return e;
+}
