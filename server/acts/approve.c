@@ -37,7 +37,7 @@ static bool is_approved_file(struct catalog *c, struct path path, struct arena *
 {
 	struct catalog_entry e;
 
-	return catalog_get(c, path, &e, a) == ERR_OK && !e.is_dir && e.has_approved && approval_stands(e.approved.approval);
+	return catalog_get_file(c, path, &e, a) == ERR_OK && e.has_approved && approval_stands(e.approved.approval);
 }
 
 static int by_path(const void *a, const void *b)

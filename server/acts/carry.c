@@ -40,7 +40,7 @@ static int64_t when_put(void *arg, struct path path)
 	if (w->at)
 		return w->at;
 	a = arena_new();
-	if (!catalog_get(w->s->catalog, path, &e, a) && !e.is_dir && e.has_approved)
+	if (!catalog_get_file(w->s->catalog, path, &e, a) && e.has_approved)
 		at = e.approved.at;
 	else if (!db_state_get(w->db, w->s->name, path, &row, a))
 		at = row.at;

@@ -4,13 +4,11 @@
  * Lock the site's row; look the act id up; ask the role again; build trees and log commit; make them durable; insert the
  * record and the new states; advance the head; COMMIT. The COMMIT is the decision.
  */
-#include <fcntl.h>
 #include <string.h>
 
 #include "acts/internal.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/sys.h"
 #include "base/utf8.h"
 
 #define BODY_LIMIT (2u << 20) /* core/record.c refuses more than 1 MiB */
@@ -100,20 +98,6 @@ enum err act_role(const struct rules *rules, const struct identity *who, struct 
 	return ERR_OK;
 }
 
-/* Outside text cut to what a column holds, at a whole character. */
-static const char *fit(struct arena *a, const char *text, size_t limit)
-{
-	struct buf b = BUF_INIT(4 * limit + 64);
-	const char *out;
-
-	utf8_visible(&b, text, strnlen(text, limit), false);
-	while (b.len && (b.len > limit || !utf8_valid(buf_text(&b), b.len)))
-		b.p[--b.len] = '\0';
-	out = arena_dupn(a, buf_text(&b), b.len);
-	buf_release(&b);
-	return out;
-}
-
 enum err act_refused(struct site *s, struct actor_tools *t, const struct act_request *rq, const char *act, const char *path, enum err code)
 {
 	struct arena *a = arena_new();
@@ -123,9 +107,9 @@ enum err act_refused(struct site *s, struct actor_tools *t, const struct act_req
 		.at = clock_wall(),
 		.kind = "refused",
 		.principal = request_identity(rq)->user,
-		.address = fit(a, rq->address ? rq->address : "", 64),
-		.path = path ? path : "",
-		.detail = fit(a, arena_printf(a, "%s: %s", act, why), 1024),
+		.address = rq->address,
+		.path = path,
+		.detail = arena_printf(a, "%s: %s", act, why),
 	};
 
 	if (code == ERR_DENIED && db_event_add(tools_db(t), &e))
@@ -200,11 +184,8 @@ static enum err build(struct decision *d)
 		d->record.fields = d->fields;
 		return ERR_OK;
 	}
-	if (d->published) {
-		repo_pack_free(d->pack);
-		d->pack = NULL;
-		d->published = false;
-	}
+	/* Otherwise more objects are added to the pack, and published again. */
+	d->published = false;
 	d->built = false;
 	if (!d->pack && (err = repo_pack_begin(d->repo, &d->rq->op, &d->pack)))
 		return err;
@@ -261,27 +242,10 @@ static enum err build(struct decision *d)
 
 static enum err make_durable(struct decision *d)
 {
-	enum err err;
-	int fd;
+	enum err err = d->published ? ERR_OK : repo_pack_publish(d->pack, d->bulk);
 
-	if (d->published)
-		return ERR_OK;
-	err = repo_pack_publish(d->pack, d->bulk);
-	if (err)
-		return err;
-	if (d->bulk) {
-		/* Pack, large objects and the files waiting for the export are on one file system: one call for all. */
-		fd = open(d->s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (fd < 0)
-			return err_sys(ERR_FAILED, "%s cannot be opened", d->s->dir);
-		if (sys_syncfs(fd))
-			err = err_sys(ERR_FAILED, "The new objects could not be made durable");
-		sys_close(fd);
-		if (err)
-			return err;
-	}
-	d->published = true;
-	return ERR_OK;
+	d->published = !err;
+	return err;
 }
 
 /* --- the transaction ----------------------------------------------------------------------------------------------- */

@@ -157,7 +157,7 @@ static bool reviews_approved(struct job *j, struct selection_item *item, const s
 	struct catalog_entry entry;
 	bool yes = false;
 
-	if (!catalog_get(j->s->catalog, item->path, &entry, a) && entry.has_approved && approval_stands(entry.approved.approval) &&
+	if (!catalog_get_file(j->s->catalog, item->path, &entry, a) && entry.has_approved && approval_stands(entry.approved.approval) &&
 	    sha256_equal(&entry.approved.print.sha256, &e->sha256)) {
 		item->print = entry.approved.print;
 		item->blob = entry.approved.blob;
@@ -320,6 +320,9 @@ enum err act_files(struct site *s, struct actor_tools *t, const struct act_reque
 	act_step("read");
 	if (!err)
 		err = decide_files(&j, &request, out);
+	/* Of an act that came to nothing, nothing is kept. */
+	if (err && j.kind->keep && j.n_items)
+		export_discard(s->export);
 out:
 	repo_pack_free(j.pack);
 	selection_release(&j.sel);

@@ -90,10 +90,10 @@ static enum err candidates_find(struct site *s, struct actor_tools *t, struct ca
 		struct catalog_entry e;
 		struct arena *a = arena_new();
 
-		err = catalog_get(s->catalog, c->below[i], &e, a);
-		if (!err && !e.is_dir)
+		err = catalog_get_file(s->catalog, c->below[i], &e, a);
+		if (!err)
 			take_entry(c, &e);
-		else if (!err)
+		if (!err || err == ERR_NOT_FOUND)
 			err = catalog_list(s->catalog, &q, NULL, take_entry, c);
 		if (err == ERR_NOT_FOUND)
 			err = ERR_OK;
@@ -177,6 +177,7 @@ static enum err pickup_list(struct site *s, struct actor_tools *t, struct candid
 		err = drop_blocked(s, c, files, &x.n);
 	}
 	if (err || !x.n) {
+		export_discard(s->export);
 		repo_pack_free(d.pack);
 		free(files);
 		return err;

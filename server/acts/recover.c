@@ -50,8 +50,9 @@ static enum err recover_log(struct site *s, struct repo *repo, const struct db_h
 	char name[128];
 	bool behind, ahead;
 	enum err err = repo_ref_get(repo, site_log_ref(s, name), &ref);
+	bool torn = err && err != ERR_NOT_FOUND;
 
-	if (err && err != ERR_NOT_FOUND)
+	if (!head->seq && torn)
 		return err;
 	if (!head->seq) {
 		if (err != ERR_NOT_FOUND)
@@ -63,9 +64,10 @@ static enum err recover_log(struct site *s, struct repo *repo, const struct db_h
 		make_read_only(s, "record %llu is in the database but not in the repository of %s. See drydockd fsck.", (unsigned long long)head->seq, s->name);
 		return ERR_OK;
 	}
-	if (err == ERR_NOT_FOUND) {
-		log_event(LOG_LEVEL_WARN, "recover.ref", "site", s->name, "seq", log_u64(head->seq), NULL);
-		return carry_ref(repo, name, &head->commit);
+	/* Refs are not synced: after a power cut one can be missing or torn. The database says where it stood. */
+	if (err) {
+		log_event(LOG_LEVEL_WARN, "recover.ref", "site", s->name, "seq", log_u64(head->seq), "torn", torn ? "yes" : "no", NULL);
+		return repo_ref_set(repo, name, &head->commit);
 	}
 	if (blob_id_equal(&ref, &head->commit))
 		return ERR_OK;

@@ -138,8 +138,8 @@ enum err release_refs(struct site *s, struct actor_tools *t)
 	if (err || !last.number)
 		goto out;
 	err = repo_ref_get(repo, MAIN_REF, &main);
-	if (err == ERR_NOT_FOUND || (!err && !blob_id_equal(&main, &last.main_commit)))
-		err = carry_ref(repo, MAIN_REF, &last.main_commit);
+	if (err || !blob_id_equal(&main, &last.main_commit))
+		err = repo_ref_set(repo, MAIN_REF, &last.main_commit);
 	if (err)
 		goto out;
 	snprintf(ref, sizeof ref, RELEASE_TAG_PREFIX "%llu", (unsigned long long)last.number);

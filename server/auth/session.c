@@ -10,10 +10,7 @@
 #include "base/clock.h"
 #include "base/digest.h"
 #include "base/log.h"
-#include "base/utf8.h"
 
-#define ADDRESS_LIMIT 64
-#define AGENT_LIMIT 255
 #define SEEN_STEP (60 * CLOCK_SECOND) /* a last-seen time is written when it has moved by more */
 
 struct auth *auth_new(const struct auth_options *o)
@@ -54,36 +51,11 @@ void auth_free(struct auth *a)
 
 /* --- login --------------------------------------------------------------------------------------------------------- */
 
-/* Outside text cut to what the column holds, at a whole character. */
-static const char *cut(struct arena *a, const char *text, size_t limit)
-{
-	struct buf b = BUF_INIT(1u << 20);
-	const char *out;
-
-	utf8_visible(&b, text ? text : "", text ? strnlen(text, 4 * limit) : 0, false);
-	while (b.len > limit || !utf8_valid(buf_text(&b), b.len))
-		b.p[--b.len] = '\0';
-	out = arena_dupn(a, buf_text(&b), b.len);
-	buf_release(&b);
-	return out;
-}
-
 static enum err login_event(struct db *db, const char *kind, const char *principal, const char *address, const char *detail)
 {
-	struct arena *a = arena_new();
-	struct db_event e = {
-		.site = "",
-		.at = clock_wall(),
-		.kind = kind,
-		.principal = principal,
-		.address = cut(a, address, ADDRESS_LIMIT),
-		.path = "",
-		.detail = detail,
-	};
-	enum err err = db_event_add(db, &e);
+	struct db_event e = { .at = clock_wall(), .kind = kind, .principal = principal, .address = address, .detail = detail };
 
-	arena_free(a);
-	return err;
+	return db_event_add(db, &e);
 }
 
 enum err auth_login(struct auth *a, struct db *db, const char *name, const char *password, const char *address, struct person **out)
@@ -228,8 +200,7 @@ static bool is_current(const struct auth *a, int64_t created_at, int64_t seen_at
 
 enum err auth_session_start(struct auth *a, struct db *db, struct person *who, const char *address, const char *agent, char token[SESSION_TOKEN])
 {
-	struct arena *arena = arena_new();
-	struct db_session row = { .principal = who->who.user, .created_at = clock_wall() };
+	struct db_session row = { .principal = who->who.user, .created_at = clock_wall(), .address = address, .agent = agent };
 	uint8_t secret[32];
 	uint64_t generation;
 	enum err err;
@@ -239,8 +210,6 @@ enum err auth_session_start(struct auth *a, struct db *db, struct person *who, c
 	explicit_bzero(secret, sizeof secret);
 	sha256_of(&row.id_hash, token, strlen(token));
 	row.seen_at = row.created_at;
-	row.address = cut(arena, address, ADDRESS_LIMIT);
-	row.agent = cut(arena, agent, AGENT_LIMIT);
 	pthread_mutex_lock(&a->lock);
 	generation = a->generation;
 	pthread_mutex_unlock(&a->lock);
@@ -253,7 +222,6 @@ enum err auth_session_start(struct auth *a, struct db *db, struct person *who, c
 			slot_put(a, &row.id_hash, who, row.created_at, row.seen_at, row.seen_at);
 		pthread_mutex_unlock(&a->lock);
 	}
-	arena_free(arena);
 	return err;
 }
 
