@@ -79,7 +79,7 @@ struct watcher; /* watcher.c */
 
 struct catalog {
 	struct door *door;
-	unsigned door_moved;
+	atomic_uint door_moved; /* which staging directory the tree is of */
 	char *cache_file;
 	uint64_t largest_file;
 

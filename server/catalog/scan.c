@@ -669,7 +669,10 @@ static enum err end(struct catalog *c, bool whole)
 	if (c->trouble[0] && whole && !w->err)
 		set_trouble(c, "");
 	bool first = whole && !c->known && !w->err;
-	if (c->n_prune || first) {
+	tree_read(c);
+	bool prune = c->n_prune > 0;
+	tree_read_end(c);
+	if (prune || first) {
 		tree_write(c);
 		tree_prune(c);
 		if (first) {

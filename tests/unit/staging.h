@@ -20,8 +20,8 @@ static char top[64]; /* staging is top/s */
 /* "/a" is top/s/a. One of sixteen places. */
 static inline const char *at(const char *path)
 {
-	static char text[16][4400];
-	static unsigned i;
+	static _Thread_local char text[16][4400];
+	static _Thread_local unsigned i;
 	char *s = text[i++ % 16];
 	snprintf(s, sizeof text[0], "%s/s%s", top, path);
 	return s;
