@@ -407,7 +407,8 @@ enum err db_connect(struct db *db)
 		local ? a->socket : NULL, CLIENT_FOUND_ROWS)) {
 		enum err e;
 
-		if (mysql_errno(db->my) == ER_ACCESS_DENIED_ERROR)
+		/* Of an account that does not exist the server asks by a plugin picked at random: then it has other words. */
+		if (mysql_errno(db->my) == ER_ACCESS_DENIED_ERROR || mysql_errno(db->my) == ER_ACCESS_DENIED_NO_PASSWORD_ERROR)
 			e = err_set(ERR_DENIED, "the database refuses the account '%s': %s", a->user, mysql_error(db->my));
 		else
 			e = err_set(ERR_BUSY, "the database does not answer: %s", mysql_error(db->my));
