@@ -135,11 +135,12 @@ static enum err choose_targets(struct cycle *c)
 			continue;
 		t->c = c;
 		t->conf = &cs->targets[i];
-		if (active) {
-			e = repo_plan(repo, &t->row.log_commit, &c->release.log_commit, &t->plan);
-			t->planned = !e;
-		}
 		c->n++;
+		if (active) {
+			plan_init(&t->plan);
+			t->planned = true;
+			e = repo_plan(repo, &t->row.log_commit, &c->release.log_commit, &t->plan);
+		}
 	}
 	return e;
 }
@@ -151,17 +152,18 @@ static enum err count_changes(struct cycle *c)
 	struct repo *repo;
 	enum err e = tools_repo(c->y->tools, c->y->s, &repo);
 
+	plan_init(&plan);
 	if (!e)
 		e = db_release_list(tools_db(c->y->tools), c->y->s->name, c->release.number, 1, take_before, c);
 	if (!e)
 		e = repo_plan(repo, &c->before.log_commit, &c->release.log_commit, &plan);
-	if (e)
-		return e;
-	c->run.added = plan.added;
-	c->run.changed = plan.changed;
-	c->run.removed = plan.removed;
+	if (!e) {
+		c->run.added = plan.added;
+		c->run.changed = plan.changed;
+		c->run.removed = plan.removed;
+	}
 	plan_release(&plan);
-	return ERR_OK;
+	return e;
 }
 
 /* --- records --------------------------------------------------------------------------------------------------------- */
