@@ -36,7 +36,7 @@ def program(name="drydockd"):
     """The built program: $DRYDOCKD and friends, or in build/, or at the top."""
     named = os.environ.get(name.upper())
     places = [pathlib.Path(named)] if named else [
-        pathlib.Path(os.environ.get("BUILD_DIR", TOP / "build")) / name, TOP / "build" / name, TOP / name]
+        pathlib.Path(os.environ.get("DRYDOCK_BUILD", TOP / "build")) / name, TOP / "build" / name, TOP / name]
     for place in places:
         if place.is_file():
             return str(place.resolve())
