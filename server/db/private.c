@@ -144,7 +144,7 @@ static enum err start_process(struct private_db *p)
 	const char *argv[] = { "mariadbd", "--no-defaults", datadir, sock, pidfile, tmpdir, connections, "--skip-networking",
 		"--skip-log-bin", "--skip-name-resolve", "--character-set-server=utf8mb4", "--collation-server=utf8mb4_bin",
 		"--default-storage-engine=InnoDB", "--innodb-flush-log-at-trx-commit=1", "--innodb-doublewrite=1",
-		"--innodb-buffer-pool-size=32M", "--innodb-log-file-size=32M", "--innodb-log-buffer-size=4M", "--innodb-use-native-aio=0",
+		"--innodb-buffer-pool-size=32M", "--loose-innodb-buffer-pool-size-max=256M", "--innodb-log-file-size=32M", "--innodb-log-buffer-size=4M", "--innodb-use-native-aio=0",
 		"--innodb-read-io-threads=1", "--innodb-write-io-threads=2", "--innodb-purge-threads=1", "--innodb-stats-persistent=0",
 		"--key-buffer-size=1M", "--aria-pagecache-buffer-size=1M", "--performance-schema=0", "--table-open-cache=200",
 		"--max-allowed-packet=32M", "--local-infile=0", "--secure-file-priv=/dev/null", "--symbolic-links=0", "--log-warnings=1",

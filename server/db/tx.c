@@ -8,6 +8,7 @@
 
 #define TRIES 8
 #define PAUSE_US 4000 /* before the second try, at the most; doubles */
+#define LONGEST (8 * CLOCK_SECOND) /* no new try after that: waits for a lock may have been long ones */
 
 bool tx_open(const struct db *db)
 {
@@ -84,7 +85,7 @@ static enum err attempt(struct db *db, enum err (*fn)(struct db *db, void *arg),
 
 enum err tx_run(struct db *db, enum err (*fn)(struct db *db, void *arg), void *arg, bool *unknown)
 {
-	int64_t pause = PAUSE_US;
+	int64_t pause = PAUSE_US, from = clock_boot();
 	bool lost, again = true; /* once after a lost connection: a server that was restarted is there again */
 
 	if (unknown)
@@ -98,7 +99,7 @@ enum err tx_run(struct db *db, enum err (*fn)(struct db *db, void *arg), void *a
 			again = false;
 		else if (e != ERR_RETRY)
 			return e;
-		else if (i >= TRIES)
+		else if (i >= TRIES || clock_boot() - from > LONGEST)
 			return err_prefix(ERR_BUSY, "given up after %d tries", i);
 		uint32_t r;
 		random_bytes(&r, sizeof(r));
