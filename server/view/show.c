@@ -109,6 +109,20 @@ const char *count_text(struct arena *a, uint64_t n, const char *one)
 	return arena_printf(a, "%s %s%s", grouped, one, n == 1 ? "" : "s");
 }
 
+const char *period_text(struct arena *a, int64_t us)
+{
+	static const struct {
+		int64_t s;
+		const char *name;
+	} units[] = { { 86400, "day" }, { 3600, "hour" }, { 60, "minute" } };
+	int64_t s = us / CLOCK_SECOND;
+
+	for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+		if (s >= units[i].s && s % units[i].s == 0)
+			return count_text(a, (uint64_t)(s / units[i].s), units[i].name);
+	return count_text(a, s > 0 ? (uint64_t)s : 0, "second");
+}
+
 const char *duration_text(struct arena *a, int64_t us)
 {
 	int64_t s = us / CLOCK_SECOND;
@@ -119,7 +133,11 @@ const char *duration_text(struct arena *a, int64_t us)
 		return arena_printf(a, "%" PRId64 ".%" PRId64 " s", s, us / (CLOCK_SECOND / 10) % 10);
 	if (s < 60)
 		return arena_printf(a, "%" PRId64 " s", s);
+	if (s < 3600 && s % 60 == 0)
+		return arena_printf(a, "%" PRId64 " min", s / 60);
 	if (s < 3600)
 		return arena_printf(a, "%" PRId64 " min %" PRId64 " s", s / 60, s % 60);
+	if (s / 60 % 60 == 0)
+		return arena_printf(a, "%" PRId64 " h", s / 3600);
 	return arena_printf(a, "%" PRId64 " h %" PRId64 " min", s / 3600, s / 60 % 60);
 }

@@ -25,8 +25,10 @@ const char *state_word(enum file_state s);
 const char *size_text(struct arena *a, uint64_t bytes);
 /* "1 file", "12 files", "10,000 files". one: "file"; the plural adds an s. */
 const char *count_text(struct arena *a, uint64_t n, const char *one);
-/* "1.2 s", "3 min 20 s", "2 h 5 min"; microseconds. */
+/* What something took: "1.2 s", "3 min 20 s", "2 h 5 min"; microseconds. */
 const char *duration_text(struct arena *a, int64_t us);
+/* A period that somebody chose: "5 minutes", "1 hour", "90 seconds". */
+const char *period_text(struct arena *a, int64_t us);
 /* "21 November 2026, 14:05:12 UTC" */
 const char *time_exact(struct arena *a, int64_t wall);
 

@@ -39,6 +39,12 @@ static void test_counts_and_durations(void **state)
 	assert_string_equal(duration_text(a, 59 * CLOCK_SECOND), "59 s");
 	assert_string_equal(duration_text(a, 200 * CLOCK_SECOND), "3 min 20 s");
 	assert_string_equal(duration_text(a, 7500 * CLOCK_SECOND), "2 h 5 min");
+	assert_string_equal(duration_text(a, 300 * CLOCK_SECOND), "5 min");
+	assert_string_equal(duration_text(a, 7200 * CLOCK_SECOND), "2 h");
+	assert_string_equal(period_text(a, 300 * CLOCK_SECOND), "5 minutes");
+	assert_string_equal(period_text(a, 3600 * CLOCK_SECOND), "1 hour");
+	assert_string_equal(period_text(a, 90 * CLOCK_SECOND), "90 seconds");
+	assert_string_equal(period_text(a, 0), "0 seconds");
 	assert_string_equal(time_exact(a, 1795241420 * CLOCK_SECOND), "21 November 2026, 06:10:20 UTC");
 	assert_string_equal(time_exact(a, 0), "1 January 1970, 00:00:00 UTC");
 	arena_free(a);

@@ -312,7 +312,7 @@ static enum err explained(struct req *r, const char *user, struct view_map *m)
 	role_explain(r->rules, &person->who, r->path, &text);
 	view_set(m, VIEW_who, arena_dup(r->arena, person->who.user));
 	view_set(m, VIEW_role, role_name(answer.role));
-	view_set(m, VIEW_word, arena_printf(r->arena, "%s %s.%s", *user ? "Who has it" : "You", role_words(answer.role),
+	view_set(m, VIEW_word, arena_printf(r->arena, "%s %s.%s", person == r->person ? "You" : "Somebody with this role", role_words(answer.role),
 	    enabled ? "" : " The account is switched off, so nobody can use it."));
 	put_steps(r, m, buf_text(&text));
 	buf_release(&text);

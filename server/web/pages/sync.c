@@ -21,7 +21,7 @@ static const char *reason_words(const char *trigger)
 {
 	static const struct {
 		const char *name, *words;
-	} words[] = { { "quiet", "the quiet period is over" }, { "longest", "the longest interval is over" }, { "forced", "forced" },
+	} words[] = { { "quiet", "the quiet period is over" }, { "longest", "the longest interval is over" }, { "forced", "an admin asked for it" },
 		{ "retry", "a target failed and is tried again" } };
 
 	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
@@ -177,14 +177,16 @@ static void clocks(struct req *r, struct view_map *m)
 		view_set(now, VIEW_href, addr(r, arena_printf(r->arena, "/sync/%llu", (unsigned long long)st.run), NULL, NULL));
 	} else if (st.next.due != WINDOW_NEVER) {
 		show_time(m, VIEW_next, st.next.due, clock_wall());
-		view_set(m, VIEW_next_word, window_reason_name(st.next.reason));
+		const char *why = reason_words(window_reason_name(st.next.reason));
+		const bool waits = st.next.reason == WINDOW_QUIET || st.next.reason == WINDOW_LONGEST;
+		view_set(m, VIEW_next_word, waits ? arena_printf(r->arena, "when %s", why) : why);
 	}
 	if (st.next.at_latest != WINDOW_NEVER)
 		show_time(m, VIEW_latest, st.next.at_latest, clock_wall());
 	if (st.pending_since)
 		show_time(m, VIEW_pending_since, st.pending_since, clock_wall());
-	view_set(m, VIEW_quiet_text, duration_text(r->arena, st.quiet_us));
-	view_set(m, VIEW_longest_text, duration_text(r->arena, st.longest_us));
+	view_set(m, VIEW_quiet_text, period_text(r->arena, st.quiet_us));
+	view_set(m, VIEW_longest_text, period_text(r->arena, st.longest_us));
 	if (*st.trouble && req_role_on(r, path_root()) == ROLE_ADMIN)
 		view_set(m, VIEW_trouble_text, arena_dup(r->arena, st.trouble));
 }
