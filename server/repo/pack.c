@@ -22,6 +22,8 @@
 #define IN_MEMORY ((size_t)2 * 1024 * 1024)
 #define WRITEBACK ((uint64_t)8 * 1024 * 1024) /* start writing to disk each so many bytes, so that the sync waits less */
 #define LEVEL 1
+#define KEEP_BLOB ((size_t)64 * 1024) /* the largest blob that is kept */
+#define KEEP_BLOBS ((size_t)2 * 1024 * 1024) /* of one act: ten thousand files must not stay in memory */
 #define REFRESH_AFTER (5 * CLOCK_SECOND)
 
 struct entry {
@@ -65,6 +67,7 @@ struct repo_pack {
 	struct loose *loose;
 	size_t n_loose, cap_loose;
 	struct worker *idle;
+	size_t kept_blobs; /* bytes of the blobs among entries[].kept */
 	bool failed;
 };
 
@@ -338,9 +341,15 @@ static enum err deflate_and_append(struct repo_pack *p, size_t index, git_object
 	return e;
 }
 
-static bool worth_keeping(git_object_t type, size_t n)
+/* With the lock held. Trees and commits are read again while the act goes on; blobs only for what is shown right after. */
+static bool worth_keeping(struct repo_pack *p, git_object_t type, size_t n)
 {
-	return n <= (type == GIT_OBJECT_BLOB ? 64 * 1024 : RECENT_LARGEST);
+	if (type != GIT_OBJECT_BLOB)
+		return n <= RECENT_LARGEST;
+	if (n > KEEP_BLOB || p->kept_blobs + n > KEEP_BLOBS)
+		return false;
+	p->kept_blobs += n;
+	return true;
 }
 
 enum err pack_object(struct repo_pack *p, git_object_t type, const void *bytes, size_t n, struct blob_id *id)
@@ -348,7 +357,7 @@ enum err pack_object(struct repo_pack *p, git_object_t type, const void *bytes, 
 	git_oid oid;
 	struct recent *kept;
 	size_t index;
-	bool there, failed;
+	bool there, failed, keep;
 	enum err e = ERR_OK;
 
 	if (git_odb_hash(&oid, n > 0 ? bytes : "", n, type) != 0) {
@@ -360,13 +369,14 @@ enum err pack_object(struct repo_pack *p, git_object_t type, const void *bytes, 
 	failed = p->failed;
 	there = entry_find(p, id) != NULL;
 	index = failed || there ? 0 : entry_add(p, id);
+	keep = !failed && !there && worth_keeping(p, type, n);
 	pthread_mutex_unlock(&p->lock);
 	if (failed)
 		return err_set(ERR_FAILED, "the pack is broken by an earlier failure");
 	if (there || object_known(p->r, id))
 		return ERR_OK;
 	/* before the bytes are in the pack: another thread only finds it, nobody reads what a failed pack holds */
-	kept = worth_keeping(type, n) ? recent_new(id, type, bytes, n) : NULL;
+	kept = keep ? recent_new(id, type, bytes, n) : NULL;
 	e = deflate_and_append(p, index, type, bytes, n);
 	if (!e) {
 		pthread_mutex_lock(&p->lock);
