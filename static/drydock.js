@@ -6,7 +6,7 @@
  *   data-all, data-selected    the box that ticks all, the sentence that counts them
  *   data-copy                  copied by a click
  *   data-key="s"               the button that the key s goes to; data-press: and presses
- *   data-events                address of server-sent events: "output" {target, text}, "changed" and "end" load the page again
+ *   data-events                address of server-sent events: "output" {target, from, text}, "changed" and "end" load the page again
  */
 (function () {
 	"use strict";
@@ -184,6 +184,7 @@
 			all("[data-target]", box).forEach(function (log) {
 				if (log.dataset.target !== data.target) return;
 				var end = log.scrollHeight - log.scrollTop - log.clientHeight < 30;
+				if (data.from === 0) log.textContent = "";
 				log.appendChild(document.createTextNode(data.text));
 				if (end) log.scrollTop = log.scrollHeight;
 			});

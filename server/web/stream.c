@@ -333,9 +333,10 @@ enum err reply_stream(struct req *r, stream_fn *next, void *state)
 	s->changed = true;
 	if (room)
 		buf_str(&s->pending, "retry: 3000\n\n");
-	bool on = room && ask(s, &s->pending, true);
+	/* What is over already is told all the same, and ends. */
+	s->ended = room && !ask(s, &s->pending, true);
 	s->sent_at = clock_boot();
-	struct MHD_Response *m = on ? MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 4096, read_stream, s, NULL) : NULL;
+	struct MHD_Response *m = room && !buf_check(&s->pending) ? MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 4096, read_stream, s, NULL) : NULL;
 	if (!m) {
 		pthread_mutex_destroy(&s->lock);
 		buf_release(&s->pending);

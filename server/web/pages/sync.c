@@ -201,6 +201,7 @@ static enum err sync_page(struct req *r, unsigned status, const char *error)
 	uint64_t before;
 	enum err e = req_number(r, "before", 1, INT64_MAX, 0, &before);
 
+	view_set(m, VIEW_live_src, addr(r, "/events", NULL, NULL));
 	if (!e)
 		e = plan_model(r, m);
 	if (!e)
