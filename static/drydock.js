@@ -39,14 +39,11 @@
 		if (s >= 3600) return Math.floor(s / 3600) + ":" + two(Math.floor(s / 60) % 60) + ":" + two(s % 60);
 		return Math.floor(s / 60) + ":" + two(s % 60);
 	}
-	/* The reader's clock may be wrong: count from the server's, as the page said it. */
-	var ahead = 0, now = document.querySelector("meta[name=now]");
-	if (now && !isNaN(Date.parse(now.content))) ahead = Date.now() - Date.parse(now.content);
 	function ticks(counting) {
 		all(counting ? "time[data-countdown]" : "time[datetime]:not([data-countdown])").forEach(function (t) {
 			var at = Date.parse(t.getAttribute("datetime"));
 			if (isNaN(at)) return;
-			var left = at - (Date.now() - ahead), text = counting ? countdown(left) : relative(left);
+			var left = at - Date.now(), text = counting ? countdown(left) : relative(left);
 			if (t.textContent !== text) t.textContent = text;
 			if (!t.dataset.utc) {
 				t.dataset.utc = t.title || t.getAttribute("datetime");

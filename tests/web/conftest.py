@@ -24,3 +24,23 @@ def drydock():
         d.add_account("bob", "view", "/docs")
         d.add_account("carol", None)
         yield d
+
+
+@pytest.fixture(scope="session")
+def pages():
+    """A site with some history, for the tests of pages. alice: admin; bob: view on /docs; carol: no role; dora: signs
+    in /docs; erin: admin of /docs. What they see of it: record `signed` of five files, `revoked` of /style.css."""
+    files = {**PAGES, "/docs/<script>alert(1)</script>.html": "x", "/news/one.html": "<h1>one</h1>"}
+    files = {path.replace("</script>", "<"): content for path, content in files.items()}
+    with Drydock(files=files, accounts=("alice",)) as d:
+        d.add_account("bob", "view", "/docs")
+        d.add_account("carol", None)
+        d.add_account("dora", "sign", "/docs")
+        d.add_account("erin", "admin", "/docs")
+        act = lambda what, **body: d.must("POST", f"/api/v1/sites/www/{what}", {"as_staged": True, **body})["seq"]  # noqa: E731
+        d.signed = act("sign", paths=["/docs", "/index.html", "/style.css"], recursive=True, note="first line\nsecond <b>line</b>")
+        d.secret = act("sign", paths=["/secret/plan.html"], note="only for some")
+        d.reviewed = act("review", paths=["/index.html"])
+        d.write("/docs/index.html", "<h1>Docs, new</h1>")
+        d.revoked = act("revoke", paths=["/style.css"], note="=HYPERLINK(1)")
+        yield d
