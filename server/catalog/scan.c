@@ -126,11 +126,14 @@ static enum problem name_problem(const struct dir *d, const struct door_entry *e
 
 /* --- reading files ---------------------------------------------------------------------------------------------------- */
 
-/* The file system's times have a grain: what was read within it of the last change could change again unseen. */
-static bool racy(int64_t ctime_ns)
+/*
+ * The file system's times have a grain: what was read within it of the last change could change again unseen.
+ * now is taken before the reading.
+ */
+static bool racy(int64_t ctime_ns, int64_t now)
 {
 	int64_t grain = ctime_ns % INT64_C(1000000000) == 0 ? INT64_C(2100000000) : INT64_C(50000000);
-	return clock_wall() * 1000 - ctime_ns < grain;
+	return now - ctime_ns < grain;
 }
 
 static void tell_progress(struct work *w)
@@ -149,56 +152,50 @@ static void tell_progress(struct work *w)
 static void read_files(struct hand *h, int dirfd, struct node **files, size_t n)
 {
 	struct catalog *c = h->c;
-	struct result {
-		enum err err;
-		enum problem problem;
-		bool racy, busy;
-		struct fingerprint print;
-		struct stage_stat st;
-	} results[FILES_A_PIECE];
+	struct door_result results[FILES_A_PIECE];
+	const char *names[FILES_A_PIECE];
 
 	while (n > 0) {
 		size_t k, some = n < FILES_A_PIECE ? n : FILES_A_PIECE;
+		bool busy = false;
+		int64_t now = clock_wall() * 1000;
+		for (k = 0; k < some; k++)
+			names[k] = files[k]->name;
+		door_dir_read_many(c->door, h->reader, dirfd, names, some, results);
 		for (k = 0; k < some; k++) {
-			struct result *r = &results[k];
-			*r = (struct result){ 0 };
-			r->err = door_dir_read(c->door, h->reader, dirfd, files[k]->name, &r->print, &r->st, &r->problem, NULL, NULL);
+			struct door_result *r = &results[k];
 			if (r->err == ERR_OK) {
-				r->racy = racy(r->st.ctime_ns);
 				atomic_fetch_add_explicit(&h->work->files_read, 1, memory_order_relaxed);
 				atomic_fetch_add_explicit(&h->work->bytes_read, r->st.size, memory_order_relaxed);
 			} else if (r->err == ERR_INPUT || r->err == ERR_BUSY) {
 				/* With what stat tells, so that it is shown, and read again when that changes. */
 				struct door_entry e;
-				if (door_dir_entry(c->door, dirfd, files[k]->name, &e) != ERR_OK || e.kind == ENTRY_DIR)
+				busy |= r->problem == PROBLEM_BUSY;
+				if (door_dir_entry(c->door, dirfd, names[k], &e) != ERR_OK || e.kind == ENTRY_DIR)
 					r->err = ERR_NOT_FOUND;
-				r->st = e.st;
-				r->busy = r->problem == PROBLEM_BUSY;
+				else
+					r->st = e.st;
 			} else if (r->err != ERR_NOT_FOUND) {
 				failed(h->work, r->err);
 			}
-			if (r->st.size > (64 << 20))
-				tell_progress(h->work);
 		}
-		bool busy = false;
 		tree_write(c);
 		for (k = 0; k < some; k++) {
-			struct result *r = &results[k];
+			struct door_result *r = &results[k];
 			if (r->err == ERR_OK)
-				node_stage(c, files[k], &r->st, &r->print, PROBLEM_NONE, r->racy ? NODE_RACY : 0);
+				node_stage(c, files[k], &r->st, &r->print, PROBLEM_NONE, racy(r->st.ctime_ns, now) ? NODE_RACY : 0);
 			else if (r->err == ERR_INPUT || r->err == ERR_BUSY)
 				node_stage(c, files[k], &r->st, NULL, r->problem, 0);
 			else if (r->err == ERR_NOT_FOUND)
 				node_unstage(c, files[k]);
-			busy |= r->busy;
 		}
 		tree_write_end(c);
 		if (busy)
 			watcher_again(c, files[0]->parent);
 		files += some;
 		n -= some;
+		tell_progress(h->work);
 	}
-	tell_progress(h->work);
 }
 
 static void open_drop(struct open_dir *o)
@@ -448,6 +445,7 @@ static void work_dir(struct hand *h, const struct item *item)
 
 	struct dir_stamp stamp = { 0 };
 	bool same_names = false;
+	int64_t now = clock_wall() * 1000;
 	enum err e = door_dir_open(c->door, dir_path(d, buf), &fd, &problem);
 	if (!e) {
 		watcher_watch(c, d, fd); /* before the look, so that nothing falls between */
@@ -494,7 +492,7 @@ static void work_dir(struct hand *h, const struct item *item)
 		}
 		compare(h, d, list, n, item->below);
 		enter = !d->staged;
-		if (!door_dir_times(c->door) || racy(stamp.ctime_ns))
+		if (!door_dir_times(c->door) || racy(stamp.ctime_ns, now))
 			stamp = (struct dir_stamp){ 0 };
 		stamped = stamp_equal(&d->listed, &stamp);
 		tree_read_end(c);

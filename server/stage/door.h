@@ -76,6 +76,14 @@ enum err door_dir_open(struct door *d, struct path dir, int *fd, enum problem *p
 enum err door_dir_list(struct door *d, struct door_reader *r, int dirfd, const struct door_entry **list, size_t *n) MUST_CHECK;
 /* One entry, by its name in the open directory; e->name is name. ERR_NOT_FOUND. */
 enum err door_dir_entry(struct door *d, int dirfd, const char *name, struct door_entry *e) MUST_CHECK;
+/* The same for many, which is much faster for small files: their MD5s are made side by side. */
+struct door_result {
+	enum err err;
+	enum problem problem;
+	struct fingerprint print;
+	struct stage_stat st;
+};
+void door_dir_read_many(struct door *d, struct door_reader *r, int dirfd, const char *const *names, size_t n, struct door_result *results);
 /*
  * When names last came or went in a directory. On file systems that keep these times (door_dir_times), an equal stamp
  * that was not fresh when it was taken says that the names are the same.

@@ -25,6 +25,7 @@ struct digest_stream;
 struct door_reader {
 	struct digest_stream *digests;
 	char *bytes; /* READ_SIZE, for files and for getdents64 */
+	char *batch; /* BATCH_SIZE, from its first use on: small files side by side */
 	struct door_entry *list;
 	size_t n, cap;
 	char *names; /* of list */
@@ -32,6 +33,9 @@ struct door_reader {
 };
 
 #define READ_SIZE (128 << 10)
+#define BATCH_SIZE (1 << 20)
+#define BATCH_FILE (256 << 10) /* larger ones are streamed */
+#define BATCH_FILES 64
 
 /* -1 and errno. Tried again while the kernel says that a rename got in between. */
 int door_openat2(int dirfd, const char *name, int flags);

@@ -175,6 +175,31 @@ static void test_secret(void **state)
 	assert_true(bytes_equal_secret(NULL, NULL, 0));
 }
 
+/* Lanes of different lengths, around the block size and the padding, against the plain digest. */
+static void test_md5_many(void **state)
+{
+	static unsigned char bytes[40][5000];
+	const void *p[40];
+	size_t n[40];
+	struct md5 many[40], one;
+
+	(void)state;
+	random_bytes(bytes, sizeof(bytes));
+	for (size_t i = 0; i < 40; i++)
+		p[i] = bytes[i];
+	md5_many(many, p, n, 0);
+	for (unsigned round = 0; round < 400; round++) {
+		size_t count = 1 + round % 40;
+		for (size_t i = 0; i < count; i++)
+			n[i] = round < 200 ? (round + i * 7) % 140 : (round * 131 + i * i * 977) % 5000;
+		md5_many(many, p, n, count);
+		for (size_t i = 0; i < count; i++) {
+			md5_of(&one, p[i], n[i]);
+			assert_memory_equal(one.b, many[i].b, 16);
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -185,6 +210,7 @@ int main(void)
 		cmocka_unit_test(test_base64),
 		cmocka_unit_test(test_uuid),
 		cmocka_unit_test(test_secret),
+		cmocka_unit_test(test_md5_many),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
