@@ -283,10 +283,8 @@ static void put_site(struct life *l, struct view_map *m)
 static bool page(struct life *l, unsigned status, const char *stem, const char *title, struct view_map *m)
 {
 	struct buf b = BUF_INIT(PAGE_LIMIT);
-	char etag[20], now[CLOCK_TEXT_SIZE];
+	char etag[20];
 
-	clock_text(clock_wall(), now);
-	view_set(m, VIEW_now_iso, now);
 	view_set(m, VIEW_title, title);
 	view_set(m, VIEW_asset, statics_version(l->web->statics));
 	view_set(m, VIEW_version, PACKAGE_VERSION);
