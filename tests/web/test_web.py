@@ -138,7 +138,7 @@ def test_token_is_of_the_session(drydock):
 
 def test_no_write_by_get(drydock):
     alice = drydock.login()
-    for path in ("/logout", "/s/www/sign", "/s/www/sync/force", "/api/v1/sites/www/sign", "/api/v1/sites/www/sync/force"):
+    for path in ("/logout", "/s/www/sign", "/s/www/confirm", "/api/v1/sites/www/sign", "/api/v1/sites/www/sync/force"):
         assert alice.get(path).status_code == 405, path
         assert "GET" not in alice.get(path).headers["Allow"]
 
@@ -190,7 +190,7 @@ def test_kept_pages_are_of_one_session_and_one_state(drydock):
 
 def frames(b, path):
     """The addresses of the previews on a file's page."""
-    r = b.get("/s/www/file" + path)
+    r = b.get("/s/www/file" + path + "?view=preview")
     assert r.status_code == 200, r.text[-2000:]
     return re.findall(r'<iframe[^>]* src="([^"]+)"', r.text)
 
