@@ -433,10 +433,9 @@ enum err cycle_run(struct sync *y, enum window_reason why)
 		goto out;
 	c.run.number = c.release.number;
 	if (c.release.number) {
-		if (c.cut)
+		e = choose_targets(&c);
+		if (!e && (c.cut || c.n))
 			e = count_changes(&c);
-		if (!e)
-			e = choose_targets(&c);
 		if (!e && c.n)
 			e = send(&c);
 	}
