@@ -14,7 +14,7 @@
 #include "base/sys.h"
 #include "export/internal.h"
 
-#define FEW 8 /* writes up to here are synced one by one, above with one syncfs */
+#define FEW 16 /* changes up to here are not synced: see bring_locked() */
 #define LATEST INT64_C(9000000000) /* seconds: what nanoseconds in 64 bits can still hold (year 2255) */
 #define KEEP_PREPARED (3600 * CLOCK_SECOND)
 
@@ -26,58 +26,11 @@ struct bring {
 	export_time_fn *when;
 	void *arg;
 	bool replay; /* what is there may be of this very change, half made */
-	bool few;
-	const char *touched[3 * FEW + 3]; /* directories to sync, while they are few */
-	size_t n_touched;
 	char parent[PATH_LIMIT + 1]; /* of the descriptor below; a run of files has mostly one */
 	int parent_fd;
 	bool parent_made; /* by place_make_parent */
 	struct arena *arena;
 };
-
-/* --- which directories changed ------------------------------------------------------------------------------------ */
-
-static void touch(struct bring *b, const char *dir)
-{
-	if (!b->few)
-		return;
-	for (size_t i = 0; i < b->n_touched; i++)
-		if (strcmp(b->touched[i], dir) == 0)
-			return;
-	if (b->n_touched == sizeof(b->touched) / sizeof(b->touched[0]))
-		b->few = false;
-	else
-		b->touched[b->n_touched++] = arena_dup(b->arena, dir);
-}
-
-/* "a/b" for "/a/b/c", "" for "/c": in the form that place_open takes. */
-static const char *directory_of(struct bring *b, const char *path)
-{
-	size_t n = (size_t)(strrchr(path, '/') - path);
-	return n == 0 ? "" : arena_dupn(b->arena, path + 1, n - 1);
-}
-
-static enum err sync_touched(struct bring *b)
-{
-	if (!b->few) {
-		if (sys_syncfs(b->e->root) != 0)
-			return err_sys(ERR_FAILED, "cannot make the export durable");
-		return ERR_OK;
-	}
-	for (size_t i = 0; i < b->n_touched; i++) {
-		int fd = place_open(b->e, b->touched[i]);
-		enum err err = ERR_OK;
-		if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
-			continue; /* emptied meanwhile; the one above it is in the list */
-		if (fd < 0 || sys_fsync(fd) != 0)
-			err = err_sys(ERR_FAILED, "cannot make the export durable");
-		if (fd >= 0)
-			sys_close(fd);
-		if (err)
-			return err;
-	}
-	return ERR_OK;
-}
 
 static void parent_close(struct bring *b)
 {
@@ -120,7 +73,6 @@ static enum err remove_file(struct bring *b, struct path path)
 	/* a directory of the wanted tree, already there, or one that is looked at when the emptied ones are */
 	if (S_ISDIR(st.st_mode))
 		return ERR_OK;
-	touch(b, directory_of(b, path.s));
 	if (!S_ISREG(st.st_mode))
 		return place_move_foreign(b->e, b->parent_fd, name, path.s);
 	if (sys_unlink(b->parent_fd, name, 0) != 0 && errno != ENOENT)
@@ -189,7 +141,6 @@ static enum err remove_directory(struct bring *b, const char *text)
 	err = repo_has_directory(b->r, b->to, path, &wanted);
 	if (err || wanted)
 		return err;
-	touch(b, directory_of(b, text));
 	if (sys_unlink(b->parent_fd, name, AT_REMOVEDIR) == 0)
 		return ERR_OK;
 	if (errno != ENOTEMPTY && errno != EEXIST)
@@ -227,10 +178,9 @@ static int64_t later(int64_t s, const struct stat *there)
 	return s < LATEST ? s : LATEST;
 }
 
-/* Is the regular file found there one that an earlier commit of export.at put there? */
+/* Is the regular file found there one that we put there? */
 static enum err was_ours(struct bring *b, const struct plan_item *item, bool *ours)
 {
-	const struct state *s = &b->e->state;
 	struct blob_id blob;
 	enum err err;
 
@@ -238,14 +188,14 @@ static enum err was_ours(struct bring *b, const struct plan_item *item, bool *ou
 	if (b->replay || item->kind == PLAN_CHANGE)
 		return ERR_OK;
 	*ours = false;
-	if (blob_id_zero(&s->commits[0]))
+	if (blob_id_zero(&b->e->held))
 		return ERR_OK;
-	err = repo_find(b->r, &s->commits[0], item->path, &blob, NULL);
+	err = repo_find(b->r, &b->e->held, item->path, &blob, NULL);
 	*ours = err == ERR_OK;
 	return err == ERR_NOT_FOUND ? ERR_OK : err;
 }
 
-/* A file in export.tmp/ with the bytes, mode and time, and on disk if the syncs are single. */
+/* A file in export.tmp/ with the bytes, mode and time. */
 static enum err make_temporary(struct bring *b, const struct plan_item *item, int64_t mtime_s, char name[PREPARED_NAME])
 {
 	const mode_t mode = item->exec ? 0755 : 0644;
@@ -263,7 +213,7 @@ static enum err make_temporary(struct bring *b, const struct plan_item *item, in
 	if (fd < 0)
 		return err_sys(ERR_FAILED, "cannot write to export.tmp");
 	if (!err && (fstat(fd, &st) != 0 || ((st.st_mode & 07777) != mode && sys_fchmod(fd, mode) != 0) ||
-	                sys_futimens(fd, mtime_s * 1000000000) != 0 || (b->few && sys_fsync(fd) != 0)))
+	                sys_futimens(fd, mtime_s * 1000000000) != 0))
 		err = err_sys(ERR_FAILED, "cannot write to export.tmp");
 	if (sys_close(fd) != 0 && !err)
 		err = err_sys(ERR_FAILED, "cannot write to export.tmp");
@@ -272,7 +222,7 @@ static enum err make_temporary(struct bring *b, const struct plan_item *item, in
 	return err;
 }
 
-/* It stands there already, from the try before: mode, time or the sync may be what is missing. */
+/* It stands there already, from the try before: mode or time may be what is missing. */
 static enum err keep(struct bring *b, const struct plan_item *item, const struct stat *st)
 {
 	const mode_t mode = item->exec ? 0755 : 0644;
@@ -281,11 +231,11 @@ static enum err keep(struct bring *b, const struct plan_item *item, const struct
 	enum err err = ERR_OK;
 	int fd;
 
-	if (!bad_mode && !bad_time && !b->few)
+	if (!bad_mode && !bad_time)
 		return ERR_OK;
 	fd = openat(b->parent_fd, path_name(item->path), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0 || (bad_mode && sys_fchmod(fd, mode) != 0) ||
-	    (bad_time && sys_futimens(fd, later(at, st) * 1000000000) != 0) || (b->few && sys_fsync(fd) != 0))
+	    (bad_time && sys_futimens(fd, later(at, st) * 1000000000) != 0))
 		err = err_sys(ERR_FAILED, "cannot set mode and time of %s in the export", item->path.s);
 	if (fd >= 0)
 		sys_close(fd);
@@ -306,7 +256,6 @@ static enum err put_file(struct bring *b, const struct plan_item *item)
 	there = fstatat(b->parent_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
 	if (!there && errno != ENOENT)
 		return err_sys(ERR_FAILED, "cannot examine %s in the export", item->path.s);
-	touch(b, directory_of(b, item->path.s));
 	if (there && S_ISREG(st.st_mode) && b->replay && !b->e->distrust) {
 		err = place_same(b->r, b->parent_fd, name, &item->blob, &same);
 		if (err)
@@ -337,27 +286,11 @@ static enum err put_file(struct bring *b, const struct plan_item *item)
 	return err;
 }
 
-/* New directories have to be on disk as well: each one above a file that was put there. */
-static void touch_above(struct bring *b)
+enum err bring_sync(struct export_dir *e)
 {
-	for (size_t i = 0; i < b->plan->n && b->few; i++) {
-		const char *path = b->plan->items[i].path.s;
-		char *dir;
-		if (b->plan->items[i].kind == PLAN_REMOVE || (b->plan->items[i].kind == PLAN_CHANGE && !b->replay))
-			continue;
-		dir = arena_dup(b->arena, path);
-		/* directories that were there before cost a sync too, but only those above added files */
-		for (char *slash = strrchr(dir, '/'); slash > dir; slash = strrchr(dir, '/')) {
-			struct path p;
-			bool had = true;
-			*slash = '\0';
-			if (path_check(&p, dir) != ERR_OK)
-				break;
-			if (!b->replay && repo_has_directory(b->r, &b->e->state.commits[0], p, &had) == ERR_OK && had)
-				break;
-			touch(b, directory_of(b, dir));
-		}
-	}
+	if (sys_syncfs(e->root) != 0)
+		return err_sys(ERR_FAILED, "cannot make the export durable");
+	return ERR_OK;
 }
 
 /* --- the whole ---------------------------------------------------------------------------------------------------- */
@@ -376,7 +309,7 @@ static enum err carry_out(struct bring *b)
 		if (b->plan->items[i].kind != PLAN_REMOVE)
 			err = put_file(b, &b->plan->items[i]);
 	parent_close(b);
-	return err ? err : sync_touched(b);
+	return err;
 }
 
 /* The paths in which any commit of export.at differs from the wanted one, as the wanted one has them. */
@@ -434,47 +367,62 @@ static enum err sweep_one(void *arg, int dir, const char *name, const char *path
 	return err;
 }
 
+/*
+ * A small change is not synced at all. Its commit joins those of export.at, durably and before the first step, and stays
+ * there: should the machine fail, every path in doubt is compared byte by byte at the next start. So an act waits for
+ * one sync here. The list is made short again, with one syncfs, when it is full, and after a large change.
+ */
 static enum err bring_locked(struct export_dir *e, struct repo *r, const struct blob_id *to, const struct plan *given,
-    export_time_fn *when, void *arg, bool all)
+    export_time_fn *when, void *arg)
 {
 	static const struct blob_id none;
-	struct bring b = { .e = e, .r = r, .to = to, .when = when, .arg = arg, .parent_fd = -1 };
-	struct sweep sweep = { .e = e };
+	struct bring b = { .e = e, .r = r, .to = to, .when = when, .arg = arg, .parent_fd = -1, .replay = !e->known };
+	const bool all = b.replay && e->state.n == 0;
 	struct plan own;
+	bool sync;
 	enum err err = ERR_OK;
 
-	if (all)
-		e->state.n = 0;
-	if (state_settled(&e->state) && !e->distrust && blob_id_equal(&e->state.commits[0], to))
+	if (e->known && blob_id_equal(&e->held, to))
 		return ERR_OK;
 	plan_init(&own);
-	b.replay = !state_settled(&e->state) || e->distrust;
-	if (e->state.n == 0)
-		err = repo_plan(r, &none, to, &own);
-	else if (b.replay || !given)
-		err = union_plan(e, r, to, &own);
 	b.plan = b.replay || !given ? &own : given;
+	if (all)
+		err = repo_plan(r, &none, to, &own);
+	else if (b.replay)
+		err = union_plan(e, r, to, &own);
+	else if (!given)
+		err = repo_plan(r, &e->held, to, &own);
 	if (err)
 		goto out;
 	if (b.plan->n == 0 && !b.replay) {
-		err = state_settle(&e->state, to);
+		/* the same files under another commit */
+		e->held = *to;
+		if (e->state.n == 1)
+			err = state_settle(&e->state, to);
 		goto out;
 	}
+	sync = b.replay || b.plan->n > FEW;
 	b.arena = arena_new();
-	b.few = b.plan->n <= FEW && e->state.n > 0;
-	touch_above(&b);
-	sweep.plan = &own;
-	if (e->state.n == 0) {
-		err = state_begin(&e->state, to);
+	if (e->known && state_full(&e->state, to)) {
+		err = bring_sync(e);
 		if (!err)
-			err = place_walk(e, sweep_one, &sweep);
-	} else {
-		err = state_begin(&e->state, to);
+			err = state_settle(&e->state, &e->held);
 	}
+	e->known = false;
+	if (!err)
+		err = state_begin(&e->state, to);
+	if (!err && all)
+		err = place_walk(e, sweep_one, &(struct sweep){ e, &own });
 	if (!err)
 		err = carry_out(&b);
-	if (!err)
+	if (!err && sync)
+		err = bring_sync(e);
+	if (!err && sync)
 		err = state_settle(&e->state, to);
+	if (!err) {
+		e->known = true;
+		e->held = *to;
+	}
 	e->distrust = err != ERR_OK;
 	prepared_drop(e, clock_boot() - KEEP_PREPARED);
 out:
@@ -489,7 +437,7 @@ enum err export_bring(struct export_dir *e, struct repo *r, const struct blob_id
 	enum err err;
 
 	pthread_mutex_lock(&e->lock);
-	err = bring_locked(e, r, to, plan, when, arg, false);
+	err = bring_locked(e, r, to, plan, when, arg);
 	pthread_mutex_unlock(&e->lock);
 	return err;
 }
@@ -499,7 +447,9 @@ enum err export_repair(struct export_dir *e, struct repo *r, const struct blob_i
 	enum err err;
 
 	pthread_mutex_lock(&e->lock);
-	err = bring_locked(e, r, to, NULL, when, arg, true);
+	e->known = false;
+	e->state.n = 0;
+	err = bring_locked(e, r, to, NULL, when, arg);
 	pthread_mutex_unlock(&e->lock);
 	return err;
 }

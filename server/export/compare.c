@@ -74,13 +74,13 @@ enum err export_compare(struct export_dir *e, struct repo *r, bool deep, void (*
 	enum err err;
 
 	pthread_mutex_lock(&e->lock);
-	if (!state_settled(&e->state)) {
+	if (!e->known) {
 		pthread_mutex_unlock(&e->lock);
 		fn(arg, "/", "was being changed when DryDock stopped, and has not been brought along since");
 		return ERR_OK;
 	}
 	plan_init(&c.plan);
-	err = repo_plan(r, &none, &e->state.commits[0], &c.plan);
+	err = repo_plan(r, &none, &e->held, &c.plan);
 	c.seen = mem_array(c.plan.n + 1, sizeof(*c.seen));
 	if (!err)
 		err = place_walk(e, compare_one, &c);

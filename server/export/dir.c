@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/digest.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/sys.h"
 #include "export/internal.h"
 
@@ -95,6 +96,8 @@ enum err export_open(struct export_dir **out, const char *base)
 	err = state_open(&e->state, e->base, is_empty(e->root));
 	if (err)
 		goto out;
+	e->known = e->state.n == 1;
+	e->held = e->state.commits[0];
 	*out = e;
 	e = NULL;
 out:
@@ -108,6 +111,9 @@ void export_close(struct export_dir *e)
 		return;
 	if (e->tmp >= 0)
 		prepared_drop(e, INT64_MAX);
+	/* an orderly end leaves nothing in doubt; if that fails, the next start compares */
+	if (e->known && e->state.n > 1 && bring_sync(e) == ERR_OK && state_settle(&e->state, &e->held) != ERR_OK)
+		log_event(LOG_LEVEL_WARN, "export.close", "export", e->path, "why", err_text(), NULL);
 	state_close(&e->state);
 	if (e->tmp >= 0)
 		sys_close(e->tmp);
@@ -129,7 +135,7 @@ const char *export_path(const struct export_dir *e)
 void export_at(const struct export_dir *e, struct blob_id *commit)
 {
 	static const struct blob_id none;
-	*commit = state_settled(&e->state) && !e->distrust ? e->state.commits[0] : none;
+	*commit = e->known ? e->held : none;
 }
 
 enum err export_clean(struct export_dir *e)

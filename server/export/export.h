@@ -1,12 +1,13 @@
 /*
  * export: the export directory, the image of production beside the repository: the approved tree as files.
  *
- * Beside it: `export.at` and `export.tmp/`. export.at names the log commit whose tree the directory holds, or, durably
- * before the first step of a change, all the commits that it may hold parts of until the change has ended. The way
- * forward is always the tree difference from there to the wanted commit, replayable: removals, then emptied
- * directories, then additions (temporary file, fsync or one syncfs, rename). At no instant does it hold a byte that was
- * not approved. Exported files carry the time of the record that put this version at this path, never earlier
- * than the path's previous one plus a second. Foreign things found in the way are moved to export.foreign/, never used.
+ * Beside it: `export.at` and `export.tmp/`. export.at names, durably before the first step of a change, every log commit
+ * that the directory may hold parts of, until all of it is known to be on disk. The way forward is always the tree
+ * difference from there to the wanted commit, replayable: removals, then emptied directories, then additions (temporary
+ * file, rename; one syncfs after many). After a machine failed, what is in doubt is compared byte by byte before it
+ * counts. At no instant does it hold a byte that was not approved. Exported files carry the time of the record that put
+ * this version at this path, never earlier than the path's previous one plus a second. Foreign things found in the way
+ * are moved to export.foreign/, never used.
  */
 #ifndef DRYDOCK_EXPORT_EXPORT_H
 #define DRYDOCK_EXPORT_EXPORT_H
@@ -20,7 +21,7 @@ struct export_dir;
 enum err export_open(struct export_dir **out, const char *base) MUST_CHECK;
 void export_close(struct export_dir *e);
 const char *export_path(const struct export_dir *e); /* the export directory itself */
-/* The commit it holds; zero: nothing yet, or a change did not come to its end (then export_bring() finishes it). */
+/* The commit it holds; zero: nothing yet, or what it holds is in doubt (then export_bring() sees to it). */
 void export_at(const struct export_dir *e, struct blob_id *commit);
 
 /*
@@ -37,7 +38,7 @@ typedef int64_t export_time_fn(void *arg, struct path path);
 
 /*
  * Bring the directory from export.at to `to`. Replayable after a crash at any point. Many changes use one syncfs, few
- * of them an fsync for each file and directory. plan may be NULL (then it is computed); given, it must be the
+ * of them one fdatasync of export.at. plan may be NULL (then it is computed); given, it must be the
  * difference export.at → to. If export.at was lost, everything is compared byte by byte and foreign things are moved out.
  */
 enum err export_bring(struct export_dir *e, struct repo *r, const struct blob_id *to, const struct plan *plan,

@@ -12,19 +12,21 @@
 /* --- state: export.at --------------------------------------------------------------------------------------------- */
 
 /*
- * Which commits the directory may hold parts of. One: it holds exactly that one. Several: a change was begun and not
- * known to have ended; each path stands as one of them has it. None: nothing is known.
+ * Which commits the directory may hold parts of, on disk. One: it holds exactly that one. Several: changes whose end is
+ * not known to be on disk; each path stands as one of them has it, or is torn. None: nothing is known.
  *
- * Written in place into one of two slots in turn, each with a number and a checksum, so that a torn write leaves the
- * slot before it. Before a change the new set is made durable with one fdatasync; the word that it ended is not synced,
- * since without it the same change is made again.
+ * Written in place into one of two slots, each with a number and a checksum, so that a torn write leaves the other one.
+ * Before a change the new set is made durable with one fdatasync; that it became smaller is not synced,
+ * since the larger set only costs a comparison.
  */
-#define STATE_COMMITS 16
+#define STATE_COMMITS 64
 struct state {
 	int fd;
 	uint64_t number; /* of the newest slot */
 	struct blob_id commits[STATE_COMMITS];
 	size_t n;
+	bool durable; /* this very set was written and synced */
+	unsigned safe_slot; /* of the two, the one with the newest set that was synced */
 };
 
 /* empty: what a missing file means: the directory has nothing (true), or nobody knows. */
@@ -32,12 +34,10 @@ enum err state_open(struct state *s, int base, bool empty) MUST_CHECK;
 void state_close(struct state *s);
 /* A change towards `to` begins: durable when it returns. */
 enum err state_begin(struct state *s, const struct blob_id *to) MUST_CHECK;
-/* It ended, everything below it is durable. */
+/* No place for one more. */
+bool state_full(const struct state *s, const struct blob_id *to);
+/* Everything of it is durable. */
 enum err state_settle(struct state *s, const struct blob_id *to) MUST_CHECK;
-static inline bool state_settled(const struct state *s)
-{
-	return s->n == 1;
-}
 
 /* --- prepared: files in export.tmp/ that wait for their act --------------------------------------------------------- */
 
@@ -56,10 +56,15 @@ struct export_dir {
 	int base, root, tmp; /* descriptors: the site's directory, export/, export.tmp/ */
 	pthread_mutex_t lock; /* one change at a time */
 	struct state state;
+	bool known; /* this process knows that the directory holds exactly... */
+	struct blob_id held; /* ...the tree of this commit */
 	bool distrust; /* a call failed in this process: what looks right may not be on disk, so write it again */
 	struct prepared_set prepared;
 	unsigned counter; /* atomic: names in export.tmp/ and export.foreign/ */
 };
+
+/* Everything of export/ on disk. */
+enum err bring_sync(struct export_dir *e) MUST_CHECK;
 
 #define PREPARED_NAME 56 /* "<blob id>.<number>" */
 /* A new file in export.tmp/, open for writing; -1 and errno. */

@@ -95,12 +95,21 @@ enum err state_open(struct state *s, int base, bool empty)
 	}
 	one = slot_decode(&first, both);
 	two = slot_decode(&second, both + SLOT);
-	if (one && (!two || first.number > second.number))
-		second = first;
-	if (one || two) {
-		second.fd = s->fd;
-		*s = second;
+	if (two && (!one || second.number > first.number)) {
+		first = second;
+		first.safe_slot = 1;
 	}
+	first.fd = s->fd;
+	*s = first;
+	/* what was read may be in memory only, if the process before this one died */
+	if ((one || two) && sys_fdatasync(s->fd) != 0) {
+		e = err_sys(ERR_FAILED, "cannot make " FILE_NAME " durable");
+		state_close(s);
+		return e;
+	}
+	if (!one && !two)
+		s->n = 0;
+	s->durable = one || two;
 	return ERR_OK;
 }
 
@@ -111,26 +120,46 @@ void state_close(struct state *s)
 	s->fd = -1;
 }
 
+/*
+ * Into the slot that does not hold what is known to be on disk: a set that was not synced is overwritten before one that
+ * was, so that a torn write always leaves a set that says enough.
+ */
 static enum err write_next(struct state *s, bool durable)
 {
-	char slot[SLOT];
+	const unsigned slot = 1 - s->safe_slot;
+	char bytes[SLOT];
 
 	s->number++;
-	slot_encode(s, slot);
-	if (sys_pwrite_all(s->fd, slot, SLOT, (off_t)(s->number % 2 * SLOT)) != 0 || (durable && sys_fdatasync(s->fd) != 0))
+	s->durable = false;
+	slot_encode(s, bytes);
+	if (sys_pwrite_all(s->fd, bytes, SLOT, (off_t)(slot * SLOT)) != 0 || (durable && sys_fdatasync(s->fd) != 0))
 		return err_sys(ERR_FAILED, "cannot write " FILE_NAME);
+	if (durable)
+		s->safe_slot = slot;
+	s->durable = durable;
 	return ERR_OK;
+}
+
+static bool listed(const struct state *s, const struct blob_id *to)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (blob_id_equal(&s->commits[i], to))
+			return true;
+	return false;
+}
+
+bool state_full(const struct state *s, const struct blob_id *to)
+{
+	return s->n == STATE_COMMITS && !listed(s, to);
 }
 
 enum err state_begin(struct state *s, const struct blob_id *to)
 {
-	bool known = s->n == 0;
-
-	for (size_t i = 0; i < s->n; i++)
-		known |= blob_id_equal(&s->commits[i], to);
-	if (!known && s->n == STATE_COMMITS)
+	if (s->n > 0 && listed(s, to))
+		return s->durable ? ERR_OK : write_next(s, true);
+	if (s->n == STATE_COMMITS)
 		s->n = 0; /* so many tries without an end: take nothing for granted */
-	else if (!known)
+	else if (s->n > 0)
 		s->commits[s->n++] = *to;
 	return write_next(s, true);
 }

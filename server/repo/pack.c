@@ -506,7 +506,7 @@ static int by_id(const void *a, const void *b)
 }
 
 /* Index, version 2: fan-out, ids, checksums, offsets (long ones in a table behind), both checksums. */
-static enum err write_index(struct repo_pack *p, const uint8_t pack_sum[SHA1_SIZE], int *fd)
+static enum err write_index(struct repo_pack *p, const uint8_t pack_sum[SHA1_SIZE])
 {
 	size_t n = 0, n_long = 0, size, at;
 	struct entry **sorted = mem_array(p->written, sizeof(*sorted));
@@ -514,8 +514,8 @@ static enum err write_index(struct repo_pack *p, const uint8_t pack_sum[SHA1_SIZ
 	unsigned len = 0;
 	uint32_t fan = 0, k = 0;
 	enum err e = ERR_OK;
+	int fd = -1;
 
-	*fd = -1;
 	for (size_t i = p->first; i < p->n; i++) {
 		if (p->entries[i].at == 0)
 			continue;
@@ -554,8 +554,10 @@ static enum err write_index(struct repo_pack *p, const uint8_t pack_sum[SHA1_SIZ
 		goto out;
 	}
 	p->idx_name = pack_temporary(p, "idx");
-	*fd = sys_open(p->tmp, p->idx_name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0444);
-	if (*fd < 0 || sys_write_all(*fd, idx, size) != 0)
+	fd = sys_open(p->tmp, p->idx_name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0444);
+	if (fd < 0 || sys_write_all(fd, idx, size) != 0)
+		e = err_sys(ERR_FAILED, "cannot write a pack index in %s/" TMP_DIR, p->r->dir);
+	if (fd >= 0 && sys_close(fd) != 0 && !e)
 		e = err_sys(ERR_FAILED, "cannot write a pack index in %s/" TMP_DIR, p->r->dir);
 out:
 	free(sorted);
@@ -651,7 +653,6 @@ static void begin_again(struct repo_pack *p)
 enum err repo_pack_publish(struct repo_pack *p, bool with_syncfs)
 {
 	uint8_t sum[SHA1_SIZE];
-	int idx = -1;
 	enum err e = ERR_OK;
 
 	if (p->failed)
@@ -661,8 +662,9 @@ enum err repo_pack_publish(struct repo_pack *p, bool with_syncfs)
 	if (p->written > 0) {
 		e = finish_pack(p, sum);
 		if (!e)
-			e = write_index(p, sum, &idx);
-		if (!e && !with_syncfs && (sys_fsync(p->fd) != 0 || sys_fsync(idx) != 0))
+			e = write_index(p, sum);
+		/* not the index: repair.c */
+		if (!e && !with_syncfs && sys_fsync(p->fd) != 0)
 			e = err_sys(ERR_FAILED, "cannot make a pack durable in %s", p->r->dir);
 	}
 	if (!e && with_syncfs && sys_syncfs(p->tmp) != 0)
@@ -671,8 +673,6 @@ enum err repo_pack_publish(struct repo_pack *p, bool with_syncfs)
 		e = publish_loose(p, with_syncfs);
 	if (!e && p->written > 0)
 		e = publish_pack(p, sum);
-	if (idx >= 0)
-		sys_close(idx);
 	if (e)
 		p->failed = true;
 	else

@@ -258,20 +258,6 @@ void repo_refresh(struct repo *r)
 	pthread_mutex_unlock(&r->lock);
 }
 
-enum err repo_clean_temporary(struct repo *r)
-{
-	int fd = open(r->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	enum err e;
-
-	if (fd < 0)
-		return err_sys(ERR_FAILED, "cannot open the repository %s", r->dir);
-	e = file_remove_tree(fd, TMP_DIR);
-	if (!e)
-		e = make_dir(fd, TMP_DIR);
-	sys_close(fd);
-	return e;
-}
-
 /* --- refs --------------------------------------------------------------------------------------------------------- */
 
 /*

@@ -92,15 +92,15 @@ enum err repo_pack_release_commit(struct repo_pack *p, const struct blob_id *sit
 enum err repo_pack_tag(struct repo_pack *p, const char *name, const struct blob_id *commit, const char *message,
     int64_t at, const struct node_key *k, struct blob_id *tag) MUST_CHECK;
 /*
- * Make it durable and visible: finish the pack, fsync pack and index (or, with_syncfs, call syncfs once instead, which
- * makes everything else durable too that the act wrote on that file system), rename into objects/pack, fsync that
- * directory. With no new object it does nothing. Frees nothing. Objects may be added after it, and published again
+ * Make it durable and visible: finish the pack, fsync it (or, with_syncfs, call syncfs once instead, which makes
+ * everything else durable too that the act wrote on that file system), rename into objects/pack, fsync that directory.
+ * The index is not synced: repo_clean_temporary() makes it again if it was lost. With no new object it does nothing. Frees nothing. Objects may be added after it, and published again
  * (a transaction that runs twice).
  */
 enum err repo_pack_publish(struct repo_pack *p, bool with_syncfs) MUST_CHECK;
 uint64_t repo_pack_objects(const struct repo_pack *p);
 void repo_pack_free(struct repo_pack *p); /* drops what was not published */
-/* Remove leftovers of acts that never finished (at start). */
+/* At start: remove leftovers of acts that never finished, and make an index that a power failure took. */
 enum err repo_clean_temporary(struct repo *r) MUST_CHECK;
 
 /*

@@ -566,7 +566,94 @@ static void partial_states(void **state)
 	export_close(e);
 }
 
-/* A torn write of export.at: one slot is nonsense, the other one counts. */
+/* How many commits the newest set of export.at has; slot: where it is. */
+static unsigned long newest_set(unsigned *slot)
+{
+	struct buf text = BUF_INIT(65536);
+	unsigned long number, best = 0, count = 0;
+
+	assert_ok(file_read(AT_FDCWD, at("/export.at"), &text));
+	assert_int_equal(text.len, 8192);
+	for (unsigned i = 0; i < 2; i++) {
+		char *p = text.p + i * 4096;
+		if (strncmp(p, "drydock-export ", 15) != 0)
+			continue;
+		number = strtoul(p + 15, &p, 10);
+		if (best > 0 && number < best)
+			continue;
+		best = number;
+		count = strtoul(p, NULL, 10);
+		*slot = i;
+	}
+	buf_release(&text);
+	return count;
+}
+
+/*
+ * Several small changes that were never synced, then the power failed: each path in which any of those versions differ
+ * is as one of them has it, or torn, or gone; export.at is what was synced last.
+ */
+static void unsynced_changes(void **state)
+{
+	struct fixture *f = *state;
+	struct export_dir *e = open_export(f);
+
+	make_versions(f);
+	for (unsigned round = 0; round < 60; round++) {
+		size_t first = any(VERSIONS), chain[8], n = 0, last = first, then;
+		unsigned slot;
+		struct buf saved = BUF_INIT(65536);
+		struct plan all;
+
+		assert_ok(export_bring(e, f->r, &commits[first], NULL, when, NULL));
+		export_close(e);
+		e = open_export(f);
+		chain[n++] = first;
+		while (n < 2 + any(6)) {
+			last = any(VERSIONS);
+			assert_ok(export_bring(e, f->r, &commits[last], NULL, when, NULL));
+			if (newest_set(&slot) == 1)
+				n = 0; /* a large change: it was synced */
+			chain[n++] = last;
+		}
+		expect_tree(f, e, &commits[last]);
+		assert_ok(file_read(AT_FDCWD, at("/export.at"), &saved));
+		export_close(e);
+		assert_ok(file_write(AT_FDCWD, at("/export.at"), saved.p, saved.len, 0600));
+		/* every path of every version: as some version on the way has it, where that is possible */
+		for (size_t k = 0; k + 1 < n; k++) {
+			plan_init(&all);
+			assert_ok(repo_plan(f->r, &commits[chain[k]], &commits[chain[k + 1]], &all));
+			for (size_t i = 0; i < all.n; i++) {
+				const char *path = in_export(all.items[i].path.s);
+				struct blob_id blob;
+				struct buf b = BUF_INIT(65536);
+				if (any(3) == 0)
+					continue;
+				if (repo_find(f->r, &commits[chain[any((uint32_t)n)]], all.items[i].path, &blob, NULL) != ERR_OK) {
+					if (any(2))
+						unlink(path);
+				} else {
+					assert_ok(repo_blob_read(f->r, &blob, &b));
+					/* fails where a directory is in the way now, which is one of the possible states too */
+					if (file_write_fast(AT_FDCWD, path, b.p, any(4) ? b.len : 0, 0644) != ERR_OK)
+						unlink(path);
+				}
+				buf_release(&b);
+			}
+			plan_release(&all);
+		}
+		buf_release(&saved);
+		then = any(2) ? last : any(VERSIONS);
+		e = open_export(f);
+		assert_ok(export_bring(e, f->r, &commits[then], NULL, when, NULL));
+		expect_tree(f, e, &commits[then]);
+	}
+	assert_false(has_foreign());
+	export_close(e);
+}
+
+/* The newest set of export.at was not synced, and is torn: the one before it says enough. */
 static void torn_state(void **state)
 {
 	struct fixture *f = *state;
@@ -576,15 +663,16 @@ static void torn_state(void **state)
 	for (unsigned round = 0; round < 40; round++) {
 		size_t one = any(VERSIONS), two = any(VERSIONS);
 		char junk[300];
+		unsigned slot;
 		int fd;
 
 		assert_ok(export_bring(e, f->r, &commits[one], NULL, when, NULL));
 		export_close(e);
-		/* the end of the change was written last and not synced */
-		fd = open(at("/export.at"), O_RDWR | O_CLOEXEC);
-		assert_true(fd >= 0);
+		assert_int_equal(newest_set(&slot), 1);
 		random_bytes(junk, sizeof(junk));
-		assert_int_equal(pwrite(fd, junk, sizeof(junk), round % 2 ? 0 : 4096), sizeof(junk));
+		fd = open(at("/export.at"), O_WRONLY | O_CLOEXEC);
+		assert_true(fd >= 0);
+		assert_int_equal(pwrite(fd, junk, sizeof(junk), slot * 4096L), sizeof(junk));
 		close(fd);
 		e = open_export(f);
 		assert_ok(export_bring(e, f->r, &commits[two], NULL, when, NULL));
@@ -604,6 +692,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(damage_is_found_and_repaired, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(failing_calls, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(partial_states, fixture_begin, fixture_end),
+		cmocka_unit_test_setup_teardown(unsynced_changes, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(torn_state, fixture_begin, fixture_end),
 	};
 	log_level_set(LOG_LEVEL_ERROR);

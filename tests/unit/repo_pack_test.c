@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sys/stat.h>
 
 #include "base/log.h"
 #include "base/pool.h"
@@ -517,6 +518,61 @@ static void failing_calls(void **state)
 	fixture_fsck(f);
 }
 
+/* After a power failure: the index of the last acts was never synced. */
+static void lost_indexes(void **state)
+{
+	struct fixture *f = *state;
+	struct blob_id head = { 0 };
+	char dir[160], name[512];
+	unsigned turn = 0;
+	struct act a;
+	DIR *d;
+
+	for (unsigned i = 0; i < 6; i++) {
+		act_begin(&a, f);
+		act_text(&a, "/a", (const char *[]){ "0", "1", "2", "3", "4", "5" }[i]);
+		act_end(&a, &head);
+	}
+	snprintf(dir, sizeof(dir), "%s/objects/pack", f->repo);
+	d = opendir(dir);
+	assert_non_null(d);
+	for (struct dirent *e; (e = readdir(d)) != NULL;) {
+		if (!strstr(e->d_name, ".idx"))
+			continue;
+		snprintf(name, sizeof(name), "%s/%s", dir, e->d_name);
+		assert_int_equal(chmod(name, 0600), 0);
+		switch (turn++ % 4) {
+		case 0:
+			assert_int_equal(truncate(name, 0), 0);
+			break;
+		case 1:
+			assert_int_equal(unlink(name), 0);
+			break;
+		case 2: {
+			static const char zero[512];
+			int fd = open(name, O_WRONLY | O_CLOEXEC);
+			assert_int_equal(pwrite(fd, zero, sizeof(zero), 1040), sizeof(zero));
+			close(fd);
+			break;
+		}
+		default:
+			break;
+		}
+	}
+	closedir(d);
+	repo_close(f->r);
+	assert_ok(repo_open(&f->r, f->repo));
+	assert_ok(repo_clean_temporary(f->r));
+	for (unsigned i = 0; i < 6; i++) {
+		assert_true(repo_has(f->r, &head));
+		assert_ok(repo_commit_verify(f->r, &head, f->key));
+		assert_ok(repo_commit_parent(f->r, &head, &head));
+	}
+	fixture_fsck(f);
+	fixture_signatures(f, LOG_REF);
+	assert_int_equal(count_files(f->repo, "drydock-tmp"), 0);
+}
+
 static unsigned count_packs(struct fixture *f)
 {
 	char path[256];
@@ -608,6 +664,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(streamed, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(empty_files_and_trees, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(failing_calls, fixture_begin, fixture_end),
+		cmocka_unit_test_setup_teardown(lost_indexes, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(maintained, fixture_begin, fixture_end),
 	};
 	log_level_set(LOG_LEVEL_ERROR);
