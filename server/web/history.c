@@ -228,7 +228,7 @@ struct page_look {
 	bool (*fn)(void *arg, const struct record_file *f);
 	void *arg;
 	const char *last_seen, *last_shown;
-	bool full;
+	bool full, enough; /* enough: fn wants no more */
 };
 
 static bool page_file(void *arg, const struct record_file *f)
@@ -244,7 +244,8 @@ static bool page_file(void *arg, const struct record_file *f)
 	}
 	l->left--;
 	l->last_shown = l->last_seen;
-	return l->fn(l->arg, f);
+	l->enough = !l->fn(l->arg, f);
+	return !l->enough;
 }
 
 enum err history_files(struct req *r, uint64_t seq, const char *after, unsigned limit,
@@ -264,7 +265,7 @@ enum err history_files(struct req *r, uint64_t seq, const char *after, unsigned 
 			*next = look.last_shown;
 			return ERR_OK;
 		}
-		if (!look.last_seen)
+		if (!look.last_seen || look.enough)
 			return ERR_OK;
 		after = look.last_seen;
 	}
