@@ -40,7 +40,7 @@ static const struct command COMMANDS[] = {
 	{ "revoke", "[-r] [-m NOTE] [--selection DIGEST | --from FILE | --as-staged] PATH...", "take approved files back",
 	    "recursive note selection from as-staged id", 0, 4000, cmd_act, "Options as for sign. They leave production with the next sync.\n" },
 	{ "log", "[PATH] [--user U] [--act A] [--since T]", "history of the site, a path, a person", "user act since until limit", 0, 1,
-	    cmd_log, "T is a date, a time, or an age such as 3h, 2d, 1w. Acts: sign, review, revoke, rule, preapprove, pickup,\nrelease, force.\n" },
+	    cmd_log, "T is a date, a time, or an age such as 3h, 2d, 1w. Acts: sign, review, revoke, rule, preapprove, pickup,\nrelease, force. A slash at the end of PATH: the directory of that name, also where it is a file's now.\n" },
 	{ "diff", "PATH", "approved against staged version", "", 1, 1, cmd_diff, "Prints the digest that `drydock sign --selection` takes.\n" },
 	{ "show", "PATH[@SEQ]", "all about a file, or its bytes", "content staged", 1, 1, cmd_show,
 	    "--content writes the approved version to standard output (@SEQ: the version that record names),\n--staged the staged one.\n" },

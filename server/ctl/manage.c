@@ -106,7 +106,11 @@ enum ctl_exit cmd_log(struct ctl *c)
 	const char *target = ctl_site(c, "/log");
 
 	if (target) {
-		target = ctl_query(c, target, "path", o->n_args ? ctl_path(c, o->args[0]) : NULL);
+		const char *typed = o->n_args ? o->args[0] : NULL;
+		const size_t len = typed ? strlen(typed) : 0;
+
+		target = ctl_query(c, target, "path", typed ? ctl_path(c, typed) : NULL);
+		target = ctl_query(c, target, "below", len > 1 && typed[len - 1] == '/' ? "1" : NULL);
 		target = ctl_query(c, target, "user", o->user);
 		target = ctl_query(c, target, "act", o->act);
 		target = ctl_query(c, target, "since", o->since);

@@ -40,20 +40,34 @@ static enum err log_item(void *arg, const struct history_item *item)
 	return ERR_OK;
 }
 
-/* GET /api/v1/sites/:site/log?path=&user=&act=&since=&until=&before=&limit= */
+/* A name may be a file's now and have been a directory's, or the other way round: below=0 or 1 says which life is meant. */
+static enum err life_query(struct req *r, struct history_query *q)
+{
+	const char *below = req_query(r, "below");
+	struct catalog_entry entry;
+
+	if (below && strcmp(below, "0") != 0 && strcmp(below, "1") != 0)
+		return err_set(ERR_INPUT, "below is 0 or 1.");
+	if (below)
+		q->is_dir = *below == '1';
+	else if (!q->whole_site && catalog_get(r->site->catalog, r->path, &entry, r->arena) == ERR_OK)
+		q->is_dir = entry.is_dir;
+	return ERR_OK;
+}
+
+/* GET /api/v1/sites/:site/log?path=&below=&user=&act=&since=&until=&before=&limit= */
 enum err api_log(struct req *r)
 {
 	struct history_query q = { .path = r->path, .whole_site = !r->has_path || path_is_root(r->path), .act = req_query(r, "act") };
 	const char *user = req_query(r, "user");
 	char principal[PRINCIPAL_LIMIT + 1];
-	struct catalog_entry entry;
 	uint64_t limit, next;
 	struct answer a;
 	enum err e;
 
 	e = api_visible(r, r->path);
-	if (!e && !q.whole_site && catalog_get(r->site->catalog, r->path, &entry, r->arena) == ERR_OK)
-		q.is_dir = entry.is_dir;
+	if (!e)
+		e = life_query(r, &q);
 	if (!e && user) {
 		/* somebody who is no longer there still has his history: then the principal must be written out */
 		e = strchr(user, ':') ? ERR_NOT_FOUND : auth_principal(web_auth(r->web), tools_db(r->tools), user, principal);
