@@ -25,6 +25,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import urllib.parse
 
 import requests
 
@@ -97,6 +98,18 @@ class LocalConnection(http.client.HTTPConnection):
         finally:
             if change:
                 os.seteuid(0)
+
+
+def real_tree(place):
+    """Thousands of real pages, from Debian's package libstdc++-12-doc, as plain files: how many."""
+    source = pathlib.Path("/usr/share/doc/libstdc++-12-doc/libstdc++")
+    if not source.is_dir():
+        raise RuntimeError("the package libstdc++-12-doc is missing (packages/test)")
+    subprocess.run(["cp", "-rL", "--reflink=auto", "--", f"{source}/.", str(place)], check=True)
+    if os.geteuid() == 0:
+        name, uid, gid = test_user()
+        subprocess.run(["chown", "-R", f"{uid}:{gid}", str(place)], check=True)
+    return sum(len(files) for _, _, files in os.walk(place))
 
 
 class Drydock:
@@ -312,6 +325,100 @@ class Drydock:
         status, value = self.api(method, path, body, **kw)
         assert 200 <= status < 300, (method, path, status, value, self.log()[-2000:])
         return value
+
+    def api_site(self, tail):
+        return f"/api/v1/sites/{self.site}{tail}"
+
+    def status(self, path="/", **query):
+        return self.must("GET", self.api_site("/status?" + urllib.parse.urlencode({"path": path, **query})))
+
+    def file(self, path):
+        return self.must("GET", self.api_site("/file?" + urllib.parse.urlencode({"path": path})))["file"]
+
+    def selection(self, act, *paths, recursive=False):
+        return self.must("POST", self.api_site("/selection"), {"act": act, "paths": list(paths), "recursive": recursive})
+
+    def act(self, act, *paths, recursive=False, note="", **kw):
+        """Sign, review or revoke exactly what is there: first the selection, then the act with its digest."""
+        chosen = self.selection(act, *paths, recursive=recursive)
+        return self.must("POST", self.api_site(f"/{act}"), {"paths": list(paths), "recursive": recursive, "note": note,
+                                                            "selection": chosen["digest"], **kw})
+
+    def sign(self, *paths, **kw):
+        return self.act("sign", *paths, **kw)
+
+    def revoke(self, *paths, **kw):
+        return self.act("revoke", *paths, **kw)
+
+    def sync(self, reason="a test", wait=60, state="ok"):
+        """Force a sync and wait until its run is over: the run."""
+        before = self.must("GET", self.api_site("/sync"))["run"]
+        self.must("POST", self.api_site("/sync/force"), {"reason": reason})
+        end = time.monotonic() + wait
+        while time.monotonic() < end:
+            now = self.must("GET", self.api_site("/sync"))
+            if not now["running"] and now["run"] > before:
+                run = self.must("GET", self.api_site(f"/sync/runs/{now['run']}"))
+                if run["state"] != "running" and run["trigger"] == "forced":
+                    assert state is None or run["state"] == state, (run, self.log()[-2000:])
+                    return run
+            time.sleep(0.02)
+        raise AssertionError(f"no sync within {wait} s: {now}\n{self.log()[-3000:]}")
+
+    def records(self, **query):
+        """All records that fit, newest first, each with all of its files."""
+        out, before = [], None
+        while True:
+            page = self.must("GET", self.api_site("/log?" + urllib.parse.urlencode({**query, "limit": 500, **({"before": before} if before else {})})))
+            out += page["items"]
+            before = page.get("next")
+            if not before:
+                break
+        return out
+
+    def record(self, seq):
+        """One record with all of its files."""
+        record, after = None, None
+        while True:
+            query = urllib.parse.urlencode({"limit": 10000, **({"after": after} if after else {})})
+            page = self.must("GET", self.api_site(f"/records/{seq}?{query}"))
+            if record is None:
+                record = page
+            else:
+                record["files"] += page["files"]
+            after = page.get("next")
+            if not after:
+                return record
+
+    def cli(self, *argv, uid=None, data=True, env=None, input=None, timeout=120):
+        """The command line as the daemon's user or another one: CompletedProcess, its text decoded."""
+        kw = {}
+        if os.geteuid() == 0 and uid != 0:
+            kw = {"user": self.uid if uid is None else uid, "group": self.gid if uid is None else uid, "extra_groups": []}
+        environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "HOME": str(self.dir), **(env or {})}
+        if data:
+            environment["DRYDOCK_DATA"] = str(self.data)
+        return subprocess.run([program("drydock"), *map(os.fspath, argv)], capture_output=True, text=True, cwd=self.dir, env=environment,
+                              timeout=timeout, **({"stdin": subprocess.DEVNULL} if input is None else {"input": input}), **kw)
+
+    @property
+    def repo(self):
+        return self.data / "sites" / self.site / "repo.git"
+
+    @property
+    def log_ref(self):
+        return "refs/drydock/log/" + self.node
+
+    @property
+    def node(self):
+        """The name of this installation, as the log's ref has it."""
+        return self.git("for-each-ref", "--format=%(refname:lstrip=3)", "refs/drydock/log").stdout.split()[0]
+
+    def git(self, *argv, check=True, repo=None):
+        """Stock git on the bare repository, as the daemon's user."""
+        return self.run("git", "-C", repo or self.repo, "-c", "safe.directory=*", "-c",
+                        f"gpg.ssh.allowedSignersFile={self.data / 'allowed_signers'}", *argv, check=check,
+                        env={"PATH": os.environ["PATH"], "HOME": str(self.dir), "LC_ALL": "C.UTF-8", "GIT_CONFIG_NOSYSTEM": "1"})
 
     def add_account(self, name, role="admin", path="/", password=PASSWORD):
         """An own account with a role on a path (None: no role)."""
