@@ -7,7 +7,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -203,21 +202,6 @@ bool sha256_zero(const struct sha256 *a)
 	static const struct sha256 zero;
 
 	return sha256_equal(a, &zero);
-}
-
-void random_bytes(void *p, size_t n)
-{
-	char *s = p;
-
-	while (n) {
-		ssize_t got = getrandom(s, n, 0);
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0)
-			broken("getrandom");
-		s += got;
-		n -= (size_t)got;
-	}
 }
 
 bool bytes_equal_secret(const void *a, const void *b, size_t n)

@@ -1,5 +1,9 @@
-/* Hexadecimal: part of digest.h, but free of OpenSSL, so that small programs which use a buf need not load it. */
+/* Hexadecimal and random bytes: part of digest.h, but free of OpenSSL, which takes longer to load than small programs run. */
 #include "base/digest.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/random.h>
 
 void hex_of(char *out, const void *p, size_t n)
 {
@@ -36,4 +40,19 @@ bool hex_parse(void *out, size_t n, const char *hex)
 		to[i] = (unsigned char)(high << 4 | low);
 	}
 	return hex[2 * n] == '\0';
+}
+
+void random_bytes(void *p, size_t n)
+{
+	char *s = p;
+
+	while (n) {
+		ssize_t got = getrandom(s, n, 0);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			abort(); /* the kernel has no random bytes: nothing that follows would be safe */
+		s += got;
+		n -= (size_t)got;
+	}
 }

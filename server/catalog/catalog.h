@@ -149,6 +149,9 @@ void selection_release(struct selection *s);
  */
 enum err catalog_select(struct catalog *c, const char *act, const struct path *paths, size_t n, bool recursive,
     const struct catalog_view *view, enum role role, struct selection *out) MUST_CHECK;
+/* The same of what is known, without looking at staging: for a caller that has just refreshed it. */
+enum err catalog_select_known(struct catalog *c, const char *act, const struct path *paths, size_t n, bool recursive,
+    const struct catalog_view *view, enum role role, struct selection *out) MUST_CHECK;
 
 struct door *catalog_door(struct catalog *c);
 

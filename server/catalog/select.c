@@ -137,24 +137,31 @@ static enum err finish(struct selection *s, const char *act)
 enum err catalog_select(struct catalog *c, const char *act, const struct path *paths, size_t n, bool recursive,
     const struct catalog_view *view, enum role role, struct selection *out)
 {
-	struct picking p = { .act = act, .view = view, .role = role, .out = out };
 	enum err e = ERR_OK;
-	*out = (struct selection){ .arena = arena_new() };
+
+	*out = (struct selection){ 0 };
 	/* A long list is dearer to look at name by name than in one scan. */
 	if (n > 200 && !recursive)
 		e = catalog_refresh(c, path_root());
 	else
 		for (size_t i = 0; !e && i < n; i++)
 			e = recursive ? catalog_refresh(c, paths[i]) : catalog_refresh_file(c, paths[i]);
-	if (e)
-		goto out;
+	return e ? e : catalog_select_known(c, act, paths, n, recursive, view, role, out);
+}
+
+enum err catalog_select_known(struct catalog *c, const char *act, const struct path *paths, size_t n, bool recursive,
+    const struct catalog_view *view, enum role role, struct selection *out)
+{
+	struct picking p = { .act = act, .view = view, .role = role, .out = out };
+	enum err e = ERR_OK;
+
+	*out = (struct selection){ .arena = arena_new() };
 	tree_read(c);
 	for (size_t i = 0; !e && i < n; i++)
 		e = pick_path(c, &p, paths[i], recursive);
 	tree_read_end(c);
 	if (!e)
 		e = finish(out, act);
-out:
 	if (e)
 		selection_release(out);
 	return e;

@@ -1,10 +1,10 @@
 /* The login over HTTP: cookie and CSRF token of one server in a file that only its owner can read. */
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/digest.h"
 #include "base/file.h"
 #include "base/sys.h"
 #include "ctl/ctl.h"
@@ -18,14 +18,21 @@ static const char *session_dir(struct ctl *c)
 	return home && *home == '/' ? arena_printf(c->arena, "%s/.config/drydock", home) : NULL;
 }
 
+/* One file a server: its address, with everything that does not belong into a file's name as hex. */
 static const char *session_file(struct ctl *c, const char *dir)
 {
-	struct sha256 id;
-	char hex[SHA256_HEX];
+	struct buf name = BUF_INIT(PATH_MAX);
+	const char *out;
 
-	sha256_of(&id, c->place, strlen(c->place));
-	hex_of(hex, id.b, sizeof id.b);
-	return arena_printf(c->arena, "%s/session-%.16s", dir, hex);
+	buf_fmt(&name, "%s/session-", dir);
+	for (const char *s = c->place; *s; s++)
+		if (strchr("abcdefghijklmnopqrstuvwxyz0123456789.-", *s))
+			buf_char(&name, *s);
+		else
+			buf_fmt(&name, "%%%02x", (unsigned char)*s);
+	out = arena_dup(c->arena, buf_text(&name));
+	buf_release(&name);
+	return out;
 }
 
 void session_load(struct ctl *c)

@@ -71,7 +71,7 @@ static enum err act_parse(const char *act)
 static enum err digest_answer(struct req *r, struct answer *a, const char *act, const struct catalog_view *view)
 {
 	struct selection s;
-	enum err e = catalog_select(r->site->catalog, act, &r->path, 1, true, view, ROLE_VIEW, &s);
+	enum err e = catalog_select_known(r->site->catalog, act, &r->path, 1, true, view, ROLE_VIEW, &s);
 
 	if (e == ERR_INPUT || e == ERR_STALE)
 		return ERR_OK;
