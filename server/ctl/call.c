@@ -138,41 +138,14 @@ const char *ctl_path(struct ctl *c, const char *typed)
 	return arena_printf(c->arena, "%s%.*s", *typed == '/' ? "" : "/", (int)n, typed);
 }
 
-static const char *only_site(struct ctl *c)
-{
-	json_t *root = NULL;
-	const json_t *items;
-	const char *name = NULL;
-
-	c->failed = ctl_get(c, "/sites", &root);
-	if (c->failed)
-		return NULL;
-	items = json_object_get(root, "items");
-	if (json_array_size(items) == 1) {
-		name = json_string_value(json_object_get(json_array_get(items, 0), "name"));
-		name = name ? arena_dup(c->arena, name) : NULL;
-	} else if (json_array_size(items) == 0) {
-		fprintf(stderr, "drydock: there is no site that you may see. `drydock whoami` says who the server takes you for.\n");
-		c->failed = EXIT_NOT_FOUND;
-	} else {
-		fprintf(stderr, "drydock: there are several sites: say which with --site (`drydock site list`).\n");
-		c->failed = EXIT_USAGE;
-	}
-	json_decref(root);
-	return name;
-}
-
+/* Without --site the server takes the only one that the person sees, and refuses if there are several. */
 const char *ctl_site(struct ctl *c, const char *tail)
 {
 	struct buf b = BUF_INIT(1 << 12);
-	const char *name = c->o->site, *out;
+	const char *out;
 
-	if (!name)
-		name = only_site(c);
-	if (!name)
-		return NULL;
 	buf_str(&b, "/sites/");
-	encode(&b, name);
+	encode(&b, c->o->site ? c->o->site : "-");
 	buf_str(&b, tail);
 	out = arena_dup(c->arena, buf_text(&b));
 	buf_release(&b);

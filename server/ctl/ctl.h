@@ -39,7 +39,6 @@ struct ctl {
 	const char *place; /* socket path, or URL without a trailing slash */
 	struct arena *arena;
 	int status; /* of the last answer */
-	enum ctl_exit failed; /* why ctl_site() gave NULL */
 	struct buf answer;
 	char cookie[512], csrf[128]; /* over HTTP: of the session */
 };
@@ -56,8 +55,7 @@ void session_drop(struct ctl *c);
 enum ctl_exit ctl_get(struct ctl *c, const char *target, json_t **root);
 enum ctl_exit ctl_post(struct ctl *c, const char *target, json_t *body, json_t **root); /* takes body */
 enum ctl_exit ctl_raw(struct ctl *c, const char *target); /* the bytes to standard output */
-/* "/sites/<site><tail>?..." in the arena; finds the site if there is only one. NULL: a sentence was printed,
- * and c->failed is the exit code. */
+/* "/sites/<site><tail>" in the arena; "-" without --site: the only one that he sees. */
 const char *ctl_site(struct ctl *c, const char *tail);
 /* Append name=value, percent-encoded, with ? or & as needed; value NULL: nothing. */
 const char *ctl_query(struct ctl *c, const char *target, const char *name, const char *value);

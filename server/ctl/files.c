@@ -83,8 +83,6 @@ enum ctl_exit cmd_status(struct ctl *c)
 	enum ctl_exit rc;
 	size_t i;
 
-	if (!target)
-		return c->failed;
 	target = ctl_query(c, target, "path", ctl_path(c, o->n_args ? o->args[0] : "/"));
 	target = ctl_query(c, target, "recursive", o->recursive ? "1" : NULL);
 	target = ctl_query(c, target, "fresh", o->scan ? "1" : NULL);
@@ -235,9 +233,7 @@ enum ctl_exit cmd_act(struct ctl *c)
 	const char *target = ctl_site(c, arena_printf(c->arena, "/%s", o->act));
 	enum ctl_exit rc = EXIT_DONE;
 
-	if (!target)
-		rc = c->failed;
-	else if ((o->n_args == 0) == !o->from || (o->selection != NULL) + (o->from != NULL) + o->as_staged > 1) {
+	if ((o->n_args == 0) == !o->from || (o->selection != NULL) + (o->from != NULL) + o->as_staged > 1) {
 		fprintf(stderr, "Usage: drydock %s [-r] [-m NOTE] [--selection DIGEST | --from FILE | --as-staged] PATH...\n", o->act);
 		rc = EXIT_USAGE;
 	}
@@ -292,8 +288,6 @@ enum ctl_exit cmd_diff(struct ctl *c)
 	enum ctl_exit rc;
 	size_t i;
 
-	if (!target)
-		return c->failed;
 	rc = ctl_get(c, ctl_query(c, target, "path", ctl_path(c, c->o->args[0])), &root);
 	if (rc || c->o->json) {
 		if (!rc)
@@ -412,14 +406,10 @@ enum ctl_exit cmd_show(struct ctl *c)
 
 	if (c->o->content || c->o->staged) {
 		target = ctl_site(c, "/content");
-		if (!target)
-			return c->failed;
 		target = ctl_query(c, target, "path", path);
 		return ctl_raw(c, ctl_query(c, target, "version", c->o->staged ? "staged" : version ? version : "approved"));
 	}
 	target = ctl_site(c, "/file");
-	if (!target)
-		return c->failed;
 	if (version)
 		return show_version(c, path, version);
 	rc = ctl_get(c, ctl_query(c, target, "path", path), &root);

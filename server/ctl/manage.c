@@ -25,7 +25,7 @@ static long long number_of(const json_t *obj, const char *name)
 static enum ctl_exit list(struct ctl *c, const char *target, void (*item_print)(const json_t *item), const char *empty)
 {
 	json_t *root = NULL, *item;
-	enum ctl_exit rc = target ? ctl_get(c, target, &root) : c->failed;
+	enum ctl_exit rc = ctl_get(c, target, &root);
 	size_t i;
 
 	if (!rc && c->o->json)
@@ -48,10 +48,6 @@ static enum ctl_exit act(struct ctl *c, const char *target, json_t *body, const 
 	json_t *done = NULL;
 	enum ctl_exit rc;
 
-	if (!target) {
-		json_decref(body);
-		return c->failed;
-	}
 	if (c->o->id)
 		json_object_set_new(body, "id", json_string(c->o->id));
 	if (c->o->note && !json_object_get(body, "reason"))
@@ -104,19 +100,16 @@ enum ctl_exit cmd_log(struct ctl *c)
 {
 	const struct options *o = c->o;
 	const char *target = ctl_site(c, "/log");
+	const char *typed = o->n_args ? o->args[0] : NULL;
+	const size_t len = typed ? strlen(typed) : 0;
 
-	if (target) {
-		const char *typed = o->n_args ? o->args[0] : NULL;
-		const size_t len = typed ? strlen(typed) : 0;
-
-		target = ctl_query(c, target, "path", typed ? ctl_path(c, typed) : NULL);
-		target = ctl_query(c, target, "below", len > 1 && typed[len - 1] == '/' ? "1" : NULL);
-		target = ctl_query(c, target, "user", o->user);
-		target = ctl_query(c, target, "act", o->act);
-		target = ctl_query(c, target, "since", o->since);
-		target = ctl_query(c, target, "until", o->until);
-		target = ctl_query(c, target, "limit", o->limit);
-	}
+	target = ctl_query(c, target, "path", typed ? ctl_path(c, typed) : NULL);
+	target = ctl_query(c, target, "below", len > 1 && typed[len - 1] == '/' ? "1" : NULL);
+	target = ctl_query(c, target, "user", o->user);
+	target = ctl_query(c, target, "act", o->act);
+	target = ctl_query(c, target, "since", o->since);
+	target = ctl_query(c, target, "until", o->until);
+	target = ctl_query(c, target, "limit", o->limit);
 	return list(c, target, print_record, "Nothing is recorded that fits.");
 }
 
@@ -139,7 +132,7 @@ enum ctl_exit cmd_role(struct ctl *c)
 	if (is(c, 0, "list") && o->n_args <= 2) {
 		const char *target = ctl_site(c, "/roles");
 
-		if (target && o->n_args == 2)
+		if (o->n_args == 2)
 			target = ctl_query(c, target, "path", ctl_path(c, o->args[1]));
 		return list(c, target, print_rule, "There are no rules that you may see.");
 	}
@@ -159,8 +152,6 @@ enum ctl_exit cmd_access(struct ctl *c)
 	if (!is(c, 0, "explain"))
 		return usage("access explain [USER] PATH");
 	target = ctl_site(c, "/access");
-	if (!target)
-		return c->failed;
 	target = ctl_query(c, target, "user", o->n_args == 3 ? o->args[1] : NULL);
 	rc = ctl_get(c, ctl_query(c, target, "path", ctl_path(c, o->args[o->n_args - 1])), &root);
 	if (!rc && o->json)
@@ -206,7 +197,7 @@ static enum ctl_exit sync_status(struct ctl *c)
 {
 	const char *target = ctl_site(c, "/sync");
 	json_t *root = NULL, *item;
-	enum ctl_exit rc = target ? ctl_get(c, target, &root) : c->failed;
+	enum ctl_exit rc = ctl_get(c, target, &root);
 	char at[64];
 	size_t i;
 
@@ -236,7 +227,7 @@ static enum ctl_exit sync_plan(struct ctl *c)
 {
 	const char *target = ctl_site(c, "/sync/plan");
 	json_t *root = NULL, *item;
-	enum ctl_exit rc = target ? ctl_get(c, target, &root) : c->failed;
+	enum ctl_exit rc = ctl_get(c, target, &root);
 	size_t i;
 
 	if (!rc && c->o->json)
@@ -277,7 +268,7 @@ static enum ctl_exit sync_run(struct ctl *c)
 {
 	const char *target = ctl_site(c, arena_printf(c->arena, "/sync/runs/%s", c->o->args[1]));
 	json_t *root = NULL, *item;
-	enum ctl_exit rc = target ? ctl_get(c, target, &root) : c->failed;
+	enum ctl_exit rc = ctl_get(c, target, &root);
 	size_t i;
 
 	if (!rc && c->o->json)
@@ -336,7 +327,7 @@ enum ctl_exit cmd_release(struct ctl *c)
 	if (!is(c, 0, "show") || c->o->n_args != 2)
 		return usage("release list | show N");
 	target = ctl_site(c, arena_printf(c->arena, "/releases/%s", c->o->args[1]));
-	rc = target ? ctl_get(c, target, &root) : c->failed;
+	rc = ctl_get(c, target, &root);
 	if (!rc && c->o->json)
 		ctl_print_answer(c);
 	else if (!rc)
@@ -365,7 +356,7 @@ enum ctl_exit cmd_target(struct ctl *c)
 	if (!is(c, 0, "list"))
 		return usage("target list");
 	target = ctl_site(c, "/sync");
-	rc = target ? ctl_get(c, target, &root) : c->failed;
+	rc = ctl_get(c, target, &root);
 	if (!rc && c->o->json) {
 		json_t *out = json_pack("{s:O}", "items", json_object_get(root, "targets"));
 

@@ -457,13 +457,48 @@ static enum err find_path(struct life *l)
 	return path_parse(&r->path, text, n, r->arena);
 }
 
+/* Does this site exist for him at all? */
+static bool sees_site(const struct life *l, struct site *s)
+{
+	struct rules *rules = site_rules(s);
+	const struct identity *who = &l->r.person->who;
+	const bool sees = role_on(rules, who, path_root()) >= ROLE_VIEW || role_sees_below(rules, who, path_root());
+
+	rules_unref(rules);
+	return sees;
+}
+
+/* The API takes "-" for the only site that somebody sees, so that the terminal need not ask for its name first. */
+static enum err only_site(const struct life *l, const struct web_site **out)
+{
+	const struct web_site *all, *found = NULL;
+	const size_t n = web_sites(l->web, &all);
+
+	for (size_t i = 0; i < n; i++) {
+		if (!l->r.person || !sees_site(l, all[i].site))
+			continue;
+		if (found)
+			return err_set(ERR_INPUT, "There are several sites: say which one (drydock site list, --site NAME).");
+		found = &all[i];
+	}
+	*out = found;
+	return found ? ERR_OK : err_set(ERR_NOT_FOUND, "There is no site that you may see.");
+}
+
 static enum err find_site(struct life *l)
 {
 	const char *name = req_segment(&l->r, "site");
+	const struct web_site *s = NULL;
+	enum err e;
 
 	if (!name)
 		return ERR_OK;
-	const struct web_site *s = web_site(l->web, name);
+	if ((l->r.route->needs & ROUTE_API) && strcmp(name, "-") == 0) {
+		if ((e = only_site(l, &s)))
+			return e;
+	} else {
+		s = web_site(l->web, name);
+	}
 	if (!s)
 		return err_set(ERR_NOT_FOUND, "There is nothing at this address.");
 	l->r.site = s->site;
