@@ -2,10 +2,13 @@
  * The private MariaDB: a mariadbd of our own below the data directory, reachable by its socket only.
  *
  * It runs in a session of its own and outlives a crash of the daemon, which finds it again by the socket: the kernel says
- * who listens there. It is installed into db.new and renamed, so that an interrupted installation starts over.
+ * who listens there. Its standard output, db.log, carries a lock as long as it lives, so that one which has no socket yet
+ * (or no more) is waited for instead of being joined by a second. It is installed into db.new-... and renamed, so that an
+ * interrupted installation starts over.
  */
 #include "db/internal.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <mysqld_error.h>
@@ -15,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -47,6 +51,7 @@ struct private_db {
 	pid_t pid; /* 0: not running */
 	int pidfd;
 	bool up; /* it has answered since it was started */
+	bool unsynced; /* just installed */
 	int64_t started_at, pause; /* boot clock; the pause before the next start */
 };
 
@@ -111,12 +116,12 @@ static void log_tail(const struct private_db *p, char *out, size_t size)
 	close(fd);
 	if (n <= 0)
 		return;
-	/* The last line that says [ERROR], or the last line. */
+	/* The last line that says [ERROR] and more than that it aborts, or the last line. */
 	const char *best = NULL, *last = text, *end = text + n;
 	for (const char *line = text; line < end;) {
 		const char *nl = memchr(line, '\n', (size_t)(end - line)), *stop = nl ? nl : end;
 
-		if (memmem(line, (size_t)(stop - line), "[ERROR]", 7))
+		if (memmem(line, (size_t)(stop - line), "[ERROR]", 7) && !memmem(line, (size_t)(stop - line), "Aborting", 8))
 			best = line;
 		if (stop > line)
 			last = line;
@@ -126,11 +131,11 @@ static void log_tail(const struct private_db *p, char *out, size_t size)
 	snprintf(out, size, "%.*s", (int)((nl ? nl : end) - from_line), from_line);
 }
 
-static enum err start_process(struct private_db *p)
+/* fd: db.log, locked; the server keeps it. */
+static enum err start_process(struct private_db *p, int fd)
 {
-	char datadir[4200], sock[200], pidfile[4200], tmpdir[4200], connections[32], log_name[4200];
+	char datadir[4200], sock[200], pidfile[4200], tmpdir[4200], connections[32];
 	bool root = geteuid() == 0;
-	struct stat st;
 	enum err e;
 	pid_t pid;
 
@@ -139,7 +144,6 @@ static enum err start_process(struct private_db *p)
 	snprintf(pidfile, sizeof(pidfile), "--pid-file=%s/db.pid", p->dir);
 	snprintf(tmpdir, sizeof(tmpdir), "--tmpdir=%s/db.tmp", p->dir);
 	snprintf(connections, sizeof(connections), "--max-connections=%u", p->max_connections);
-	snprintf(log_name, sizeof(log_name), "%s/db.log", p->dir);
 	/* The options that matter for safety are said although they are the defaults of today's version. */
 	const char *argv[] = { "mariadbd", "--no-defaults", datadir, sock, pidfile, tmpdir, connections, "--skip-networking",
 		"--skip-log-bin", "--skip-name-resolve", "--character-set-server=utf8mb4", "--collation-server=utf8mb4_bin",
@@ -152,14 +156,7 @@ static enum err start_process(struct private_db *p)
 
 	if (root)
 		log_event(LOG_LEVEL_WARN, "db.private_as_root", "message", "the private database runs as root; DryDock itself never asks for that", NULL);
-	int flags = O_WRONLY | O_CREAT | O_APPEND;
-	if (!stat(log_name, &st) && st.st_size > (off_t)LOG_KEEP)
-		flags |= O_TRUNC;
-	int fd = sys_open(AT_FDCWD, log_name, flags, 0600);
-	if (fd < 0)
-		return err_sys(ERR_FAILED, "%s", log_name);
 	e = spawn_daemon(argv, NULL, p->dir, fd, &pid);
-	sys_close(fd);
 	if (e == ERR_NOT_FOUND)
 		return err_set(ERR_FAILED, "mariadbd is not installed (Debian package mariadb-server-core), and no other database is configured");
 	if (!e)
@@ -198,30 +195,6 @@ static enum err listener(const struct private_db *p, pid_t *pid)
 	}
 	close(fd);
 	return e;
-}
-
-/* The process of the pid file, if it still is a mariadbd of this directory (it may be starting, or just ending). */
-static pid_t process_of_pid_file(const struct private_db *p)
-{
-	struct buf text = BUF_INIT(64), cmdline = BUF_INIT(1 << 16);
-	char name[4200], want[4200];
-	pid_t pid = 0;
-
-	snprintf(name, sizeof(name), "%s/db.pid", p->dir);
-	if (!file_read(AT_FDCWD, name, &text))
-		pid = (pid_t)strtol(buf_text(&text), NULL, 10);
-	if (pid > 1) {
-		int n = snprintf(want, sizeof(want), "--datadir=%s/db", p->dir);
-
-		snprintf(name, sizeof(name), "/proc/%d/cmdline", (int)pid);
-		if (file_read(AT_FDCWD, name, &cmdline) || !cmdline.p || !memmem(cmdline.p, cmdline.len, want, (size_t)n + 1))
-			pid = 0;
-	} else {
-		pid = 0;
-	}
-	buf_release(&text);
-	buf_release(&cmdline);
-	return pid;
 }
 
 /* --- waiting for it ------------------------------------------------------------------------------------------------ */
@@ -293,18 +266,34 @@ static enum err run_tool(const char *what, const char *const *argv, int64_t limi
 	return e;
 }
 
+/* What interrupted installations left; whatever cannot be removed is only in the way of nobody. */
+static void remove_leftovers(const struct private_db *p)
+{
+	DIR *d = opendir(p->dir);
+
+	if (!d)
+		return;
+	for (struct dirent *de; (de = readdir(d));)
+		if (!strncmp(de->d_name, "db.new-", 7) && file_remove_tree(dirfd(d), de->d_name))
+			log_event(LOG_LEVEL_WARN, "db.private_leftover", "name", de->d_name, "error", err_text(), NULL);
+	closedir(d);
+}
+
 static enum err install(struct private_db *p)
 {
-	char final[4200], fresh[4200], datadir[4300], socket_user[200];
+	char final[4200], fresh[4200], datadir[4300], socket_user[200], mark[17];
+	uint8_t random[8];
 	enum err e;
 
 	snprintf(final, sizeof(final), "%s/db", p->dir);
 	if (file_exists(AT_FDCWD, final))
 		return ERR_OK;
-	snprintf(fresh, sizeof(fresh), "%s/db.new", p->dir);
-	e = file_remove_tree(AT_FDCWD, fresh);
-	if (!e)
-		e = file_mkdirs(fresh, 0700);
+	remove_leftovers(p);
+	/* A name of its own: an installer that was left behind by a killed daemon may still be writing to the other. */
+	random_bytes(random, sizeof(random));
+	hex_of(mark, random, sizeof(random));
+	snprintf(fresh, sizeof(fresh), "%s/db.new-%s", p->dir, mark);
+	e = file_mkdirs(fresh, 0700);
 	if (e)
 		return e;
 	snprintf(datadir, sizeof(datadir), "--datadir=%s", fresh);
@@ -317,16 +306,26 @@ static enum err install(struct private_db *p)
 		return err_set(ERR_FAILED, "mariadb-install-db is not installed (Debian packages mariadb-server-core and mariadb-client-core)");
 	if (e)
 		return e;
-	/* What it wrote must be on disk before the name says that it is complete. */
+	if (sys_rename(AT_FDCWD, fresh, AT_FDCWD, final))
+		return err_sys(ERR_FAILED, "%s", final);
+	p->unsynced = true;
+	log_event(LOG_LEVEL_INFO, "db.private_installed", "directory", final, NULL);
+	return ERR_OK;
+}
+
+/*
+ * InnoDB makes its own files durable; the system tables that the installation wrote are left to us. Not while somebody
+ * waits for the first start: right after a build the file system may have seconds of other work to write.
+ */
+static void sync_installation(struct private_db *p)
+{
 	int fd = open(p->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return err_sys(ERR_FAILED, "%s", p->dir);
-	if (sys_syncfs(fd) || sys_rename(AT_FDCWD, fresh, AT_FDCWD, final) || sys_fsync(fd))
-		e = err_sys(ERR_FAILED, "%s", final);
-	sys_close(fd);
-	if (!e)
-		log_event(LOG_LEVEL_INFO, "db.private_installed", "directory", final, NULL);
-	return e;
+
+	p->unsynced = false;
+	if (fd < 0 || sys_syncfs(fd))
+		log_event(LOG_LEVEL_ERROR, "db.private_sync", "directory", p->dir, "error", strerror(errno), NULL);
+	if (fd >= 0)
+		sys_close(fd);
 }
 
 /* The password of the program's account: made once, kept in a file that nobody else can read. */
@@ -472,21 +471,58 @@ out:
 	return e;
 }
 
-static enum err find_or_start(struct private_db *p)
+/* db.log, locked: then no server of this directory is alive. *fd -1: one is. */
+static enum err take_log(const struct private_db *p, int *fd)
 {
-	pid_t pid;
-	enum err e = listener(p, &pid);
+	char name[4200];
+	struct stat st;
 
-	if (e)
+	snprintf(name, sizeof(name), "%s/db.log", p->dir);
+	*fd = sys_open(AT_FDCWD, name, O_WRONLY | O_CREAT | O_APPEND, 0600);
+	if (*fd < 0)
+		return err_sys(ERR_FAILED, "%s", name);
+	if (flock(*fd, LOCK_EX | LOCK_NB)) {
+		enum err e = errno == EWOULDBLOCK ? ERR_OK : err_sys(ERR_FAILED, "%s", name);
+
+		sys_close(*fd);
+		*fd = -1;
 		return e;
-	if (!pid)
-		pid = process_of_pid_file(p);
-	if (pid && !watch(p, pid)) {
-		log_event(LOG_LEVEL_INFO, "db.private_found", "pid", log_u64((unsigned long long)pid), NULL);
-		return ERR_OK;
 	}
-	e = install(p);
-	return e ? e : start_process(p);
+	if (!fstat(*fd, &st) && st.st_size > (off_t)LOG_KEEP && sys_ftruncate(*fd, 0))
+		log_event(LOG_LEVEL_WARN, "db.private_log", "file", name, "error", strerror(errno), NULL);
+	return ERR_OK;
+}
+
+/* One that is there, or else a new one. One that is just starting or ending is waited for, up to limit. */
+static enum err find_or_start(struct private_db *p, int64_t limit)
+{
+	int64_t end = clock_boot() + limit;
+
+	for (;;) {
+		pid_t pid;
+		int fd;
+		enum err e = listener(p, &pid);
+
+		if (e)
+			return e;
+		if (pid && !watch(p, pid)) {
+			log_event(LOG_LEVEL_INFO, "db.private_found", "pid", log_u64((unsigned long long)pid), NULL);
+			return ERR_OK;
+		}
+		e = take_log(p, &fd);
+		if (e)
+			return e;
+		if (fd >= 0) {
+			e = install(p);
+			if (!e)
+				e = start_process(p, fd);
+			sys_close(fd);
+			return e;
+		}
+		if (clock_boot() >= end)
+			return err_set(ERR_BUSY, "a private database of %s is running but does not answer", p->dir);
+		clock_sleep(POLL_US);
+	}
 }
 
 enum err private_db_start(struct private_db **out, const char *dir, unsigned max_connections)
@@ -504,12 +540,13 @@ enum err private_db_start(struct private_db **out, const char *dir, unsigned max
 		e = err_sys(ERR_FAILED, "%s", dir);
 		goto out;
 	}
-	if ((e = prepare(p)) || (e = find_or_start(p)))
+	if ((e = prepare(p)) || (e = find_or_start(p, START_LIMIT)))
 		goto out;
 	e = wait_up(p, START_LIMIT, &owner);
 	if (e && !p->pid && p->started_at == 0) {
 		/* The one that was found has ended meanwhile: it was on its way out. */
-		if (!(e = install(p)) && !(e = start_process(p)))
+		e = find_or_start(p, START_LIMIT);
+		if (!e)
 			e = wait_up(p, START_LIMIT, &owner);
 	}
 	if (!e)
@@ -531,6 +568,8 @@ enum err private_db_supervise(struct private_db *p)
 	bool running = !ended(p, 0);
 	enum err e;
 
+	if (p->unsynced)
+		sync_installation(p);
 	if (running && p->up)
 		return ERR_OK;
 	if (!running) {
@@ -543,7 +582,7 @@ enum err private_db_supervise(struct private_db *p)
 		if (p->pause > RESTART_PAUSE_MAX)
 			p->pause = RESTART_PAUSE_MAX;
 		log_event(LOG_LEVEL_ERROR, "db.private_ended", "message", "the private database has ended by itself and is started again", NULL);
-		e = find_or_start(p);
+		e = find_or_start(p, RESTART_WAIT);
 		if (e)
 			return e;
 	}
