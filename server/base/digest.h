@@ -1,5 +1,6 @@
 /*
- * digest: MD5, SHA-256, HMAC, random bytes, UUIDs, hex and base64. OpenSSL is used here and in repo/sshsig.c only.
+ * digest: MD5, SHA-256, HMAC, random bytes, UUIDs, hex and base64. OpenSSL is used here and
+ * in repo/ (keys, signatures, checksums of git's files) only.
  */
 #ifndef DRYDOCK_BASE_DIGEST_H
 #define DRYDOCK_BASE_DIGEST_H

@@ -74,16 +74,44 @@ enum err repo_blob_read(struct repo *r, const struct blob_id *id, struct buf *ou
 	return buf_check(out);
 }
 
-enum err repo_blob_copy(struct repo *r, const struct blob_id *id, int fd)
+/* Loose, in pieces. libgit2 checks the id of an object that it reads whole, but not of a stream: that is done here. */
+static enum err copy_stream(struct repo *r, git_odb_stream *stream, uint64_t size, const struct blob_id *id, int fd)
 {
 	const size_t piece = 256 * 1024;
+	uint8_t sum[EVP_MAX_MD_SIZE];
+	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+	char *bytes = mem_alloc(piece);
+	int n = snprintf(bytes, piece, "blob %llu", (unsigned long long)size);
+	enum err e = ERR_OK;
+
+	if (!ctx || EVP_DigestInit_ex(ctx, EVP_sha1(), NULL) != 1 || EVP_DigestUpdate(ctx, bytes, (size_t)n + 1) != 1)
+		e = err_set(ERR_FAILED, "SHA-1 failed");
+	while (!e && size > 0) {
+		int got = git_odb_stream_read(stream, bytes, piece);
+		if (got <= 0 || (uint64_t)got > size)
+			e = git_failed(ERR_FAILED, "a large object of %s is damaged", r->dir);
+		else if (EVP_DigestUpdate(ctx, bytes, (size_t)got) != 1)
+			e = err_set(ERR_FAILED, "SHA-1 failed");
+		else if (sys_write_all(fd, bytes, (size_t)got) != 0)
+			e = err_sys(ERR_FAILED, "cannot write a copy");
+		else
+			size -= (uint64_t)got;
+	}
+	if (!e && (EVP_DigestFinal_ex(ctx, sum, NULL) != 1 || memcmp(sum, id->b, BLOB_ID_SIZE) != 0))
+		e = err_set(ERR_FAILED, "a large object of %s is damaged", r->dir);
+	EVP_MD_CTX_free(ctx);
+	free(bytes);
+	return e;
+}
+
+enum err repo_blob_copy(struct repo *r, const struct blob_id *id, int fd)
+{
 	git_odb_stream *stream = NULL;
 	git_object_t type;
 	git_oid oid;
 	struct object o;
-	uint64_t size, copied = 0;
+	uint64_t size;
 	size_t n;
-	char *bytes = NULL;
 	enum err e = repo_blob_size(r, id, &size);
 
 	if (e)
@@ -91,21 +119,8 @@ enum err repo_blob_copy(struct repo *r, const struct blob_id *id, int fd)
 	memcpy(oid.id, id->b, BLOB_ID_SIZE);
 	/* only loose objects can be streamed, and only they are too large to be held in memory */
 	if (size > REPO_LOOSE_ABOVE && git_odb_open_rstream(&stream, &n, &type, r->odb, &oid) == 0) {
-		bytes = mem_alloc(piece);
-		while (copied < size) {
-			int got = git_odb_stream_read(stream, bytes, piece);
-			if (got <= 0) {
-				e = git_failed(ERR_FAILED, "cannot read a large object of %s", r->dir);
-				break;
-			}
-			if (sys_write_all(fd, bytes, (size_t)got) != 0) {
-				e = err_sys(ERR_FAILED, "cannot write a copy");
-				break;
-			}
-			copied += (uint64_t)got;
-		}
+		e = copy_stream(r, stream, size, id, fd);
 		git_odb_stream_free(stream);
-		free(bytes);
 		return e;
 	}
 	e = object_read(r, id, GIT_OBJECT_BLOB, &o);

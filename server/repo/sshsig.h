@@ -1,8 +1,8 @@
 /*
  * sshsig: OpenSSH's signature format (PROTOCOL.sshsig) with Ed25519 keys and SHA-512, and nothing else of it.
  *
- * What `git log --show-signature` and `ssh-keygen -Y verify` check. Needs libcrypto and base/ only, so that a program
- * without a git library can use it too. The verifier accepts exactly this algorithm, this hash and the one key it is
+ * What `git log --show-signature` and `ssh-keygen -Y verify` check. Needs libcrypto and base/ only and is linked into
+ * libbase.a, for programs without a git library. The verifier accepts exactly this algorithm, this hash and the one key it is
  * given: there is nothing to negotiate and so nothing to downgrade.
  */
 #ifndef DRYDOCK_REPO_SSHSIG_H

@@ -3,9 +3,11 @@
 #include <dirent.h>
 #include <errno.h>
 #include <ftw.h>
+#include <pthread.h>
 #include <sys/stat.h>
 
 #include "base/log.h"
+#include "base/pool.h"
 #include "base/sys.h"
 #include "export/export.h"
 
@@ -401,6 +403,109 @@ static void damage_is_found_and_repaired(void **state)
 	export_close(e);
 }
 
+/* Acts read and prepare on several threads while another one is carried out. */
+struct preparing {
+	struct export_dir *e;
+	const struct blob_id *ids;
+	int stop, failed;
+};
+
+static void prepare_on(void *arg, size_t i)
+{
+	struct preparing *p = arg;
+
+	for (unsigned k = 0; !__atomic_load_n(&p->stop, __ATOMIC_RELAXED); k++) {
+		char text[16];
+		snprintf(text, sizeof(text), "%u", k % 8);
+		if (export_prepare(p->e, &p->ids[k % 8], text, strlen(text)) != ERR_OK)
+			__atomic_store_n(&p->failed, 1, __ATOMIC_RELAXED);
+		if (k % 50 == i)
+			export_discard(p->e);
+	}
+}
+
+static void *prepare_threads(void *arg)
+{
+	pool_each(2, 2, prepare_on, arg);
+	return NULL;
+}
+
+static void prepared_meanwhile(void **state)
+{
+	struct fixture *f = *state;
+	struct export_dir *e = open_export(f);
+	struct blob_id head = { 0 }, ids[8];
+	struct preparing p = { .e = e, .ids = ids };
+	pthread_t thread;
+	struct act a;
+
+	act_begin(&a, f);
+	for (unsigned k = 0; k < 8; k++) {
+		char path[16], text[16];
+		snprintf(path, sizeof(path), "/%u", k);
+		snprintf(text, sizeof(text), "%u", k);
+		ids[k] = act_text(&a, path, text);
+	}
+	act_end(&a, &head);
+	assert_ok(export_bring(e, f->r, &head, NULL, when, NULL));
+	assert_int_equal(pthread_create(&thread, NULL, prepare_threads, &p), 0);
+	for (unsigned round = 0; round < 60; round++) {
+		act_begin(&a, f);
+		for (unsigned k = 0; k < 8; k++) {
+			char path[16], text[16];
+			snprintf(path, sizeof(path), "/%u", k);
+			snprintf(text, sizeof(text), "%u", (k + round) % 8);
+			act_text(&a, path, text);
+		}
+		act_end(&a, &head);
+		assert_ok(export_bring(e, f->r, &head, NULL, when, NULL));
+		expect_tree(f, e, &head);
+	}
+	__atomic_store_n(&p.stop, 1, __ATOMIC_RELAXED);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(p.failed, 0);
+	export_discard(e);
+	for (unsigned k = 0; k < 8; k++)
+		assert_int_equal(prepared(&ids[k], NULL), 0);
+	export_close(e);
+}
+
+static void longest_paths(void **state)
+{
+	struct fixture *f = *state;
+	struct export_dir *e = open_export(f);
+	struct blob_id head = { 0 }, first;
+	char deep[PATH_LIMIT + 1], wide[PATH_LIMIT + 1];
+	struct act a;
+
+	for (size_t i = 0; i < PATH_LIMIT; i++)
+		deep[i] = i % 2 ? 'd' : '/';
+	deep[PATH_LIMIT] = '\0';
+	memset(wide, 'w', sizeof(wide));
+	for (size_t i = 0; i < PATH_LIMIT; i += PATH_PART_LIMIT + 1)
+		wide[i] = '/';
+	wide[PATH_LIMIT] = '\0';
+	act_begin(&a, f);
+	act_text(&a, deep, "deep");
+	act_text(&a, wide, "wide");
+	act_end(&a, &head);
+	first = head;
+	assert_ok(export_bring(e, f->r, &head, NULL, when, NULL));
+	assert_string_equal(compare(e, f, true), "");
+	act_begin(&a, f);
+	act_remove(&a, deep);
+	act_remove(&a, wide);
+	act_text(&a, "/d", "a file now");
+	act_end(&a, &head);
+	assert_ok(export_bring(e, f->r, &head, NULL, when, NULL));
+	expect_tree(f, e, &head);
+	assert_ok(export_repair(e, f->r, &first, when, NULL));
+	assert_string_equal(compare(e, f, true), "");
+	assert_true(has_foreign()); /* "/d", since a repair takes nothing for its own */
+	export_close(e);
+	buf_release(&differences);
+}
+
 /* --- crashes ------------------------------------------------------------------------------------------------------ */
 
 #define VERSIONS 12
@@ -690,6 +795,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(times_rise, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(foreign_things_move_away, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(damage_is_found_and_repaired, fixture_begin, fixture_end),
+		cmocka_unit_test_setup_teardown(prepared_meanwhile, fixture_begin, fixture_end),
+		cmocka_unit_test_setup_teardown(longest_paths, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(failing_calls, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(partial_states, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(unsynced_changes, fixture_begin, fixture_end),

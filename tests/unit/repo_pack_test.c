@@ -446,6 +446,38 @@ static void streamed(void **state)
 	free(big);
 }
 
+/* A loose object that is not what its name says: zlib is content with it, the id is not. */
+static void damaged_stream(void **state)
+{
+	struct fixture *f = *state;
+	const size_t size = 17 * 1024 * 1024;
+	char *big = mem_alloc(size), hex[2][41], loose[2][200], file[96];
+	struct blob_id ids[2];
+	struct act a;
+	int fd;
+
+	act_begin(&a, f);
+	for (int i = 0; i < 2; i++) {
+		struct repo_stream *s;
+		big[size / 2] = (char)i;
+		assert_ok(repo_stream_begin(a.pack, size, &s));
+		assert_ok(repo_stream_add(s, big, size));
+		assert_ok(repo_stream_end(s, &ids[i]));
+		fixture_id_hex(&ids[i], hex[i]);
+		snprintf(loose[i], sizeof(loose[i]), "%s/objects/%.2s/%s", f->repo, hex[i], hex[i] + 2);
+	}
+	assert_ok(repo_pack_publish(a.pack, true));
+	act_drop(&a);
+	assert_int_equal(rename(loose[1], loose[0]), 0);
+	snprintf(file, sizeof(file), "%s/copy", f->dir);
+	fd = open(file, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	assert_err(ERR_FAILED, repo_blob_copy(f->r, &ids[0], fd));
+	assert_non_null(strstr(err_text(), "damaged"));
+	close(fd);
+	free(big);
+}
+
 static void empty_files_and_trees(void **state)
 {
 	struct fixture *f = *state;
@@ -662,6 +694,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(release_and_tag, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(two_threads, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(streamed, fixture_begin, fixture_end),
+		cmocka_unit_test_setup_teardown(damaged_stream, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(empty_files_and_trees, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(failing_calls, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(lost_indexes, fixture_begin, fixture_end),

@@ -365,12 +365,54 @@ static void foreign_trees_are_refused(void **state)
 	}
 }
 
+/* As deep and as long as a path may be. */
+static void longest_paths(void **state)
+{
+	struct fixture *f = *state;
+	struct blob_id head = { 0 }, old, found;
+	char deep[PATH_LIMIT + 1], wide[PATH_LIMIT + 1];
+	struct plan plan;
+	struct act a;
+	bool exec;
+	char *list;
+
+	for (size_t i = 0; i < PATH_LIMIT; i++)
+		deep[i] = i % 2 ? 'd' : '/';
+	deep[PATH_LIMIT] = '\0';
+	memset(wide, 'w', sizeof(wide));
+	for (size_t i = 0; i < PATH_LIMIT; i += PATH_PART_LIMIT + 1)
+		wide[i] = '/';
+	wide[PATH_LIMIT] = '\0';
+	act_begin(&a, f);
+	act_text(&a, deep, "deep");
+	act_text(&a, wide, "wide");
+	act_end(&a, &head);
+	old = head;
+	list = fixture_list(f, &head);
+	assert_int_equal(strlen(list), 2 * (48 + PATH_LIMIT + 1));
+	free(list);
+	assert_ok(repo_find(f->r, &head, fixture_path(f, deep), &found, &exec));
+	assert_ok(repo_find(f->r, &head, fixture_path(f, wide), &found, &exec));
+	act_begin(&a, f);
+	act_remove(&a, deep);
+	act_text(&a, wide, "wider");
+	act_end(&a, &head);
+	plan_init(&plan);
+	assert_ok(repo_plan(f->r, &old, &head, &plan));
+	assert_int_equal(plan.n, 2);
+	assert_int_equal(plan.removed, 1);
+	assert_int_equal(plan.changed, 1);
+	plan_release(&plan);
+	fixture_fsck(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(file_becomes_directory_and_back, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(conflicts_are_refused, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(random_changes, fixture_begin, fixture_end),
+		cmocka_unit_test_setup_teardown(longest_paths, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(directories_are_known, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(foreign_trees_are_refused, fixture_begin, fixture_end),
 	};
