@@ -94,7 +94,7 @@ static void sign_refused(void **state)
 	assert_err(ERR_INPUT, act_files(w.s, w.t, &rq, &fa, &a, NULL));
 
 	assert_int_equal(head_seq(&w, w.s), before);
-	assert_null(exported(&w, "/index.html"));
+	assert_false(is_exported(&w, "/index.html"));
 	free(note);
 	check_all(&w);
 }
@@ -271,7 +271,7 @@ static void review_and_revoke(void **state)
 	assert_err(ERR_STALE, act_expected(&w, w.editor, "revoke", "/p.html", &first.sha256, &a, NULL));
 	assert_ok(act_expected(&w, w.editor, "revoke", "/p.html", &second.sha256, &a, NULL));
 	assert_int_equal(state_now(&w, "/p.html"), STATE_REVOKED);
-	assert_null(exported(&w, "/p.html"));
+	assert_false(is_exported(&w, "/p.html"));
 	assert_err(ERR_STALE, act_now(&w, w.editor, "revoke", "/p.html", false, &a));
 	check_all(&w);
 	/* A directory does not bring it back; naming it does. */
@@ -282,10 +282,10 @@ static void review_and_revoke(void **state)
 	take(&w, "/p.html");
 	put(&w, "/other", "so that staging is not empty");
 	assert_int_equal(state_now(&w, "/p.html"), STATE_MISSING);
-	assert_non_null(exported(&w, "/p.html"));
+	assert_true(is_exported(&w, "/p.html"));
 	assert_err(ERR_STALE, sign_now(&w, w.editor, "/p.html", false, &a));
 	assert_ok(act_now(&w, w.editor, "revoke", "/p.html", false, &a));
-	assert_null(exported(&w, "/p.html"));
+	assert_false(is_exported(&w, "/p.html"));
 	arena_free(arena);
 	check_all(&w);
 }
@@ -543,14 +543,14 @@ static void sync_acts(void **state)
 	assert_err(ERR_NOT_FOUND, act_preapprove(w.s, w.t, &rq, path_of("/index.html"), true, &a));
 	assert_ok(sign_now(&w, w.editor, "/index.html", false, &a));
 	assert_int_equal(state_now(&w, "/feed/a.xml"), STATE_PREAPPROVED);
-	assert_null(exported(&w, "/feed/a.xml"));
+	assert_false(is_exported(&w, "/feed/a.xml"));
 	assert_ok(site_plan(w.s, w.t, &plan));
 	assert_int_equal(plan.n, 3);
 	assert_int_equal(plan.added, 3);
 	plan_release(&plan);
 	assert_ok(act_pickup(w.s, w.t, &n));
 	assert_int_equal(n, 2);
-	assert_non_null(exported(&w, "/feed/a.xml"));
+	assert_true(is_exported(&w, "/feed/a.xml"));
 	assert_ok(act_pickup(w.s, w.t, &n));
 	assert_int_equal(n, 0);
 	check_all(&w);
@@ -574,7 +574,7 @@ static void sync_acts(void **state)
 	put(&w, "/feed/b.xml", "b new");
 	assert_ok(act_pickup(w.s, w.t, &n));
 	assert_int_equal(n, 1);
-	assert_null(exported(&w, "/feed/a.xml"));
+	assert_false(is_exported(&w, "/feed/a.xml"));
 	/* One that is gone stays, as missing, until it is revoked. */
 	take(&w, "/feed/b.xml");
 	assert_ok(act_pickup(w.s, w.t, &n));
@@ -649,9 +649,9 @@ static void export_held(void **state)
 	bytes = exported(&w, "/a");
 	assert_string_equal(bytes, "one");
 	free(bytes);
-	assert_null(exported(&w, "/b"));
+	assert_false(is_exported(&w, "/b"));
 	assert_ok(site_carry(w.s, w.t));
-	assert_null(exported(&w, "/b"));
+	assert_false(is_exported(&w, "/b"));
 	assert_ok(site_export_release(w.s, w.t));
 	bytes = exported(&w, "/a");
 	assert_string_equal(bytes, "two");
@@ -888,6 +888,7 @@ static void behind(void **state)
 	assert_non_null(strstr(w.s->read_only_reason, "behind"));
 	put(&w, "/b", "b");
 	assert_err(ERR_BUSY, sign_now(&w, w.editor, "/b", false, &a));
+	assert_ok(tools_repo(w.t, w.s, &repo));
 	assert_ok(repo_ref_get(repo, site_log_ref(w.s, name), &parent));
 	assert_true(blob_id_equal(&ref, &parent));
 }

@@ -231,6 +231,14 @@ char *exported(struct world *w, const char *path)
 	return out;
 }
 
+bool is_exported(struct world *w, const char *path)
+{
+	char *bytes = exported(w, path);
+
+	free(bytes);
+	return bytes != NULL;
+}
+
 char *run(const char *const *argv)
 {
 	struct buf out = BUF_INIT(64u << 20);

@@ -60,6 +60,7 @@ struct path path_of(const char *s);
 
 enum file_state state_now(struct world *w, const char *path); /* STATE_COUNT: unknown */
 char *exported(struct world *w, const char *path); /* the bytes, or NULL; the caller frees */
+bool is_exported(struct world *w, const char *path);
 /* A command must succeed; its output, with the last newline cut. The caller frees. */
 char *run(const char *const *argv);
 uint64_t head_seq(struct world *w, struct site *s);
