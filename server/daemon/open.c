@@ -187,6 +187,7 @@ enum err installation_open(struct installation **out, const struct conf *conf)
 		e = err_prefix(e, "the installation's log");
 		goto out;
 	}
+	in->self->auth = in->auth;
 	in->sites = mem_array(conf->n_sites + 1, sizeof(struct site *));
 	for (size_t i = 0; i < conf->n_sites; i++) {
 		e = site_open(&in->sites[i], conf, &conf->sites[i], in->key, in->tools);

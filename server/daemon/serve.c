@@ -50,6 +50,13 @@ void daemon_signals(void)
 	(void)sigaction(SIGPIPE, &ignore, NULL);
 }
 
+/* What an act could not carry out, because the disk was full or the database away, is done as soon as it can be. */
+static void carry_out(struct site *site, struct actor_tools *tools)
+{
+	if (!site->read_only && site_carry(site, tools))
+		log_event(LOG_LEVEL_WARN, "site.pending", "site", site->name, "why", err_text(), NULL);
+}
+
 /* --- once a minute ---------------------------------------------------------------------------------------------------- */
 
 static void *janitor(void *arg)
@@ -72,6 +79,9 @@ static void *janitor(void *arg)
 			log_event(LOG_LEVEL_WARN, "housekeeping.failed", "why", err_text(), NULL);
 		if (db_event_expire(tools_db(tools), clock_wall() - s->conf->event_keep_us))
 			log_event(LOG_LEVEL_WARN, "events.expire.failed", "why", err_text(), NULL);
+		carry_out(s->in->self, tools);
+		for (size_t i = 0; i < s->in->n_sites; i++)
+			carry_out(s->in->sites[i], tools);
 		(void)pthread_mutex_lock(&s->lock);
 	}
 	(void)pthread_mutex_unlock(&s->lock);

@@ -2,6 +2,7 @@
 #include "acts_world.h"
 
 #include <signal.h>
+#include <sys/resource.h>
 
 static struct world w;
 
@@ -1044,6 +1045,241 @@ static void foreign_writer(void **state)
 	check_all(&w);
 }
 
+/* --- disks and databases that fail --------------------------------------------------------------------------------- */
+
+static void limit_files(rlim_t bytes)
+{
+	struct rlimit l;
+
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &l), 0);
+	l.rlim_cur = bytes;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &l), 0);
+}
+
+static void shrink_disk(const char *step)
+{
+	if (strcmp(step, stop_at) == 0)
+		limit_files(1000);
+}
+
+/* No room for the objects: the act fails, and nothing of it is left. No room for the export: the act stands. */
+static void full_disk(void **state)
+{
+	size_t n = 300000;
+	char *bytes = mem_alloc(n);
+	struct act_answer a;
+	uint64_t before;
+	void (*old)(int) = signal(SIGXFSZ, SIG_IGN);
+
+	(void)state;
+	random_bytes(bytes, n);
+	put_bytes(&w, "/noise.bin", bytes, n);
+	before = head_seq(&w, w.s);
+	limit_files(100000);
+	assert_err(ERR_FAILED, sign_now(&w, w.editor, "/noise.bin", false, &a));
+	limit_files(RLIM_INFINITY);
+	assert_int_equal(head_seq(&w, w.s), before);
+	assert_int_equal(state_now(&w, "/noise.bin"), STATE_UNSIGNED);
+	check_all(&w);
+	assert_ok(sign_now(&w, w.editor, "/noise.bin", false, &a));
+	check_all(&w);
+
+	/* Eleven changes, so that the export has to write its list, and not only to rename. */
+	for (int i = 0; i < 11; i++) {
+		char name[32];
+
+		snprintf(name, sizeof name, "/more/%d", i);
+		put(&w, name, name);
+	}
+	assert_ok(act_now(&w, w.editor, "revoke", "/noise.bin", false, &a));
+	assert_ok(sign_now(&w, w.editor, "/more", true, &a));
+	/* The bytes are in git, but not beside the export any more: they have to be written again. */
+	assert_ok(export_clean(w.s->export));
+	stop_at = "committed";
+	act_step_hook = shrink_disk;
+	assert_ok(sign_now(&w, w.editor, "/noise.bin", false, &a));
+	act_step_hook = NULL;
+	limit_files(RLIM_INFINITY);
+	if (a.pending[0]) {
+		assert_true(w.s->export_behind);
+		assert_ok(site_carry(w.s, w.t));
+	}
+	assert_false(w.s->export_behind);
+	signal(SIGXFSZ, old);
+	free(bytes);
+	check_all(&w);
+}
+
+static void lose_export(const char *step)
+{
+	if (strcmp(step, stop_at) == 0) {
+		/* What lies ready is taken away, and new files cannot be made. */
+		(void)!export_clean(w.s->export);
+		limit_files(0);
+	}
+}
+
+static void export_falls_behind(void **state)
+{
+	struct act_answer a;
+	struct db_release release;
+	void (*old)(int) = signal(SIGXFSZ, SIG_IGN);
+	bool cut;
+
+	(void)state;
+	put(&w, "/a", "a");
+	assert_ok(sign_now(&w, w.editor, "/a", false, &a));
+	put(&w, "/a", "a second time");
+	stop_at = "ref";
+	act_step_hook = lose_export;
+	assert_ok(sign_now(&w, w.editor, "/a", false, &a));
+	act_step_hook = NULL;
+	limit_files(RLIM_INFINITY);
+	signal(SIGXFSZ, old);
+	/* Decided, and said to be pending. */
+	assert_string_not_equal(a.pending, "");
+	assert_true(w.s->export_behind);
+	assert_int_equal(state_now(&w, "/a"), STATE_SIGNED);
+	/* The next act brings both along. */
+	put(&w, "/b", "b");
+	assert_ok(sign_now(&w, w.editor, "/b", false, &a));
+	assert_string_equal(a.pending, "");
+	assert_false(w.s->export_behind);
+	assert_ok(act_release(w.s, w.t, &release, &cut));
+	assert_true(cut);
+	check_all(&w);
+}
+
+static void *bring_back(void *arg)
+{
+	struct testdb *db = arg;
+
+	clock_sleep(CLOCK_SECOND);
+	for (int i = 0; i < 20; i++) {
+		if (!private_db_supervise(db->server))
+			break;
+		clock_sleep(CLOCK_SECOND / 4);
+	}
+	return NULL;
+}
+
+static void kill_here(const char *step)
+{
+	if (strcmp(step, stop_at) == 0) {
+		act_step_hook = NULL;
+		kill_database();
+	}
+}
+
+/* The connection is lost in the COMMIT itself: what the answer says is what happened. */
+static void unknown_commit(void **state)
+{
+	struct act_answer a;
+	struct act_request rq = request_of(w.editor, "once");
+	struct path path = path_of("/once");
+	struct file_act fa = { .act = "sign", .paths = &path, .n_paths = 1, .as_staged = true };
+	uint64_t before = head_seq(&w, w.s);
+	pthread_t helper;
+	enum err err;
+
+	(void)state;
+	put(&w, "/once", "once");
+	stop_at = "recorded";
+	act_step_hook = kill_here;
+	assert_int_equal(pthread_create(&helper, NULL, bring_back, w.db), 0);
+	err = act_files(w.s, w.t, &rq, &fa, &a, NULL);
+	act_step_hook = NULL;
+	pthread_join(helper, NULL);
+	assert_int_equal(head_seq(&w, w.s), before + (err == ERR_OK));
+	if (err)
+		assert_int_equal(err, ERR_BUSY);
+	/* The same id again: done once, whatever the first answer was. */
+	assert_ok(act_files(w.s, w.t, &rq, &fa, &a, NULL));
+	assert_int_equal(head_seq(&w, w.s), before + 1);
+	check_all(&w);
+}
+
+/* --- more than one site -------------------------------------------------------------------------------------------- */
+
+/* The admin of one site does not get at what others have on another. */
+static void two_sites(void **state)
+{
+	struct conf_site other = w.site_conf;
+	struct site *s;
+	struct act_answer a;
+	struct act_request rq;
+	char *name = mem_printf("%s-other", w.s->name);
+
+	(void)state;
+	other.name = name;
+	assert_ok(site_open(&s, &w.conf, &other, w.key, w.t));
+	assert_ok(act_admin_offline(s, w.t, "own:editor", &a));
+	/* admin is admin of the first site only, editor of the second only. */
+	rq = request_of(w.admin, "");
+	assert_err(ERR_DENIED, act_account_put(w.installation, w.t, &rq, "editor", "mine from now on", NULL, true, &a));
+	rq = request_of(w.admin, "");
+	assert_err(ERR_DENIED, act_account_put(w.installation, w.t, &rq, "editor", NULL, NULL, false, &a));
+	rq = request_of(w.editor, "");
+	assert_err(ERR_DENIED, act_account_put(w.installation, w.t, &rq, "admin", "mine from now on", NULL, true, &a));
+	/* A group that is something on the other site is not for him to fill. */
+	rq = request_of(w.admin, "");
+	assert_ok(act_group(w.installation, w.t, &rq, "crew", false, &a));
+	rq = request_of(w.editor, "");
+	assert_ok(act_rule(s, w.t, w.auth, &rq, "own:@crew", path_root(), ROLE_SIGN, &a));
+	rq = request_of(w.admin, "");
+	assert_err(ERR_DENIED, act_membership(w.installation, w.t, &rq, "crew", "own:admin", false, &a));
+	rq = request_of(w.admin, "");
+	assert_err(ERR_DENIED, act_group(w.installation, w.t, &rq, "crew", true, &a));
+	/* Somebody who is nothing anywhere is for both. */
+	rq = request_of(w.admin, "");
+	assert_ok(act_account_put(w.installation, w.t, &rq, "stranger", "a long password", NULL, true, &a));
+	rq = request_of(w.editor, "");
+	assert_ok(act_account_put(w.installation, w.t, &rq, "stranger", "a long password", NULL, true, &a));
+	/* The last admin of any site stays enabled, also for the offline command. */
+	rq = request_of(NULL, "");
+	assert_err(ERR_DENIED, act_account_put(w.installation, w.t, &rq, "editor", NULL, NULL, false, &a));
+	rq = request_of(NULL, "");
+	assert_ok(act_group(w.installation, w.t, &rq, "crew", true, &a));
+	site_close(s);
+	free(name);
+	check_all(&w);
+}
+
+/* Pick-up does not take out what a person signed outside of the pre-approved path. */
+static void pickup_blocked(void **state)
+{
+	struct act_request rq = request_of(w.admin, "");
+	struct act_answer a;
+	uint64_t n;
+
+	(void)state;
+	put(&w, "/feed", "a file, signed by a person");
+	put(&w, "/keep", "keep");
+	assert_ok(sign_now(&w, w.editor, "/", true, &a));
+	assert_ok(act_preapprove(w.s, w.t, &rq, path_of("/feed/auto"), false, &a));
+	take(&w, "/feed");
+	put(&w, "/feed/auto/x.xml", "x");
+	assert_ok(act_pickup(w.s, w.t, &n));
+	assert_int_equal(n, 0);
+	assert_true(is_exported(&w, "/feed"));
+	/* A person who signs it decides. */
+	assert_ok(sign_now(&w, w.editor, "/feed/auto/x.xml", false, &a));
+	assert_true(is_exported(&w, "/feed/auto/x.xml"));
+	/* Below the pre-approved path itself it may. */
+	take(&w, "/feed/auto/x.xml");
+	put(&w, "/feed/auto/x.xml/y", "y");
+	assert_ok(act_pickup(w.s, w.t, &n));
+	assert_int_equal(n, 1);
+	assert_true(is_exported(&w, "/feed/auto/x.xml/y"));
+	/* An emptied staging tree changes nothing. */
+	take(&w, "/feed");
+	take(&w, "/keep");
+	assert_ok(act_pickup(w.s, w.t, &n));
+	assert_int_equal(n, 0);
+	assert_true(is_exported(&w, "/keep"));
+	check_all(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1063,6 +1299,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(behind, begin, end),
 		cmocka_unit_test_setup_teardown(two_at_once, begin, end),
 		cmocka_unit_test_setup_teardown(foreign_writer, begin, end),
+		cmocka_unit_test_setup_teardown(two_sites, begin, end),
+		cmocka_unit_test_setup_teardown(pickup_blocked, begin, end),
+		cmocka_unit_test_setup_teardown(full_disk, begin, end),
+		cmocka_unit_test_setup_teardown(export_falls_behind, begin, end),
+		cmocka_unit_test_setup_teardown(unknown_commit, begin, end),
 		cmocka_unit_test_setup_teardown(database_killed, begin, end),
 	};
 
