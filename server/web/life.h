@@ -148,6 +148,10 @@ enum MHD_Result http_step(void *cls, struct MHD_Connection *c, const char *url, 
     const char *upload, size_t *upload_size, void **con_cls);
 void http_done(void *cls, struct MHD_Connection *c, void **con_cls, enum MHD_RequestTerminationCode why);
 void request_spares_free(struct web *w);
+/* web/answer.c */
+/* Body and all are here: one reply comes out of this, or false: it must run on a worker. */
+bool request_run(struct life *l);
+void request_forget_person(struct life *l);
 /* Session or peer, as they are now; on a worker (r->tools) through the database. ERR_RETRY: it must be asked there. */
 enum err request_person(struct life *l);
 /* Rules and role as they are now; ERR_NOT_FOUND or ERR_DENIED if the row's right is not given. */

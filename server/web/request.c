@@ -248,7 +248,7 @@ static void headers_here(struct life *l, const char *method, const char *version
 	}
 	l->host = guard_find(l->headers, l->n_headers, "Host");
 	l->r.method = method_of(method, &l->r.head);
-	if (!l->r.method) {
+	if (!l->r.method && strcmp(method, "OPTIONS") != 0) {
 		refuse(l, 501, "That method is not known here.");
 		return;
 	}
@@ -306,297 +306,7 @@ static enum MHD_Result send_reply(struct life *l)
 	return MHD_queue_response(l->mhd, l->status, response);
 }
 
-/* --- who, what, whether -------------------------------------------------------------------------------------------- */
-
-static void forget_person(struct life *l)
-{
-	struct req *r = &l->r;
-
-	if (r->has_session)
-		person_unref(r->session.person);
-	else
-		person_unref(r->person);
-	r->person = NULL;
-	r->has_session = false;
-	memset(&r->session, 0, sizeof(r->session));
-}
-
-enum err request_person(struct life *l)
-{
-	struct req *r = &l->r;
-	struct db *db = r->tools ? tools_db(r->tools) : NULL;
-	enum err e;
-
-	forget_person(l);
-	if (r->local) {
-		if (!db)
-			return ERR_RETRY;
-		if (!l->conn || l->conn->uid == (uid_t)-1)
-			return err_set(ERR_DENIED, "The kernel did not say who is at the other end of the socket.");
-		return auth_unix_peer(l->web->o.auth, db, l->conn->uid, &r->person);
-	}
-	const char *token = cookie_token(l);
-	if (!token)
-		return ERR_OK;
-	if (!auth_session_cached(l->web->o.auth, token, &r->session)) {
-		if (!db)
-			return ERR_RETRY;
-		e = auth_session_find(l->web->o.auth, db, token, &r->session);
-		if (e)
-			return e == ERR_NOT_FOUND ? ERR_OK : e;
-	}
-	r->has_session = true;
-	r->person = r->session.person;
-	return ERR_OK;
-}
-
-static bool admin_somewhere(struct life *l)
-{
-	for (size_t i = 0; i < l->web->o.n_sites; i++) {
-		struct rules *rules = site_rules(l->web->sites[i].site);
-		bool admin = role_on(rules, &l->r.person->who, path_root()) == ROLE_ADMIN;
-		rules_unref(rules);
-		if (admin)
-			return true;
-	}
-	return false;
-}
-
-enum err request_rights(struct life *l)
-{
-	struct req *r = &l->r;
-	const struct route *route = r->route;
-
-	if (r->rules)
-		rules_unref(r->rules);
-	r->rules = NULL;
-	r->role = ROLE_NONE;
-	if ((route->needs & ROUTE_ANY_SITE_ADMIN) && (!r->person || !admin_somewhere(l)))
-		return err_set(ERR_DENIED, "Only an admin of a whole site may do this.");
-	if (!r->site)
-		return ERR_OK;
-	l->acts = atomic_load(&r->site->generation);
-	/* The version first: an older one beside newer rules only makes a kept page stale too soon. */
-	pthread_mutex_lock(&r->site->rules_lock);
-	r->rules_version = r->site->rules_version;
-	pthread_mutex_unlock(&r->site->rules_lock);
-	r->rules = site_rules(r->site);
-	if (!r->rules)
-		return err_set(ERR_FAILED, "the site has no rules");
-	if (!r->person)
-		return ERR_OK;
-	r->role = role_on(r->rules, &r->person->who, r->path);
-	if (r->role < ROLE_VIEW) {
-		/* What he may not see does not exist for him, nor does a site of which he sees nothing. */
-		bool ancestor = (route->needs & ROUTE_ANCESTOR) && route->right <= ROLE_VIEW;
-		struct path from = r->has_path && ancestor ? r->path : path_root();
-		if (!role_sees_below(r->rules, &r->person->who, from) || (r->has_path && !ancestor))
-			return err_set(ERR_NOT_FOUND, "There is nothing at this address.");
-		if (ancestor)
-			return ERR_OK;
-	}
-	if (r->role < route->right)
-		return err_set(ERR_DENIED, "You need the right to %s %s for this.", role_name(route->right), r->has_path ? r->path.s : "the whole site");
-	if ((route->needs & NEED_SITE_ADMIN) && role_on(r->rules, &r->person->who, path_root()) != ROLE_ADMIN)
-		return err_set(ERR_DENIED, "Only an admin of the whole site may do this.");
-	return ERR_OK;
-}
-
-static enum err parse_fields(struct life *l)
-{
-	struct req *r = &l->r;
-	const struct guard_header *type;
-	enum err e;
-
-	if (l->parsed)
-		return ERR_OK;
-	l->parsed = true;
-	if (l->path_len < l->target_len &&
-	    (e = fields_parse(&l->query, l->target + l->path_len + 1, l->target_len - l->path_len - 1, r->arena)))
-		return e;
-	if (!l->body.len)
-		return ERR_OK;
-	type = guard_find(l->headers, l->n_headers, "Content-Type");
-	size_t n = type ? strcspn(type->value, "; \t") : 0;
-	if (n == 33 && strncasecmp(type->value, "application/x-www-form-urlencoded", n) == 0)
-		return fields_parse(&l->form, l->body.p, l->body.len, r->arena);
-	if (n == 16 && strncasecmp(type->value, "application/json", n) == 0)
-		return json_parse(&r->body, l->body.p, l->body.len);
-	l->status = 415;
-	return err_set(ERR_INPUT, "The body must be application/json or application/x-www-form-urlencoded.");
-}
-
-static enum err find_path(struct life *l)
-{
-	struct req *r = &l->r;
-	const char *text = l->rest;
-	bool bad = false;
-
-	r->path = path_root();
-	r->has_path = false;
-	if (!text) {
-		text = fields_get(&l->query, "path");
-		const char *other = fields_get(&l->form, "path");
-		if (!other && json_is_object(r->body))
-			other = json_get_str(r->body, "path", &bad);
-		if (bad)
-			return err_set(ERR_INPUT, "\"path\" must be a string.");
-		if (text && other && strcmp(text, other) != 0)
-			return err_set(ERR_INPUT, "The address and the body name different paths.");
-		if (!text)
-			text = other;
-		if (text && !*text)
-			text = NULL; /* a field of a form that was left empty */
-	}
-	if (!text)
-		return ERR_OK;
-	size_t n = strlen(text);
-	if (n > 1 && text[n - 1] == '/')
-		n--; /* people write directories with a slash at the end */
-	r->has_path = true;
-	return path_parse(&r->path, text, n, r->arena);
-}
-
-/* Does this site exist for him at all? */
-static bool sees_site(const struct life *l, struct site *s)
-{
-	struct rules *rules = site_rules(s);
-	const struct identity *who = &l->r.person->who;
-	const bool sees = role_on(rules, who, path_root()) >= ROLE_VIEW || role_sees_below(rules, who, path_root());
-
-	rules_unref(rules);
-	return sees;
-}
-
-/* The API takes "-" for the only site that somebody sees, so that the terminal need not ask for its name first. */
-static enum err only_site(const struct life *l, const struct web_site **out)
-{
-	const struct web_site *all, *found = NULL;
-	const size_t n = web_sites(l->web, &all);
-
-	for (size_t i = 0; i < n; i++) {
-		if (!l->r.person || !sees_site(l, all[i].site))
-			continue;
-		if (found)
-			return err_set(ERR_INPUT, "There are several sites: say which one (drydock site list, --site NAME).");
-		found = &all[i];
-	}
-	*out = found;
-	return found ? ERR_OK : err_set(ERR_NOT_FOUND, "There is no site that you may see.");
-}
-
-static enum err find_site(struct life *l)
-{
-	const char *name = req_segment(&l->r, "site");
-	const struct web_site *s = NULL;
-	enum err e;
-
-	if (!name)
-		return ERR_OK;
-	if ((l->r.route->needs & ROUTE_API) && strcmp(name, "-") == 0) {
-		if ((e = only_site(l, &s)))
-			return e;
-	} else {
-		s = web_site(l->web, name);
-	}
-	if (!s)
-		return err_set(ERR_NOT_FOUND, "There is nothing at this address.");
-	l->r.site = s->site;
-	l->r.sync = s->sync;
-	return ERR_OK;
-}
-
-static bool wants_login(const struct life *l)
-{
-	return !(l->r.route->needs & (NEED_NO_SESSION | ROUTE_API | ROUTE_STREAM)) && !l->r.local;
-}
-
-static enum err reply_login(struct life *l)
-{
-	struct buf b = BUF_INIT(3 * GUARD_TARGET + 64);
-
-	buf_str(&b, "/login");
-	if (l->r.method == METHOD_GET && strcmp(l->target, "/") != 0) {
-		buf_str(&b, "?next=");
-		percent_encode(&b, l->target, true);
-	}
-	const char *location = arena_dup(l->r.arena, buf_text(&b));
-	buf_release(&b);
-	return reply_redirect(&l->r, location);
-}
-
-/* Everything between body and handler. May run twice: on the network thread, then (ERR_RETRY) on a worker. */
-static enum err answer(struct life *l)
-{
-	struct req *r = &l->r;
-	const struct route *route = r->route;
-	enum err e;
-
-	if (!route) {
-		/* Only for the page that says so; who cannot be told at once is nobody. */
-		if (request_person(l))
-			forget_person(l);
-		return err_set(ERR_NOT_FOUND, "There is nothing at this address.");
-	}
-	if (l->body_over) {
-		if (l->body_seen > l->body.limit)
-			return err_set(ERR_TOO_BIG, "What was sent is larger than this address takes.");
-		return err_set(ERR_BUSY, "The server is taking in too much at once. Try again in a moment.");
-	}
-	if ((e = parse_fields(l)))
-		return e;
-	if (l->listener->kind != LISTENER_PREVIEW) {
-		e = request_person(l);
-		/* Who anybody is does not matter for an open address: it must not fail by it, nor wait for it. */
-		if (e && (route->needs & NEED_NO_SESSION) && (e != ERR_RETRY || (route->needs & ROUTE_MEMORY))) {
-			forget_person(l);
-			e = ERR_OK;
-		}
-		if (e)
-			return e;
-		if (!(route->needs & NEED_NO_SESSION) && !r->person) {
-			if (wants_login(l))
-				return reply_login(l);
-			l->status = 401;
-			return err_set(ERR_DENIED, "Log in first.");
-		}
-		if ((e = csrf_origin(l)))
-			return e;
-		if ((route->needs & NEED_CSRF) && (e = csrf_token(l)))
-			return e;
-	}
-	if ((e = find_site(l)) || (e = find_path(l)))
-		return e;
-	if (!(route->needs & NEED_NO_SESSION) && (e = request_rights(l)))
-		return e;
-	return route->handler(r);
-}
-
-/* One reply comes out of this, or false: it must run on a worker. */
-static bool run(struct life *l)
-{
-	struct req *r = &l->r;
-
-	log_request_set(l->id);
-	enum err e = answer(l);
-	bool retry = e == ERR_RETRY && !r->tools && !l->replied;
-	if (!retry && !l->replied) {
-		if (e) {
-			unsigned status = l->status ? l->status : reply_status_of(e);
-			if (status >= 500 && e != ERR_BUSY)
-				log_event(LOG_LEVEL_ERROR, "http.failed", "code", err_name(e), "text", err_text(), NULL);
-			if (l->status)
-				reply_status(l, status, NULL, err_text(), NULL);
-			else
-				(void)!reply_error(r, e, NULL);
-		} else {
-			log_event(LOG_LEVEL_ERROR, "http.failed", "text", "a handler made no reply", NULL);
-			reply_status(l, 500, NULL, "The server failed to answer. Nothing was changed by showing this.", NULL);
-		}
-	}
-	log_request_set("");
-	return !retry;
-}
+/* --- workers -------------------------------------------------------------------------------------------------------- */
 
 bool life_suspend(struct web *w, struct MHD_Connection *c)
 {
@@ -624,7 +334,7 @@ static void work(void *l_, void *tools)
 	struct life *l = l_;
 
 	l->r.tools = tools;
-	if (!run(l))
+	if (!request_run(l))
 		reply_plain(l, 500, "The server failed to answer.");
 	if (tx_open(tools_db(tools))) {
 		/* Our own bug; a transaction left open would be committed by somebody else's act. */
@@ -641,7 +351,7 @@ static enum MHD_Result body_ended(struct life *l)
 
 	if (l->conn)
 		conn_deadline(l->conn, 0);
-	if ((!route || (route->needs & ROUTE_MEMORY)) && run(l))
+	if ((!route || (route->needs & ROUTE_MEMORY)) && request_run(l))
 		return send_reply(l);
 	l->stage = STAGE_WORKER;
 	if (!life_suspend(l->web, l->mhd)) {
@@ -719,7 +429,7 @@ void http_done(void *cls, struct MHD_Connection *c, void **con_cls, enum MHD_Req
 	if (l->response)
 		MHD_destroy_response(l->response);
 	page_unref(l->page);
-	forget_person(l);
+	request_forget_person(l);
 	if (l->r.rules)
 		rules_unref(l->r.rules);
 	json_decref(l->r.body);
@@ -727,102 +437,4 @@ void http_done(void *cls, struct MHD_Connection *c, void **con_cls, enum MHD_Req
 		atomic_fetch_sub(&w->body_bytes, l->body.len);
 	buf_release(&l->body);
 	life_free(l);
-}
-
-/* --- what a handler asks ------------------------------------------------------------------------------------------- */
-
-const char *req_segment(struct req *r, const char *name)
-{
-	const struct life *l = life_of(r);
-
-	for (size_t i = 0; i < l->n_segments; i++)
-		if (strcmp(l->segments[i].name, name) == 0)
-			return l->segments[i].value;
-	return NULL;
-}
-
-const char *req_query(struct req *r, const char *name)
-{
-	return fields_get(&life_of(r)->query, name);
-}
-
-size_t req_query_count(struct req *r, const char *name)
-{
-	return fields_count(&life_of(r)->query, name);
-}
-
-const char *req_query_at(struct req *r, const char *name, size_t i)
-{
-	return fields_at(&life_of(r)->query, name, i);
-}
-
-const char *req_form(struct req *r, const char *name)
-{
-	return fields_get(&life_of(r)->form, name);
-}
-
-size_t req_form_count(struct req *r, const char *name)
-{
-	return fields_count(&life_of(r)->form, name);
-}
-
-const char *req_form_at(struct req *r, const char *name, size_t i)
-{
-	return fields_at(&life_of(r)->form, name, i);
-}
-
-const char *req_header(struct req *r, const char *name)
-{
-	const struct life *l = life_of(r);
-	const struct guard_header *h = guard_find(l->headers, l->n_headers, name);
-
-	return h ? h->value : NULL;
-}
-
-const char *req_target(struct req *r)
-{
-	return life_of(r)->target;
-}
-
-static bool number(const char *text, uint64_t *v)
-{
-	*v = 0;
-	for (const char *p = text; *p; p++)
-		if (*p < '0' || *p > '9' || __builtin_mul_overflow(*v, (uint64_t)10, v) || __builtin_add_overflow(*v, (uint64_t)(*p - '0'), v))
-			return false;
-	return text[0] != '\0';
-}
-
-enum err req_segment_number(struct req *r, const char *name, uint64_t *out)
-{
-	const char *text = req_segment(r, name);
-
-	*out = 0;
-	return text && number(text, out) && *out > 0 ? ERR_OK : err_set(ERR_NOT_FOUND, "There is nothing at this address.");
-}
-
-enum err req_number(struct req *r, const char *name, uint64_t low, uint64_t high, uint64_t fallback, uint64_t *out)
-{
-	const char *text = req_query(r, name);
-	uint64_t v;
-
-	*out = fallback;
-	if (!text)
-		text = req_form(r, name);
-	if (!text || !text[0])
-		return ERR_OK;
-	if (!number(text, &v) || v < low || v > high)
-		return err_set(ERR_INPUT, "\"%s\" must be a number from %llu to %llu.", name, (unsigned long long)low, (unsigned long long)high);
-	*out = v;
-	return ERR_OK;
-}
-
-enum role req_role_on(struct req *r, struct path p)
-{
-	return r->rules && r->person ? role_on(r->rules, &r->person->who, p) : ROLE_NONE;
-}
-
-struct catalog_view req_view(struct req *r)
-{
-	return (struct catalog_view){ r->rules, &r->person->who };
 }

@@ -142,6 +142,8 @@ def test_host(drydock, host, status):
 def test_methods(drydock):
     answer, closed = drydock.raw(b"POST /healthz HTTP/1.1\r\n" + HOST + b"Content-Length: 3\r\n\r\nabc", timeout=2)
     assert answer.startswith(b"HTTP/1.1 405 ") and b"\r\nAllow: GET, HEAD\r\n" in answer and closed
+    answer, _ = drydock.raw(b"OPTIONS /login HTTP/1.1\r\n" + HOST + b"\r\n", timeout=2)
+    assert answer.startswith(b"HTTP/1.1 405 ") and b"\r\nAllow: GET, HEAD, POST\r\n" in answer
     answer, _ = drydock.raw(b"TRACE /healthz HTTP/1.1\r\n" + HOST + b"\r\n", timeout=2)
     assert answer.startswith(b"HTTP/1.1 501 ")
     answer, _ = drydock.raw(b"HEAD /healthz HTTP/1.1\r\n" + HOST + b"\r\n", timeout=1)

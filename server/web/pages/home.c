@@ -72,7 +72,8 @@ static enum err waiting_model(struct req *r, struct view_map *m)
 
 	if (e)
 		goto out;
-	qsort(w.list, w.n, sizeof *w.list, by_age);
+	if (w.n)
+		qsort(w.list, w.n, sizeof *w.list, by_age);
 	for (size_t i = 0; i < w.n; i++) {
 		const struct catalog_entry *entry = &w.list[i];
 		struct view_map *row;
