@@ -320,7 +320,7 @@ static void put_policy(struct life *l, const struct preview *p, struct buf *out)
 	else if (conf->allow_plain_http)
 		buf_str(out, "http:"); /* by which name people come was not said */
 	else
-		buf_fmt(out, "http://localhost:%u http://127.0.0.1:%u http://[::1]:%u", conf->port, conf->port, conf->port);
+		buf_fmt(out, "http://localhost:%u http://127.0.0.1:%u", conf->port, conf->port);
 	buf_release(&own);
 }
 

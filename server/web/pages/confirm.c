@@ -28,7 +28,25 @@ static const struct verb *verb_find(const char *act)
 	return NULL;
 }
 
-static void files_model(struct req *r, struct view_map *m, const struct selection *s)
+/* What the act means for the files of one state. */
+static const char *group_words(const char *act, enum file_state s)
+{
+	const bool sign = strcmp(act, "sign") == 0, revoke = strcmp(act, "revoke") == 0;
+
+	if (sign && s == STATE_CHANGED)
+		return "production gets the new bytes";
+	if (sign && s == STATE_UNSIGNED)
+		return "new in production";
+	if (sign && s == STATE_REVOKED)
+		return "back in production";
+	if (revoke && s == STATE_CHANGED)
+		return "the approved version leaves production";
+	if (revoke)
+		return "out of production";
+	return s == STATE_MISSING ? "the approved version" : "as staged";
+}
+
+static void files_model(struct req *r, struct view_map *m, const char *act, const struct selection *s)
 {
 	struct view_list *files = view_set_list(m, VIEW_files), *groups = view_set_list(m, VIEW_groups);
 	uint64_t by_state[STATE_COUNT] = { 0 };
@@ -59,7 +77,7 @@ static void files_model(struct req *r, struct view_map *m, const struct selectio
 		g = view_list_add(groups);
 		show_state(g, (enum file_state)st);
 		view_set_int(g, VIEW_count, (int64_t)by_state[st]);
-		view_set(g, VIEW_sentence, count_text(r->arena, by_state[st], "file"));
+		view_set(g, VIEW_sentence, group_words(act, (enum file_state)st));
 	}
 }
 
@@ -80,7 +98,8 @@ static enum err confirm_page(struct req *r, unsigned status, const struct verb *
 	view_set(m, VIEW_where, arena_printf(r->arena, p->whole ? "in and below %s" : "selected in %s", p->dir.s));
 	view_set(m, VIEW_meaning, v->meaning);
 	view_set(m, VIEW_conflict, conflict);
-	files_model(r, m, s);
+	view_set(m, VIEW_skipped, p->skipped);
+	files_model(r, m, v->act, s);
 	view_set(m, VIEW_selection, digest);
 	view_set(m, VIEW_selection_short, arena_dupn(r->arena, digest, 12));
 	view_set(m, VIEW_op, page_op(r));
@@ -110,7 +129,7 @@ enum err page_confirm(struct req *r)
 
 	if (!v)
 		return reply_error(r, err_set(ERR_INPUT, "The form does not say what to do: sign, review or revoke."), NULL);
-	e = pick_parse(r, &p);
+	e = pick_parse(r, v->act, &p);
 	if (!e)
 		e = catalog_select(r->site->catalog, v->act, p.paths, p.n, p.recursive, &view,
 		    strcmp(v->act, "review") == 0 ? ROLE_REVIEW : ROLE_SIGN, &s);
@@ -154,7 +173,7 @@ enum err page_act_files(struct req *r)
 	if (!e && single)
 		e = one_file(r, &fa, &one);
 	else if (!e)
-		e = pick_parse(r, &p);
+		e = pick_parse(r, v->act, &p);
 	if (!e && !single) {
 		if (!req_form(r, "selection") || !hex_parse(digest.b, sizeof digest.b, req_form(r, "selection")))
 			e = err_set(ERR_INPUT, "The form is not complete: it does not say what you were shown.");

@@ -243,13 +243,13 @@ static void tabs(struct req *r, struct view_map *m, struct path path, enum file_
 	}
 	t = view_list_add(l);
 	view_set(t, VIEW_name, "History");
-	view_set(t, VIEW_href, addr(r, "/history", &path, NULL));
+	view_set(t, VIEW_href, page_history_href(r, path, false));
 }
 
 static void forms(struct req *r, struct view_map *m, const struct comparison *c)
 {
 	const struct catalog_entry *e = &c->entry;
-	const bool sign = c->has_staged && !selection_refusal("sign", e->state);
+	const bool sign = c->has_staged && e->state != STATE_SIGNED && !selection_refusal("sign", e->state);
 
 	view_set_bool(m, VIEW_can_sign, sign && r->role >= ROLE_SIGN);
 	view_set_bool(m, VIEW_can_review, (c->has_staged || c->has_approved) && r->role >= ROLE_REVIEW);
@@ -341,7 +341,7 @@ static enum err file_page(struct req *r, struct path path, unsigned status, cons
 		e = history_list(r, &hq, recent_item, &recent, &next);
 	if (e)
 		return e;
-	view_set(m, VIEW_history_href, addr(r, "/history", &path, NULL));
+	view_set(m, VIEW_history_href, page_history_href(r, path, false));
 	page_notice(r, m);
 	return reply_page(r, status, "file", path_name(path), m);
 }

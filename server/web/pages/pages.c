@@ -243,6 +243,14 @@ const char *page_href(struct req *r, struct path path, bool is_dir)
 	return addr(r, is_dir ? "/tree" : "/file", &path, NULL);
 }
 
+const char *page_history_href(struct req *r, struct path path, bool is_dir)
+{
+	struct page_query q = { BUF_INIT(QUERY_LIMIT) };
+
+	page_query_add(&q, "path", is_dir && !path_is_root(path) ? arena_printf(r->arena, "%s/", path.s) : path.s);
+	return addr(r, "/history", NULL, page_query_end(r, &q));
+}
+
 const char *page_record_href(struct req *r, uint64_t seq)
 {
 	return addr(r, arena_printf(r->arena, "/record/%llu", (unsigned long long)seq), NULL, NULL);
@@ -254,7 +262,7 @@ void page_crumbs(struct req *r, struct view_map *m, struct path path)
 	struct view_map *c;
 
 	if (path_is_root(path)) {
-		view_set(m, VIEW_leaf, "/");
+		view_set(m, VIEW_leaf, r->site->name);
 		return;
 	}
 	c = view_list_add(crumbs);

@@ -50,6 +50,8 @@ void page_crumbs(struct req *r, struct view_map *m, struct path path);
 /* The address of a file's or a directory's page; of a record's. */
 const char *page_href(struct req *r, struct path path, bool is_dir);
 const char *page_record_href(struct req *r, uint64_t seq);
+/* The history of a file or a directory. */
+const char *page_history_href(struct req *r, struct path path, bool is_dir);
 /* why_href: the explanation of his own rights on a path. */
 const char *page_why(struct req *r, struct path path);
 /* The page of a file on which an act just met a conflict: the sentence, and the file as it is now. */

@@ -2,9 +2,8 @@
 
 #include <string.h>
 
-#include "base/clock.h"
+#include "core/selection.h"
 #include "view/show.h"
-#include "web/history.h"
 #include "web/pages/pages.h"
 
 static enum err visible(struct req *r, struct path p)
@@ -63,7 +62,43 @@ static enum err pick_state(struct req *r, struct pick *p, enum file_state s)
 	return e;
 }
 
-enum err pick_parse(struct req *r, struct pick *p)
+/* Why a file that was ticked is left out; NULL: it is not. A directory never is: it takes up what fits. */
+static const char *left_out(struct req *r, const char *act, struct path p)
+{
+	struct catalog_entry e;
+
+	if (catalog_get(r->site->catalog, p, &e, r->arena) || e.is_dir)
+		return NULL;
+	if (strcmp(act, "sign") == 0 && e.state == STATE_SIGNED)
+		return "signed already with exactly these bytes";
+	return selection_refusal(act, e.state);
+}
+
+static void skip(struct req *r, struct pick *p, struct path *paths, const char *act)
+{
+	const char *why = NULL;
+	size_t kept = 0, others = 0;
+
+	for (size_t i = 0; i < p->n; i++) {
+		const char *reason = left_out(r, act, paths[i]);
+
+		if (!reason) {
+			paths[kept++] = paths[i];
+		} else if (!why || strcmp(why, reason) == 0) {
+			why = reason;
+			others++;
+		} else {
+			why = "nothing that this act concerns";
+			others++;
+		}
+	}
+	if (others)
+		p->skipped = arena_printf(r->arena, "%s that you ticked %s left as %s: %s.", count_text(r->arena, others, "file"),
+		    others == 1 ? "is" : "are", others == 1 ? "it is" : "they are", why);
+	p->n = kept;
+}
+
+enum err pick_parse(struct req *r, const char *act, struct pick *p)
 {
 	const char *dir = req_form(r, "dir"), *state = req_form(r, "state"), *all = req_form(r, "all");
 	const size_t n = req_form_count(r, "path[]");
@@ -98,5 +133,6 @@ enum err pick_parse(struct req *r, struct pick *p)
 	}
 	p->paths = paths;
 	p->n = n;
-	return ERR_OK;
+	skip(r, p, paths, act);
+	return p->n ? ERR_OK : err_set(ERR_INPUT, "There is nothing to %s. %s", act, p->skipped);
 }

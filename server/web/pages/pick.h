@@ -14,9 +14,13 @@ struct pick {
 	struct path dir;
 	bool whole; /* everything in dir (in `state`, if one is given), not the boxes */
 	const char *state; /* "" or the name of a state */
+	const char *skipped; /* a sentence about boxes that were ticked and that the act does not concern; NULL */
 };
 
-/* From "path[]" and "dir", or "all", "dir" and "state". Every path is one that he may see. */
-enum err pick_parse(struct req *r, struct pick *p) MUST_CHECK;
+/*
+ * From "path[]" and "dir", or "all", "dir" and "state". Every path is one that he may see. Files that were ticked and on
+ * which the act makes no sense (signed already, gone) are left out: who ticks a whole page means those that can be done.
+ */
+enum err pick_parse(struct req *r, const char *act, struct pick *p) MUST_CHECK;
 
 #endif

@@ -21,7 +21,7 @@ static const char *reason_words(const char *trigger)
 {
 	static const struct {
 		const char *name, *words;
-	} words[] = { { "quiet", "the quiet period is over" }, { "longest", "the longest interval is over" }, { "forced", "an admin asked for it" },
+	} words[] = { { "quiet", "the quiet period is over" }, { "longest", "the longest interval is over" }, { "forced", "asked for" },
 		{ "retry", "a target failed and is tried again" } };
 
 	for (size_t i = 0; i < sizeof words / sizeof *words; i++)

@@ -36,8 +36,7 @@ static void dir_row(struct req *r, struct view_map *m, const struct catalog_entr
 		show_state(s, shown[i]);
 		view_set_int(s, VIEW_count, (int64_t)n);
 	}
-	view_set_int(m, VIEW_files, (int64_t)files);
-	(void)r;
+	view_set(m, VIEW_files, count_text(r->arena, files, "file"));
 }
 
 static void file_row(struct req *r, struct view_map *m, const struct catalog_entry *e)
@@ -176,14 +175,14 @@ static void tabs(struct req *r, struct view_map *m, const struct tree_query *q, 
 	view_set_int(tab, VIEW_count, (int64_t)all);
 	view_set(tab, VIEW_href, tree_href(r, NULL, q->sort, q->match, NULL, 0));
 	view_set_bool(tab, VIEW_here, q->states == 0);
-	view_set_int(m, VIEW_total, (int64_t)all);
+	view_set(m, VIEW_total, count_text(r->arena, all, "file"));
 	for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
 		const bool here = q->states == 1u << order[i];
 
 		if (counts->n[order[i]] == 0 && !here)
 			continue;
 		tab = view_list_add(list);
-		view_set(tab, VIEW_name, state_name(order[i]));
+		view_set(tab, VIEW_name, state_word(order[i]));
 		view_set(tab, VIEW_state, state_name(order[i]));
 		view_set_int(tab, VIEW_count, (int64_t)counts->n[order[i]]);
 		view_set(tab, VIEW_href, tree_href(r, state_name(order[i]), q->sort, q->match, NULL, 0));
@@ -209,8 +208,8 @@ static void actions(struct req *r, struct view_map *m, const struct tree_query *
 	if (matching == 0 || q->match)
 		return;
 	view_set_int(m, VIEW_matching, (int64_t)matching);
-	view_set(m, VIEW_matching_word, q->states ? arena_printf(r->arena, "the %llu %s files here and below", (unsigned long long)matching, q->show) :
-	    arena_printf(r->arena, "all %llu files here and below", (unsigned long long)matching));
+	view_set(m, VIEW_matching_word, q->states ? arena_printf(r->arena, "%s here and below that %s %s", count_text(r->arena, matching, "file"),
+	    matching == 1 ? "is" : "are", q->show) : arena_printf(r->arena, "all here and below, %s", count_text(r->arena, matching, "file")));
 }
 
 static const char *shown_words(struct req *r, uint64_t from, size_t n)
@@ -274,7 +273,7 @@ enum err page_tree(struct req *r)
 	sort_links(r, m, &q);
 	actions(r, m, &q, &counts);
 	if (r->role >= ROLE_VIEW)
-		view_set(m, VIEW_history_href, addr(r, "/history", &r->path, NULL));
+		view_set(m, VIEW_history_href, page_history_href(r, r->path, true));
 	view_set_bool(m, VIEW_has_entries, t.n > 0);
 	view_set(m, VIEW_shown, shown_words(r, from, t.n));
 	if (from || cq.after)
