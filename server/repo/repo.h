@@ -152,7 +152,10 @@ struct diff_line {
 	const char *text; /* without the newline; not terminated */
 	size_t len;
 };
-/* fn for each line of the hunks with `context` lines around; *binary is set if either side is not text. */
+/*
+ * fn for each line of the hunks with `context` lines around; *binary is set if either side is not text. With very many
+ * lines all from the first to the last difference is one hunk: the time is bounded, whatever the texts are.
+ */
 enum err repo_diff(const char *a, size_t a_len, const char *b, size_t b_len, unsigned context,
     enum err (*fn)(void *arg, const struct diff_line *line), void *arg, bool *binary) MUST_CHECK;
 
