@@ -16,8 +16,8 @@ struct bulk {
 	const struct db_stmt *what;
 	struct stmt *st;
 	struct arena *a; /* the bytes of the rows that wait */
-	struct db_arg *args; /* ROWS * n_cols */
-	size_t n_cols, n_rows, bytes;
+	struct db_arg *args; /* row by row */
+	size_t n_cols, n_rows, bytes, cap;
 	enum err e;
 };
 
@@ -32,7 +32,6 @@ struct bulk *bulk_open(struct db *db, const struct db_stmt *s)
 		return b;
 	(void)stmt_binds(b->st, &b->n_cols);
 	b->a = arena_new();
-	b->args = mem_array(b->n_cols * ROWS, sizeof(*b->args));
 	return b;
 }
 
@@ -113,6 +112,8 @@ void bulk_row(struct bulk *b, const struct db_arg *args, size_t n)
 		b->e = err_set(ERR_FAILED, "%s: %zu arguments for %zu places", b->what->name, n, b->n_cols);
 		return;
 	}
+	if ((b->n_rows + 1) * n > b->cap)
+		b->args = mem_grow(b->args, &b->cap, (b->n_rows + 1) * n, sizeof(*b->args));
 	struct db_arg *row = b->args + b->n_rows * n;
 	for (size_t i = 0; i < n; i++) {
 		if (args[i].kind != (b->n_rows ? b->args[i].kind : args[i].kind) || args[i].kind == DB_NULL) {

@@ -53,7 +53,11 @@ enum err db_ping(struct db *db) MUST_CHECK;
 enum err tx_run(struct db *db, enum err (*fn)(struct db *db, void *arg), void *arg, bool *unknown) MUST_CHECK;
 bool tx_open(const struct db *db); /* for the check at the end of each request */
 
-/* Apply numbered migrations from dir to the newest (as owner); grants the program's account what the files say. */
+/*
+ * Apply numbered migrations from dir to the newest (as owner); grants the program's account what the files say.
+ * program_user: "user" (at localhost) or "user@host"; NULL, or the owner himself: one account for all, with a warning.
+ * ERR_STALE: the database is newer, or a file that was applied has changed. An interrupted one is taken up where it was.
+ */
 enum err db_migrate(struct db *owner, const char *dir, const char *program_user) MUST_CHECK;
 /* The newest number in dir, and the database's: ERR_STALE with a sentence if the database is newer or older. */
 enum err db_schema_check(struct db *db, const char *dir) MUST_CHECK;

@@ -871,6 +871,53 @@ static void ten_thousand_files(void **state)
 	arena_free(a);
 }
 
+/* --- an act of one file, statement by statement as acts/ does it ---------------------------------------------------- */
+
+static enum err one_act(struct db *d, void *arg)
+{
+	struct record *r = arg;
+	struct record_file f = { .path = P("/usr/share/doc/page.html") };
+	struct db_state_row row = { .path = f.path, .approval = APPROVAL_SIGNED, .seq = r->seq, .actor = "own:alice" }, was;
+	struct db_act_id id = { .node = NODE_A, .seq = r->seq };
+	struct sha256 digest = { { 1 } };
+	struct blob_id commit = { { 1 } };
+	struct arena *a = arena_new();
+	struct db_head h;
+	struct db_site s;
+	enum err e = db_site_lock(d, "one", NODE_A, &s);
+
+	if (!e && (e = db_act_id_get(d, "one", "own:alice", &r->op, &id)) == ERR_NOT_FOUND)
+		e = ERR_OK;
+	if (!e && (e = db_state_get(d, "one", f.path, &was, a)) == ERR_NOT_FOUND)
+		e = ERR_OK;
+	snprintf(id.node, sizeof(id.node), NODE_A);
+	if (e || (e = db_head_get(d, "one", NODE_A, &h)) || (e = db_record_insert(d, r, "{}", 2, &digest, &commit, &f, 1)) ||
+	    (e = db_state_put(d, "one", NODE_A, &row, 1)) || (e = db_head_set(d, "one", NODE_A, &h)) ||
+	    (e = db_act_id_put(d, "one", "own:alice", &r->op, &id, 1)) || (e = db_schedule_approval(d, "one", 1)))
+		goto out;
+out:
+	arena_free(a);
+	return e;
+}
+
+static void one_file(void **state)
+{
+	(void)state;
+	enum { TIMES = 200 };
+	json_t *fields = json_object();
+	struct record r = { .site = "one", .node = NODE_A, .act = "sign", .at = 1, .note = "", .fields = fields, .files_count = 1 };
+
+	r.actor.user = "own:alice";
+	OK(db_site_create(db, "one", NODE_A, 1));
+	int64_t from = clock_boot();
+	for (r.seq = 1; r.seq <= TIMES; r.seq++) {
+		uuid_new(&r.op);
+		OK(tx_run(db, one_act, &r, NULL));
+	}
+	printf("# an act of one file in the database, with commit: %lld us\n", (long long)(clock_boot() - from) / TIMES);
+	json_decref(fields);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -892,6 +939,7 @@ int main(void)
 		cmocka_unit_test(releases),
 		cmocka_unit_test(runs),
 		cmocka_unit_test(targets),
+		cmocka_unit_test(one_file),
 		cmocka_unit_test(ten_thousand_files),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
