@@ -116,7 +116,8 @@ CREATE TABLE preapproval (
 ) ENGINE=InnoDB;
 -- grant SELECT, INSERT, UPDATE, DELETE
 
--- An act's id: the same request again gets the same answer, another request with that id is a conflict.
+-- An act's id: the same request again gets the same answer, another request with that id is a conflict. Kept for ever,
+-- like the record that it leads to.
 CREATE TABLE act_id (
   site VARBINARY(64) NOT NULL,
   actor VARBINARY(255) NOT NULL,
@@ -125,10 +126,9 @@ CREATE TABLE act_id (
   node CHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
   seq BIGINT UNSIGNED NOT NULL,
   at BIGINT NOT NULL,
-  PRIMARY KEY (site, actor, op),
-  KEY by_time (at)
+  PRIMARY KEY (site, actor, op)
 ) ENGINE=InnoDB;
--- grant SELECT, INSERT, DELETE
+-- grant SELECT, INSERT
 
 CREATE TABLE account (
   name VARBINARY(128) NOT NULL PRIMARY KEY,

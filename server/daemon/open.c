@@ -127,6 +127,8 @@ static enum err open_database(struct installation *in)
 	if (e)
 		return e;
 	e = db_migrate(db, in->conf->sql, program);
+	if (!e)
+		e = db_schema_check(db, in->conf->sql);
 	db_close(db);
 	return e;
 }

@@ -25,9 +25,3 @@ enum err db_act_id_put(struct db *db, const char *site, const char *actor, const
 	return db_run(db, &PUT,
 	    ARGS(a_name(site), a_name(actor), a_fixed(op), a_fixed(&id->request), a_text(id->node), a_u64(id->seq), a_i64(at)), NULL);
 }
-
-DB_STMT(EXPIRE, "act_id_expire", "DELETE FROM act_id WHERE at < ?");
-enum err db_act_id_expire(struct db *db, int64_t before)
-{
-	return db_run(db, &EXPIRE, ARGS(a_i64(before)), NULL);
-}

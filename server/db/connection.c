@@ -376,6 +376,27 @@ static bool hung_up(struct db *db)
 	return p.fd < 0 || poll(&p, 1, 0) != 0;
 }
 
+/* What somebody has to put right, or what may pass by itself. */
+static enum err connect_error(struct db *db)
+{
+	const struct db_address *a = &db->address;
+	const char *text = mysql_error(db->my);
+
+	/* Of an account that does not exist the server asks by a plugin picked at random: then it has other words. */
+	switch (mysql_errno(db->my)) {
+	case ER_ACCESS_DENIED_ERROR:
+	case ER_ACCESS_DENIED_NO_PASSWORD_ERROR:
+	case ER_DBACCESS_DENIED_ERROR:
+		return err_set(ERR_DENIED, "the database refuses the account '%s': %s", a->user, text);
+	case ER_BAD_DB_ERROR:
+		return err_set(ERR_NOT_FOUND, "the database server has no database '%s'", a->name);
+	case CR_SSL_CONNECTION_ERROR:
+		return err_set(ERR_FAILED, "the database server cannot be trusted: %s", text);
+	default:
+		return err_set(ERR_BUSY, "the database does not answer: %s", text);
+	}
+}
+
 enum err db_connect(struct db *db)
 {
 	const struct db_address *a = &db->address;
@@ -405,13 +426,8 @@ enum err db_connect(struct db *db)
 	/* A row that is found counts as touched, even if the new values are the old ones. */
 	if (!mysql_real_connect(db->my, local ? "localhost" : a->host, a->user, a->password, db->no_database ? NULL : a->name, a->port,
 		local ? a->socket : NULL, CLIENT_FOUND_ROWS)) {
-		enum err e;
+		enum err e = connect_error(db);
 
-		/* Of an account that does not exist the server asks by a plugin picked at random: then it has other words. */
-		if (mysql_errno(db->my) == ER_ACCESS_DENIED_ERROR || mysql_errno(db->my) == ER_ACCESS_DENIED_NO_PASSWORD_ERROR)
-			e = err_set(ERR_DENIED, "the database refuses the account '%s': %s", a->user, mysql_error(db->my));
-		else
-			e = err_set(ERR_BUSY, "the database does not answer: %s", mysql_error(db->my));
 		db_disconnect(db);
 		return e;
 	}

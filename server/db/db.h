@@ -168,7 +168,6 @@ enum err db_preapproval_list(struct db *db, const char *site, bool (*fn)(void *a
 struct db_act_id { struct sha256 request; char node[65]; uint64_t seq; };
 enum err db_act_id_get(struct db *db, const char *site, const char *actor, const struct uuid *op, struct db_act_id *out) MUST_CHECK; /* ERR_NOT_FOUND */
 enum err db_act_id_put(struct db *db, const char *site, const char *actor, const struct uuid *op, const struct db_act_id *id, int64_t at) MUST_CHECK; /* ERR_STALE if it exists */
-enum err db_act_id_expire(struct db *db, int64_t before) MUST_CHECK;
 
 /* own accounts, groups */
 struct db_account { const char *name, *password, *display; bool enabled; int64_t created_at; uint64_t seq; };

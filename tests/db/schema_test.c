@@ -371,8 +371,14 @@ static void an_unsafe_server_is_refused(void **state)
 	OK(db_open(&db, &t->program));
 	snprintf(db->address.password, sizeof(db->address.password), "wrong");
 	GIVES(ERR_DENIED, db_ping(db));
+	snprintf(db->address.name, sizeof(db->address.name), "mysql");
+	snprintf(db->address.password, sizeof(db->address.password), "%s", t->program.password);
+	GIVES(ERR_DENIED, db_ping(db));
 	assert_null(strstr(err_text(), t->program.password));
 	db_close(db);
+	snprintf(owner->address.name, sizeof(owner->address.name), "nothing_here");
+	db_disconnect(owner);
+	GIVES(ERR_NOT_FOUND, db_ping(owner));
 	db_close(owner);
 }
 
