@@ -264,25 +264,44 @@ static void forms(struct req *r, struct view_map *m, const struct comparison *c)
 	view_set(m, VIEW_note_value, r->method == METHOD_POST ? req_form(r, "note") : NULL);
 }
 
-/* Is it live, and if not, when will it be? From the newest release and the record that put this version there. */
+struct since {
+	uint64_t seq; /* of the record that put the approved version there */
+	uint64_t release;
+	int64_t at;
+};
+
+/* Newest first: the last release that is younger than the record is the first that has the version. */
+static bool since_release(void *arg, const struct db_release *rel)
+{
+	struct since *s = arg;
+
+	if (rel->seq < s->seq)
+		return false;
+	s->release = rel->number;
+	s->at = rel->at;
+	return true;
+}
+
+/* Is it live, and if not, when will it be? From the releases and the record that put this version there. */
 static enum err live(struct req *r, struct view_map *m, const struct comparison *c)
 {
-	struct db_release rel;
-	struct sync_status st;
 	const struct catalog_entry *e = &c->entry;
+	struct since since = { .seq = e->approved.seq };
+	struct sync_status st;
 	enum err err;
 
 	if (!e->has_approved || e->approved.seq == 0)
 		return ERR_OK;
-	err = db_release_get(tools_db(r->tools), r->site->name, 0, &rel, r->arena);
-	if (err && err != ERR_NOT_FOUND)
+	err = db_release_list(tools_db(r->tools), r->site->name, 0, 1000, since_release, &since);
+	if (err)
 		return err;
-	sync_status(r->sync, &st);
-	if (!err && rel.seq > e->approved.seq) {
+	if (since.release) {
 		if (c->has_approved)
-			view_set(m, VIEW_live, arena_printf(r->arena, "The approved version is in production since release %llu or before.", (unsigned long long)rel.number));
+			view_set(m, VIEW_live, arena_printf(r->arena, "The approved version is in production since release %llu, %s.",
+			    (unsigned long long)since.release, time_exact(r->arena, since.at)));
 		return ERR_OK;
 	}
+	sync_status(r->sync, &st);
 	view_set(m, VIEW_pending, c->has_approved ? "The approved version goes live with the next sync" : "It leaves production with the next sync");
 	if (st.next.due != WINDOW_NEVER)
 		show_time(m, VIEW_next_sync, st.next.due, clock_wall());
@@ -319,7 +338,8 @@ static enum err file_page(struct req *r, struct path path, unsigned status, cons
 		return reply_redirect(r, page_href(r, path, true));
 	if (e)
 		return e;
-	if (!view && !c.has_approved && previewable(type))
+	/* with nothing to compare, the file itself comes first */
+	if (!view && previewable(type) && (!c.has_approved || !c.has_staged || fingerprint_equal(&c.entry.approved.print, &c.staged)))
 		tab = TAB_PREVIEW;
 	for (int i = 0; view && i < TAB_COUNT; i++)
 		if (strcmp(TABS[i].key, view) == 0)
