@@ -268,6 +268,7 @@ struct since {
 	uint64_t seq; /* of the record that put the approved version there */
 	uint64_t release;
 	int64_t at;
+	unsigned targets, there; /* how many targets there are, and have that release or a newer one */
 };
 
 /* Newest first: the last release that is younger than the record is the first that has the version. */
@@ -280,6 +281,28 @@ static bool since_release(void *arg, const struct db_release *rel)
 	s->release = rel->number;
 	s->at = rel->at;
 	return true;
+}
+
+static bool since_target(void *arg, const struct db_target *t)
+{
+	struct since *s = arg;
+
+	s->targets++;
+	s->there += t->number >= s->release;
+	return true;
+}
+
+/* "Live" is said only when every target has it. */
+static const char *live_words(struct req *r, const struct since *s)
+{
+	if (s->targets == 0)
+		return arena_printf(r->arena, "The approved version is in release %llu of %s. No target is configured to bring it to.",
+		    (unsigned long long)s->release, time_exact(r->arena, s->at));
+	if (s->there == s->targets)
+		return arena_printf(r->arena, "The approved version is live since release %llu, %s.", (unsigned long long)s->release,
+		    time_exact(r->arena, s->at));
+	return arena_printf(r->arena, "The approved version is in release %llu, which has reached %u of %s so far.", (unsigned long long)s->release,
+	    s->there, count_text(r->arena, s->targets, "target"));
 }
 
 /* Is it live, and if not, when will it be? From the releases and the record that put this version there. */
@@ -297,9 +320,10 @@ static enum err live(struct req *r, struct view_map *m, const struct comparison 
 		return err;
 	if (since.release) {
 		if (c->has_approved)
-			view_set(m, VIEW_live, arena_printf(r->arena, "The approved version is in production since release %llu, %s.",
-			    (unsigned long long)since.release, time_exact(r->arena, since.at)));
-		return ERR_OK;
+			err = db_target_list(tools_db(r->tools), r->site->name, since_target, &since);
+		if (c->has_approved && !err)
+			view_set(m, VIEW_live, live_words(r, &since));
+		return err;
 	}
 	sync_status(r->sync, &st);
 	view_set(m, VIEW_pending, c->has_approved ? "The approved version goes live with the next sync" : "It leaves production with the next sync");
