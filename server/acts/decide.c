@@ -309,6 +309,9 @@ static enum err transact(struct db *db, void *arg)
 	act_step("published");
 	if (!err)
 		err = db_record_insert(db, &d->record, buf_text(&d->body), d->body.len, &d->record_digest, &d->commit, d->files, d->n_files);
+	/* Ids belong to a person, but a record's id is the log's too. */
+	if (err == ERR_STALE)
+		err = err_set(ERR_STALE, "This id has been used already, by somebody else: make a new one.");
 	if (!err && d->write)
 		err = d->write(d, d->arg);
 	if (err)
@@ -368,7 +371,7 @@ static enum err settle_unknown(struct decision *d)
 	if (err) {
 		d->s->unsettled = true;
 		uuid_text(&d->rq->op, op);
-		return err_set(ERR_FAILED,
+		return err_set(ERR_BUSY,
 		    "The database went away while the act was being recorded, and is not back: it is not known whether it "
 		    "stands. Ask again with the same id, %s.", op);
 	}

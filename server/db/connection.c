@@ -212,24 +212,28 @@ enum err db_error(struct db *db, unsigned number, const char *text, const char *
 	/* 2000 to 2999 are the client library's own: its state and the server's may differ from here on. */
 	if (m == LOST || (number >= CR_MIN_ERROR && number <= CR_MAX_ERROR))
 		db->lost = true;
+	/* What the server says may name its files, and values: it is for the log, the sentence is for whoever asked. */
+	if (m != OTHER)
+		log_event(m == AGAIN || m == DUPLICATE ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARN, "db.error", "statement", what, "number", log_u64(number), "text",
+		    text, NULL);
 	switch (m) {
 	case AGAIN:
-		e = err_set(ERR_RETRY, "the database was busy with another change (%s: %s)", what, text);
+		e = err_set(ERR_RETRY, "The database was busy with another change: try again.");
 		break;
 	case LOST:
-		e = err_set(ERR_BUSY, "the connection to the database was lost (%s: %s)", what, text);
+		e = err_set(ERR_BUSY, "The connection to the database was lost: nothing was recorded. Try again in a moment.");
 		break;
 	case NO_ANSWER:
-		e = err_set(ERR_BUSY, "the database does not answer (%s: %s)", what, text);
+		e = err_set(ERR_BUSY, "The database does not answer. Try again in a moment.");
 		break;
 	case FULL:
-		e = err_set(ERR_BUSY, "the disk of the database is full: make room there (%s: %s)", what, text);
+		e = err_set(ERR_BUSY, "The disk of the database is full: nothing was recorded. Make room there.");
 		break;
 	case DUPLICATE:
 		/* The statement alone was undone; the transaction may go on. */
-		return err_set(ERR_STALE, "it exists already (%s: %s)", what, text);
+		return err_set(ERR_STALE, "It exists already (%s).", what);
 	case BAD_VALUE:
-		e = err_set(ERR_INPUT, "the database refuses the value (%s: %s)", what, text);
+		e = err_set(ERR_INPUT, "The database refuses a value (%s).", what);
 		break;
 	default:
 		e = err_set(ERR_FAILED, "database error %u (%s: %s)", number, what, text);
