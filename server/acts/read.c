@@ -106,6 +106,7 @@ static enum err read_one(struct reading *r, struct read_item *item)
 	struct sink k = { .pack = r->pack };
 	struct stage_stat st = { 0 };
 	enum problem problem = PROBLEM_NONE;
+	char why[PROBLEM_SENTENCE];
 	enum err err = door_read(catalog_door(r->s->catalog), item->path, &item->print, &st, &problem, r->pack ? sink_take : NULL, &k);
 
 	if (!err && item->want && !fingerprint_equal(item->want, &item->print))
@@ -113,7 +114,7 @@ static enum err read_one(struct reading *r, struct read_item *item)
 	if (err == ERR_NOT_FOUND && item->want)
 		err = err_set(ERR_STALE, "%s is gone from staging.", item->path.s);
 	else if (err == ERR_INPUT && problem != PROBLEM_NONE)
-		err = err_set(ERR_STALE, "%s cannot be published: %s.", item->path.s, problem_text(problem));
+		err = err_set(ERR_STALE, "%s cannot be published: %s.", item->path.s, problem_sentence(problem, r->s->conf->largest_file, why));
 	item->mtime = st.mtime_ns / 1000;
 	if (!err && r->pack)
 		err = sink_keep(&k, r, item);

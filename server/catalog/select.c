@@ -18,6 +18,7 @@ struct picking {
 	enum role role;
 	bool all_may; /* no need to ask for each: the role is the same below */
 	bool named;
+	uint64_t largest_file;
 	struct selection *out;
 	size_t cap;
 	enum err err;
@@ -31,8 +32,11 @@ static bool pick(void *arg, const struct node *n, struct path path)
 		return true;
 	const char *refusal = selection_refusal(p->act, state);
 	if (refusal) {
-		if (state == STATE_UNPUBLISHABLE)
-			p->err = err_set(ERR_INPUT, "%s: %s: %s", path.s, refusal, problem_text((enum problem)n->problem));
+		char why[PROBLEM_SENTENCE];
+		if (state == STATE_UNPUBLISHABLE && n->problem == PROBLEM_BUSY)
+			p->err = err_set(ERR_BUSY, "%s: %s", path.s, problem_text(PROBLEM_BUSY));
+		else if (state == STATE_UNPUBLISHABLE)
+			p->err = err_set(ERR_INPUT, "%s: %s: %s", path.s, refusal, problem_sentence((enum problem)n->problem, p->largest_file, why));
 		else
 			p->err = err_set(ERR_STALE, "%s: %s", path.s, refusal);
 		return false;
@@ -152,7 +156,7 @@ enum err catalog_select(struct catalog *c, const char *act, const struct path *p
 enum err catalog_select_known(struct catalog *c, const char *act, const struct path *paths, size_t n, bool recursive,
     const struct catalog_view *view, enum role role, struct selection *out)
 {
-	struct picking p = { .act = act, .view = view, .role = role, .out = out };
+	struct picking p = { .act = act, .view = view, .role = role, .largest_file = c->largest_file, .out = out };
 	enum err e = ERR_OK;
 
 	*out = (struct selection){ .arena = arena_new() };

@@ -1,5 +1,6 @@
 #include "core/state.h"
 
+#include <stdio.h>
 #include <string.h>
 
 bool state_of(enum file_state *out, bool staged, enum problem problem, const struct fingerprint *staged_print,
@@ -83,4 +84,19 @@ const char *problem_name(enum problem p)
 const char *problem_text(enum problem p)
 {
 	return problems[p].text;
+}
+
+const char *problem_sentence(enum problem p, uint64_t largest_file, char out[PROBLEM_SENTENCE])
+{
+	static const char *const units[] = { "bytes", "KiB", "MiB", "GiB", "TiB" };
+	size_t unit = 0;
+
+	if (p != PROBLEM_TOO_BIG)
+		return problems[p].text;
+	while (largest_file && largest_file % 1024 == 0 && unit + 1 < sizeof units / sizeof *units) {
+		largest_file /= 1024;
+		unit++;
+	}
+	snprintf(out, PROBLEM_SENTENCE, "it is larger than %llu %s, the most that this site publishes", (unsigned long long)largest_file, units[unit]);
+	return out;
 }

@@ -5,6 +5,7 @@
 #define DRYDOCK_CORE_STATE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "core/fingerprint.h"
 
@@ -28,6 +29,7 @@ enum approval {
 };
 
 /* Why a name in staging cannot be published. PROBLEM_NONE: it can. */
+#define PROBLEM_SENTENCE 128
 enum problem {
 	PROBLEM_NONE,
 	PROBLEM_SYMLINK,
@@ -50,5 +52,7 @@ const char *state_name(enum file_state s); /* "unsigned" ... */
 bool state_parse(enum file_state *out, const char *name);
 const char *problem_name(enum problem p); /* "symlink": for programs */
 const char *problem_text(enum problem p); /* "symbolic links are not published": for people */
+/* The same, with the limit where there is one: "it is larger than 2 GiB, the most that this site publishes". */
+const char *problem_sentence(enum problem p, uint64_t largest_file, char out[PROBLEM_SENTENCE]);
 
 #endif

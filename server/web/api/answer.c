@@ -73,8 +73,10 @@ static void answer_approved(struct json_out *o, const struct catalog_entry *e)
 	json_out_end(o, '}');
 }
 
-void answer_file(struct json_out *o, const struct catalog_entry *e)
+void answer_file(struct req *r, struct json_out *o, const struct catalog_entry *e)
 {
+	char why[PROBLEM_SENTENCE];
+
 	json_out_begin(o, '{');
 	json_out_kstr(o, "path", e->path.s);
 	json_out_kstr(o, "type", e->is_dir ? "directory" : "file");
@@ -99,7 +101,7 @@ void answer_file(struct json_out *o, const struct catalog_entry *e)
 		answer_hash(o, "approved_sha256", &e->approved.print.sha256);
 	else
 		json_out_kstr(o, "approved_sha256", NULL);
-	json_out_kstr(o, "reason", e->problem == PROBLEM_NONE ? NULL : problem_text(e->problem));
+	json_out_kstr(o, "reason", e->problem == PROBLEM_NONE ? NULL : problem_sentence(e->problem, r->site->conf->largest_file, why));
 	json_out_kstr(o, "problem", e->problem == PROBLEM_NONE ? NULL : problem_name(e->problem));
 	if (e->has_approved) {
 		if (e->approved.approval != APPROVAL_NONE)

@@ -25,7 +25,7 @@ void answer_begin(struct answer *a);
 enum err answer_send(struct req *r, struct answer *a, unsigned status);
 
 /* Parts that several answers have. */
-void answer_file(struct json_out *o, const struct catalog_entry *e);
+void answer_file(struct req *r, struct json_out *o, const struct catalog_entry *e);
 void answer_counts(struct json_out *o, const struct catalog_counts *c);
 void answer_time(struct json_out *o, const char *name, int64_t wall); /* null for 0 */
 void answer_hash(struct json_out *o, const char *name, const struct sha256 *h);

@@ -62,7 +62,7 @@ enum err api_diff(struct req *r)
 		return reply_error(r, e, NULL);
 	answer_begin(&a);
 	json_out_name(&a.out, "file");
-	answer_file(&a.out, &c.entry);
+	answer_file(r, &a.out, &c.entry);
 	json_out_name(&a.out, "items");
 	json_out_begin(&a.out, '[');
 	if (!c.too_big)
@@ -125,6 +125,7 @@ static enum err send_staged(struct req *r)
 	struct fingerprint print;
 	struct stage_stat st;
 	enum problem problem = PROBLEM_NONE;
+	char why[PROBLEM_SENTENCE];
 	int fd;
 	enum err e = temporary(&fd);
 
@@ -132,7 +133,7 @@ static enum err send_staged(struct req *r)
 		return reply_error(r, e, NULL);
 	e = door_read(catalog_door(r->site->catalog), r->path, &print, &st, &problem, sink_fd, &fd);
 	if (e == ERR_INPUT && problem != PROBLEM_NONE)
-		e = err_set(ERR_INPUT, "%s: %s.", r->path.s, problem_text(problem));
+		e = err_set(ERR_INPUT, "%s: %s.", r->path.s, problem_sentence(problem, r->site->conf->largest_file, why));
 	if (!e && lseek(fd, 0, SEEK_SET) != 0)
 		e = err_sys(ERR_FAILED, "lseek");
 	if (e) {

@@ -5,6 +5,7 @@
 #include "web/api/api.h"
 
 struct listing {
+	struct req *r;
 	struct json_out *out;
 	unsigned limit, n;
 	struct arena *arena;
@@ -23,7 +24,7 @@ static bool list_entry(void *arg, const struct catalog_entry *e)
 	l->n++;
 	if (l->n == l->limit)
 		l->last = arena_dup(l->arena, e->path.s);
-	answer_file(l->out, e);
+	answer_file(l->r, l->out, e);
 	return true;
 }
 
@@ -94,7 +95,7 @@ enum err api_status(struct req *r)
 	struct catalog *c = r->site->catalog;
 	struct catalog_query q = { .dir = r->path, .match = req_query(r, "match"), .after = req_query(r, "after") };
 	struct catalog_view view = req_view(r);
-	struct listing l = { .arena = r->arena };
+	struct listing l = { .r = r, .arena = r->arena };
 	struct catalog_counts counts;
 	struct catalog_entry entry;
 	const char *act = req_query(r, "selection");
@@ -140,7 +141,7 @@ enum err api_status(struct req *r)
 	if (!e && entry.is_dir)
 		e = catalog_list(c, &q, &view, list_entry, &l);
 	else if (!e && (!q.states || q.states & 1u << entry.state))
-		answer_file(&a.out, &entry);
+		answer_file(r, &a.out, &entry);
 	json_out_end(&a.out, ']');
 	if (l.more)
 		json_out_kstr(&a.out, "next", l.last);
@@ -169,7 +170,7 @@ enum err api_file(struct req *r)
 	json_out_kstr(&a.out, "site", r->site->name);
 	json_out_kstr(&a.out, "role", role_name(r->role));
 	json_out_name(&a.out, "file");
-	answer_file(&a.out, &entry);
+	answer_file(r, &a.out, &entry);
 	return answer_send(r, &a, 200);
 }
 

@@ -16,7 +16,7 @@ static const struct {
 	const char *key, *name;
 } TABS[TAB_COUNT] = { { "compare", "Compare" }, { "preview", "Preview" }, { "text", "Text" }, { "source", "Source" } };
 
-static const char *sentence_of(const struct catalog_entry *e)
+static const char *sentence_of(struct req *r, const struct catalog_entry *e)
 {
 	switch (e->state) {
 	case STATE_UNSIGNED: return "Never approved: it is not public.";
@@ -25,7 +25,7 @@ static const char *sentence_of(const struct catalog_entry *e)
 	case STATE_REVOKED: return "Taken back: it is not public, or leaves production with the next sync.";
 	case STATE_PREAPPROVED: return "Published without a signature, by a pre-approval.";
 	case STATE_SIGNED: return "Staging equals what is approved.";
-	case STATE_UNPUBLISHABLE: return problem_text(e->problem);
+	case STATE_UNPUBLISHABLE: return problem_sentence(e->problem, r->site->conf->largest_file, arena_alloc(r->arena, PROBLEM_SENTENCE));
 	case STATE_COUNT: break;
 	}
 	return "";
@@ -199,7 +199,7 @@ static enum err body(struct req *r, struct view_map *m, const struct comparison 
 	const bool same = both && fingerprint_equal(&c->entry.approved.print, &c->staged);
 
 	if (!c->has_approved && !c->has_staged) {
-		view_set(m, VIEW_nothing, c->entry.problem != PROBLEM_NONE ? arena_printf(r->arena, "It cannot be published: %s.", problem_text(c->entry.problem)) :
+		view_set(m, VIEW_nothing, c->entry.problem != PROBLEM_NONE ? arena_printf(r->arena, "It cannot be published: %s.", sentence_of(r, &c->entry)) :
 		    "There is no version to show: the file was taken back, and it is not in staging.");
 		return ERR_OK;
 	}
@@ -371,7 +371,7 @@ static enum err file_page(struct req *r, struct path path, unsigned status, cons
 	page_crumbs(r, m, path);
 	view_set(m, VIEW_path, path.s);
 	show_state(m, c.entry.state);
-	view_set(m, VIEW_sentence, sentence_of(&c.entry));
+	view_set(m, VIEW_sentence, sentence_of(r, &c.entry));
 	view_set(m, VIEW_moved, moved);
 	tabs(r, m, path, tab);
 	versions(r, m, &c);

@@ -43,7 +43,7 @@ static void file_row(struct req *r, struct view_map *m, const struct catalog_ent
 {
 	show_state(m, e->state);
 	if (e->problem != PROBLEM_NONE)
-		view_set(m, VIEW_reason, problem_text(e->problem));
+		view_set(m, VIEW_reason, problem_sentence(e->problem, r->site->conf->largest_file, arena_alloc(r->arena, PROBLEM_SENTENCE)));
 	if (e->staged)
 		view_set(m, VIEW_size, size_text(r->arena, e->print.size));
 	else if (e->has_approved)
