@@ -24,6 +24,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import urllib.parse
 
@@ -83,6 +84,8 @@ class Browser(requests.Session):
 class LocalConnection(http.client.HTTPConnection):
     """HTTP over the local socket, connecting as a UNIX user: the kernel tells the server who it is."""
 
+    identity = threading.Lock()
+
     def __init__(self, path, uid=None):
         super().__init__("localhost", timeout=120)
         self.path, self.uid = path, uid
@@ -90,14 +93,16 @@ class LocalConnection(http.client.HTTPConnection):
     def connect(self):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
-        change = self.uid is not None and os.geteuid() == 0 and self.uid != 0
-        if change:
-            os.seteuid(self.uid)
-        try:
-            self.sock.connect(self.path)
-        finally:
+        # Who a process is holds for all of its threads.
+        with self.identity:
+            change = self.uid is not None and os.geteuid() == 0 and self.uid != 0
             if change:
-                os.seteuid(0)
+                os.seteuid(self.uid)
+            try:
+                self.sock.connect(self.path)
+            finally:
+                if change:
+                    os.seteuid(0)
 
 
 def real_tree(place):
