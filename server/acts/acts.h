@@ -146,6 +146,7 @@ enum err act_release(struct site *s, struct actor_tools *t, struct db_release *o
 /* An admin on "/" wants a sync now, with a reason. plan: the digest of the plan he was shown, NULL: none. */
 enum err act_force(struct site *s, struct actor_tools *t, const struct act_request *rq, const struct sha256 *plan, struct act_answer *out) MUST_CHECK;
 /* What a sync would send: the approved tree (with what pick-up would add) against the newest release. */
+/* Begins out itself; the caller releases it. */
 enum err site_plan(struct site *s, struct actor_tools *t, struct plan *out) MUST_CHECK;
 
 /* --- accounts and groups of the installation: acts/account.c ------------------------------------------------------- */

@@ -81,7 +81,6 @@ enum err api_plan(struct req *r)
 	struct answer a;
 	enum err e;
 
-	plan_init(&plan);
 	e = site_plan(r->site, r->tools, &plan);
 	if (e) {
 		plan_release(&plan);

@@ -55,7 +55,6 @@ static enum err plan_model(struct req *r, struct view_map *m)
 	struct plan plan;
 	enum err e;
 
-	plan_init(&plan);
 	e = site_plan(r->site, r->tools, &plan);
 	for (size_t i = 0; !e && i < plan.n; i++) {
 		const struct plan_item *it = &plan.items[i];
