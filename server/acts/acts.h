@@ -76,6 +76,8 @@ enum err site_recover(struct site *s, struct actor_tools *t) MUST_CHECK;
  * the export to the head of the log unless a sync run holds it. Cheap when there is nothing to do.
  */
 enum err site_carry(struct site *s, struct actor_tools *t) MUST_CHECK;
+/* Put small packs together when there are many. May take a minute; acts are not held up. */
+enum err site_maintain(struct site *s, struct actor_tools *t) MUST_CHECK;
 /* A sync run takes the export: exactly the tree of that commit, and no act moves it until it is released. */
 enum err site_export_hold(struct site *s, struct actor_tools *t, const struct blob_id *commit) MUST_CHECK;
 /* Give it back: it follows the acts again, at once. An error means that site_carry has to be called later. */

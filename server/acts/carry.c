@@ -137,6 +137,18 @@ enum err site_carry(struct site *s, struct actor_tools *t)
 	return err;
 }
 
+/* Each act leaves a pack, and a look-up asks each of them. */
+#define PACKS_LIMIT 500
+
+enum err site_maintain(struct site *s, struct actor_tools *t)
+{
+	struct repo *repo;
+	bool done;
+	enum err err = tools_repo(t, s, &repo);
+
+	return err ? err : repo_maintain(repo, PACKS_LIMIT, &done);
+}
+
 enum err site_export_hold(struct site *s, struct actor_tools *t, const struct blob_id *commit)
 {
 	enum err err;

@@ -57,6 +57,12 @@ static void carry_out(struct site *site, struct actor_tools *tools)
 		log_event(LOG_LEVEL_WARN, "site.pending", "site", site->name, "why", err_text(), NULL);
 }
 
+static void maintain(struct site *site, struct actor_tools *tools)
+{
+	if (site_maintain(site, tools))
+		log_event(LOG_LEVEL_WARN, "site.maintain.failed", "site", site->name, "why", err_text(), NULL);
+}
+
 /* --- once a minute ---------------------------------------------------------------------------------------------------- */
 
 static void *janitor(void *arg)
@@ -82,6 +88,9 @@ static void *janitor(void *arg)
 		carry_out(s->in->self, tools);
 		for (size_t i = 0; i < s->in->n_sites; i++)
 			carry_out(s->in->sites[i], tools);
+		maintain(s->in->self, tools);
+		for (size_t i = 0; i < s->in->n_sites; i++)
+			maintain(s->in->sites[i], tools);
 		(void)pthread_mutex_lock(&s->lock);
 	}
 	(void)pthread_mutex_unlock(&s->lock);

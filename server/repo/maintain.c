@@ -17,7 +17,10 @@
 #include "base/sys.h"
 #include "repo/internal.h"
 
-#define DEADLINE (3600 * CLOCK_SECOND)
+/* Acts and readers go on meanwhile; only a second run would stand in the way. */
+static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
+
+#define DEADLINE (600 * CLOCK_SECOND)
 #define IDX_COUNT_AT (8 + 255 * 4) /* the last of the fan-out table: how many objects there are */
 
 struct pack_file {
@@ -103,7 +106,8 @@ static size_t split(const struct pack_file *packs, size_t n)
 static enum err combine(struct repo *r, const struct pack_file *packs, size_t n, char stem[64])
 {
 	char *prefix = mem_printf("%s/objects/pack/pack", r->dir);
-	const char *argv[] = { "git", "--git-dir", r->dir, "-c", "pack.threads=1", "pack-objects",
+	const char *argv[] = { "git", "--git-dir", r->dir, "-c", "pack.threads=1", "-c", "pack.windowMemory=64m", "-c",
+		"core.bigFileThreshold=1m", "pack-objects",
 		"--stdin-packs", "-q", prefix, NULL };
 	static const char *const env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "HOME=/nonexistent", "GIT_CONFIG_NOSYSTEM=1",
 		"GIT_CONFIG_GLOBAL=/dev/null", NULL };
@@ -154,7 +158,7 @@ static enum err remove_pack(struct repo *r, int dir, const char *stem)
 	return ERR_OK;
 }
 
-enum err repo_maintain(struct repo *r, unsigned above, bool *done)
+static enum err maintain(struct repo *r, unsigned above, bool *done)
 {
 	char *path = mem_printf("%s/objects/pack", r->dir);
 	struct pack_file *packs = NULL;
@@ -194,5 +198,15 @@ out:
 	if (dir >= 0)
 		sys_close(dir);
 	free(path);
+	return e;
+}
+
+enum err repo_maintain(struct repo *r, unsigned above, bool *done)
+{
+	enum err e;
+
+	pthread_mutex_lock(&one_at_a_time);
+	e = maintain(r, above, done);
+	pthread_mutex_unlock(&one_at_a_time);
 	return e;
 }

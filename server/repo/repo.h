@@ -104,8 +104,8 @@ void repo_pack_free(struct repo_pack *p); /* drops what was not published */
 enum err repo_clean_temporary(struct repo *r) MUST_CHECK;
 
 /*
- * If there are more packs than that, put the small ones together (stock git, geometric). The caller holds the site's lock
- * (nobody publishes meanwhile); readers go on. Nothing unreachable is thrown away. done: something was put together.
+ * If there are more packs than that, put the small ones together (stock git, geometric). Reading and publishing with other
+ * handles go on meanwhile. Nothing unreachable is thrown away. done: something was put together.
  */
 enum err repo_maintain(struct repo *r, unsigned above, bool *done) MUST_CHECK;
 

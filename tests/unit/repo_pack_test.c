@@ -682,6 +682,98 @@ static void maintained(void **state)
 	repo_close(idle);
 }
 
+/* One thread acts, one puts packs together, one reads: each with its own handle. */
+struct meanwhile {
+	struct repo *maintains, *reads;
+	struct blob_id head; /* atomic enough: under lock */
+	pthread_mutex_t lock;
+	int stop;
+	unsigned runs, read;
+	char failed[512];
+};
+
+static void meanwhile_failed(struct meanwhile *m, const char *what)
+{
+	snprintf(m->failed, sizeof(m->failed), "%s: %s", what, err_text());
+	__atomic_store_n(&m->stop, 1, __ATOMIC_RELAXED);
+}
+
+static void *maintain_on(void *arg)
+{
+	struct meanwhile *m = arg;
+
+	while (!__atomic_load_n(&m->stop, __ATOMIC_RELAXED)) {
+		bool done;
+		if (repo_maintain(m->maintains, 6, &done))
+			meanwhile_failed(m, "maintain");
+		m->runs += done;
+	}
+	return NULL;
+}
+
+static enum err read_file(void *arg, struct path path, const struct blob_id *blob, bool exec)
+{
+	struct meanwhile *m = arg;
+	struct buf b = BUF_INIT(1000);
+	enum err e = repo_blob_read(m->reads, blob, &b);
+
+	(void)path;
+	(void)exec;
+	buf_release(&b);
+	m->read++;
+	return e;
+}
+
+static void *read_on(void *arg)
+{
+	struct meanwhile *m = arg;
+
+	while (!__atomic_load_n(&m->stop, __ATOMIC_RELAXED)) {
+		struct blob_id head;
+		pthread_mutex_lock(&m->lock);
+		head = m->head;
+		pthread_mutex_unlock(&m->lock);
+		if (repo_walk(m->reads, &head, read_file, m))
+			meanwhile_failed(m, "read");
+	}
+	return NULL;
+}
+
+static void maintained_meanwhile(void **state)
+{
+	struct fixture *f = *state;
+	struct meanwhile m = { .lock = PTHREAD_MUTEX_INITIALIZER };
+	struct blob_id head = { 0 };
+	pthread_t one, two;
+	struct act a;
+
+	assert_ok(repo_open(&m.maintains, f->repo));
+	assert_ok(repo_open(&m.reads, f->repo));
+	assert_int_equal(pthread_create(&one, NULL, maintain_on, &m), 0);
+	assert_int_equal(pthread_create(&two, NULL, read_on, &m), 0);
+	for (unsigned i = 0; i < 200 && !__atomic_load_n(&m.stop, __ATOMIC_RELAXED); i++) {
+		char path[32], text[64];
+		snprintf(path, sizeof(path), "/d%u/f%u", i % 5, i % 40);
+		snprintf(text, sizeof(text), "text %u", i);
+		act_begin(&a, f);
+		act_text(&a, path, text);
+		act_end(&a, &head);
+		pthread_mutex_lock(&m.lock);
+		m.head = head;
+		pthread_mutex_unlock(&m.lock);
+	}
+	__atomic_store_n(&m.stop, 1, __ATOMIC_RELAXED);
+	assert_int_equal(pthread_join(one, NULL), 0);
+	assert_int_equal(pthread_join(two, NULL), 0);
+	assert_string_equal(m.failed, "");
+	assert_true(m.runs > 2);
+	assert_true(m.read > 40);
+	fixture_fsck(f);
+	fixture_signatures(f, LOG_REF);
+	repo_close(m.maintains);
+	repo_close(m.reads);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -699,6 +791,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(failing_calls, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(lost_indexes, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(maintained, fixture_begin, fixture_end),
+		cmocka_unit_test_setup_teardown(maintained_meanwhile, fixture_begin, fixture_end),
 	};
 	log_level_set(LOG_LEVEL_ERROR);
 	return cmocka_run_group_tests_name("repo pack", tests, NULL, NULL);
