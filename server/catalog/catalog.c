@@ -17,7 +17,7 @@ enum err catalog_open(struct catalog **out, const struct catalog_options *o)
 		return e;
 	struct catalog *c = mem_alloc(sizeof *c);
 	c->door = door;
-	c->largest_file = o->largest_file;
+	c->patience_s = 20;
 	c->cache_file = o->cache_file ? mem_dup(o->cache_file) : NULL;
 	pthread_rwlockattr_t attr;
 	pthread_rwlockattr_init(&attr);
@@ -33,6 +33,7 @@ enum err catalog_open(struct catalog **out, const struct catalog_options *o)
 	c->root->generation = 1;
 	if (c->cache_file)
 		cache_load(c);
+	c->announced = c->generation;
 	c->work = work_new(c, o->threads);
 	if (o->watch)
 		watcher_start(c);
@@ -114,6 +115,20 @@ void catalog_set_preapproved(struct catalog *c, const struct path *paths, size_t
 
 /* --- the staged side -------------------------------------------------------------------------------------------------- */
 
+/*
+ * A scan that reads much (the first one, or after a large change) keeps the others waiting: not for ever, since each
+ * has a worker of the server.
+ */
+static enum err scan_begin(struct catalog *c)
+{
+	struct timespec until;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += c->patience_s;
+	if (pthread_mutex_clocklock(&c->scan, CLOCK_MONOTONIC, &until) != 0)
+		return err_set(ERR_BUSY, "staging is being read, which takes a while: %llu files so far", (unsigned long long)scan_files_read(c));
+	return ERR_OK;
+}
+
 static enum err scan_below(struct catalog *c, struct path dir)
 {
 	tree_read(c);
@@ -124,8 +139,10 @@ static enum err scan_below(struct catalog *c, struct path dir)
 
 enum err catalog_scan(struct catalog *c, struct path dir)
 {
-	pthread_mutex_lock(&c->scan);
-	enum err e = scan_below(c, dir);
+	enum err e = scan_begin(c);
+	if (e)
+		return e;
+	e = scan_below(c, dir);
 	pthread_mutex_unlock(&c->scan);
 	return e;
 }
@@ -138,7 +155,9 @@ enum err catalog_refresh(struct catalog *c, struct path dir)
 	/* The directory's own name is not among what is watched. */
 	if (watcher_quiet(c) && door_check(c->door, &moved) == ERR_OK && moved == c->door_moved)
 		return ERR_OK;
-	pthread_mutex_lock(&c->scan);
+	e = scan_begin(c);
+	if (e)
+		return e;
 	if (watcher_complete(c) && c->known && door_check(c->door, &moved) == ERR_OK && moved == c->door_moved)
 		e = watcher_catch_up(c);
 	else if (c->scan_done <= begun) /* otherwise somebody began and finished one while we waited */
@@ -149,8 +168,10 @@ enum err catalog_refresh(struct catalog *c, struct path dir)
 
 enum err catalog_refresh_file(struct catalog *c, struct path path)
 {
-	pthread_mutex_lock(&c->scan);
-	enum err e = scan_file(c, path);
+	enum err e = scan_begin(c);
+	if (e)
+		return e;
+	e = scan_file(c, path);
 	pthread_mutex_unlock(&c->scan);
 	return e;
 }

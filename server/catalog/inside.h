@@ -81,7 +81,7 @@ struct catalog {
 	struct door *door;
 	atomic_uint door_moved; /* which staging directory the tree is of */
 	char *cache_file;
-	uint64_t largest_file;
+	unsigned patience_s; /* how long a question waits for a scan that is going on */
 
 	pthread_rwlock_t tree;
 	struct dir *root;
@@ -161,6 +161,7 @@ void work_free(struct work *w);
 /* scan is held. Problems with the whole of staging are not an error but trouble. */
 enum err scan_dirs(struct catalog *c, struct dir **dirs, size_t n, unsigned flags) MUST_CHECK;
 enum err scan_file(struct catalog *c, struct path path) MUST_CHECK;
+uint64_t scan_files_read(struct catalog *c); /* by the scan that goes on; needs no lock */
 
 /* cache.c ------------------------------------------------------------------------------------------------------------ */
 
@@ -175,6 +176,9 @@ void watcher_watch(struct catalog *c, struct dir *d, int fd);
 void watcher_unwatch(struct catalog *c, struct dir *d);
 /* d is about to be freed. */
 void watcher_forget(struct catalog *c, struct dir *d);
+/* Around a scan of everything. */
+void watcher_all_begin(struct catalog *c);
+void watcher_all_end(struct catalog *c, bool succeeded);
 /* A file in d was busy: look again soon. */
 void watcher_again(struct catalog *c, struct dir *d);
 

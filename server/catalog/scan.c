@@ -626,6 +626,11 @@ void work_free(struct work *w)
 
 /* --- one scan --------------------------------------------------------------------------------------------------------- */
 
+uint64_t scan_files_read(struct catalog *c)
+{
+	return atomic_load_explicit(&c->work->files_read, memory_order_relaxed);
+}
+
 static void set_trouble(struct catalog *c, const char *text)
 {
 	tree_write(c);
@@ -712,6 +717,8 @@ enum err scan_dirs(struct catalog *c, struct dir **dirs, size_t n, unsigned flag
 		flags = SCAN_BELOW;
 		whole = true;
 	}
+	if (whole)
+		watcher_all_begin(c);
 	uint64_t number = whole ? atomic_fetch_add(&c->scans_begun, 1) + 1 : 0;
 	pthread_mutex_lock(&w->lock);
 	for (size_t i = 0; i < n; i++) {
@@ -721,6 +728,8 @@ enum err scan_dirs(struct catalog *c, struct dir **dirs, size_t n, unsigned flag
 	pthread_mutex_unlock(&w->lock);
 	work_loop(&w->hands[0], false);
 	enum err e = end(c, whole);
+	if (whole)
+		watcher_all_end(c, !e);
 	if (whole && !e) {
 		c->scan_done = number;
 		w->list_all = w->list_all_next || w->root_empty || w->root_gone[0];

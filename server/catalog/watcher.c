@@ -15,11 +15,12 @@
 
 /*
  * Events only say where to look: a directory with events is listed again and compared. Its look waits a little, so that
- * a burst costs one; longer while a file in it is being written; and looks take at most a fifth of the time.
+ * a burst costs one; longer while a file in it is being written; and after a costly look the next one waits.
  */
 #define REST (CLOCK_SECOND / 50)
 #define REST_WRITTEN (CLOCK_SECOND / 2)
 #define REST_AGAIN CLOCK_SECOND /* a busy file */
+#define REST_MOST (5 * CLOCK_SECOND)
 /* Overlays, network file systems and mounts do not report everything. */
 #define LOOK_EVERYWHERE (600 * CLOCK_SECOND)
 #define LOOK_EVERYWHERE_UNWATCHED (10 * CLOCK_SECOND)
@@ -40,7 +41,9 @@ struct watcher {
 	size_t n_dirty, dirty_cap;
 	bool all; /* look everywhere */
 	bool working; /* what was in the list is being looked at */
+	bool all_running; /* everything is, because all was set */
 	bool partial; /* no more watches were to be had */
+	bool refused; /* the same, since the scan of everything that goes on began */
 	int64_t due; /* when the list is to be worked off; INT64_MAX: never */
 	int stop;
 	pthread_t thread;
@@ -170,8 +173,10 @@ void watcher_watch(struct catalog *c, struct dir *d, int fd)
 		}
 		slot_put(w, id, d);
 		d->watch = id;
-	} else if (e != ERR_NOT_FOUND && !w->partial) {
-		w->partial = true;
+	} else if (e != ERR_NOT_FOUND && w->partial) {
+		w->refused = true;
+	} else if (e != ERR_NOT_FOUND) {
+		w->partial = w->refused = true;
 		log_event(LOG_LEVEL_WARN, "watch.partial", "staging", door_dir(c->door), "text", err_text(), "instead",
 		    "staging is looked through every 10 seconds and at each question", NULL);
 	}
@@ -224,7 +229,7 @@ bool watcher_quiet(struct catalog *c)
 	if (!w)
 		return false;
 	pthread_mutex_lock(&w->events);
-	bool quiet = w->watch && !w->partial && !w->all && !w->working && w->n_dirty == 0 && !watch_pending(w->watch);
+	bool quiet = w->watch && !w->partial && !w->all && !w->all_running && !w->working && w->n_dirty == 0 && !watch_pending(w->watch);
 	pthread_mutex_unlock(&w->events);
 	return quiet;
 }
@@ -278,13 +283,31 @@ enum err watcher_catch_up(struct catalog *c)
 	return e;
 }
 
-void watcher_all_seen(struct catalog *c)
+void watcher_all_begin(struct catalog *c)
 {
 	struct watcher *w = c->watcher;
 	if (!w)
 		return;
 	pthread_mutex_lock(&w->events);
-	w->all = false;
+	w->refused = false;
+	w->all_running = w->all;
+	w->all = false; /* what is lost from now on is to be looked at again */
+	pthread_mutex_unlock(&w->events);
+}
+
+void watcher_all_end(struct catalog *c, bool succeeded)
+{
+	struct watcher *w = c->watcher;
+	if (!w)
+		return;
+	pthread_mutex_lock(&w->events);
+	if (!succeeded)
+		w->all |= w->all_running;
+	w->all_running = false;
+	if (succeeded && w->partial && !w->refused) {
+		w->partial = false;
+		log_event(LOG_LEVEL_INFO, "watch.complete", "staging", door_dir(c->door), NULL);
+	}
 	pthread_mutex_unlock(&w->events);
 }
 
@@ -292,6 +315,14 @@ static void log_failure(struct catalog *c, enum err e)
 {
 	if (e)
 		log_event(LOG_LEVEL_ERROR, "scan.failed", "staging", door_dir(c->door), "text", err_text(), NULL);
+}
+
+/* What this thread has worked, which is not what it has waited. */
+static int64_t worked(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return t.tv_sec * CLOCK_SECOND + t.tv_nsec / 1000;
 }
 
 static int64_t everywhere(struct watcher *w)
@@ -319,16 +350,17 @@ static void *watch_loop(void *arg)
 		int64_t due = w->due;
 		pthread_mutex_unlock(&w->events);
 		if (all || (due <= now && now >= not_before)) {
+			int64_t work = worked();
 			pthread_mutex_lock(&c->scan);
-			if (all) {
+			/* Somebody who asked may have done the first one. */
+			if (all && !(first && c->known))
 				log_failure(c, scan_dirs(c, &c->root, 1, SCAN_BELOW));
-				watcher_all_seen(c);
-			} else {
+			else
 				log_failure(c, watcher_catch_up(c));
-			}
 			pthread_mutex_unlock(&c->scan);
 			int64_t end = clock_boot();
-			not_before = end + 4 * (end - now);
+			work = 4 * (worked() - work);
+			not_before = end + (work < REST_MOST ? work : REST_MOST);
 			if (all) {
 				first = false;
 				last_all = end;

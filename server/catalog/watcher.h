@@ -16,7 +16,5 @@ bool watcher_quiet(struct catalog *c);
 bool watcher_complete(struct catalog *c);
 /* Scan where there were events; scan is held. */
 enum err watcher_catch_up(struct catalog *c) MUST_CHECK;
-/* A scan of everything was done; scan is held. */
-void watcher_all_seen(struct catalog *c);
 
 #endif

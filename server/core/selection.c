@@ -9,17 +9,18 @@
 
 /* A path of 4,096 bytes, each of which could be escaped to two, and the rest of the line. */
 #define LINE_LIMIT (2 * PATH_LIMIT + 256)
+/* Lines are digested so many bytes at a time: one by one, the calls cost more than the digest. */
+#define LINES 16384
 
 struct selection_digest {
 	struct sha256_stream *sha256;
-	struct buf line;
+	struct buf lines;
 };
 
-static void end_line(struct selection_digest *d)
+static void digest_lines(struct selection_digest *d)
 {
-	buf_char(&d->line, '\n');
-	sha256_stream_add(d->sha256, buf_text(&d->line), d->line.len);
-	buf_reset(&d->line);
+	sha256_stream_add(d->sha256, buf_text(&d->lines), d->lines.len);
+	buf_reset(&d->lines);
 }
 
 struct selection_digest *selection_digest_new(const char *act)
@@ -27,35 +28,36 @@ struct selection_digest *selection_digest_new(const char *act)
 	struct selection_digest *d = mem_alloc(sizeof(*d));
 
 	d->sha256 = sha256_stream_new();
-	d->line = BUF_INIT(LINE_LIMIT);
-	struct json_out o = { .b = &d->line };
+	d->lines = BUF_INIT(LINES + LINE_LIMIT);
+	struct json_out o = { .b = &d->lines };
 	json_out_begin(&o, '{');
 	json_out_kstr(&o, "act", act);
 	json_out_end(&o, '}');
-	end_line(d);
+	buf_char(&d->lines, '\n');
 	return d;
 }
 
 void selection_digest_add(struct selection_digest *d, struct path path, enum file_state state, const struct sha256 *sha256, bool exec)
 {
-	struct json_out o = { .b = &d->line };
-	char hex[SHA256_HEX];
+	/* Canonical JSON: members sorted, no blanks; only the path has anything to escape. */
+	struct json_out o = { .b = &d->lines };
 
-	hex_of(hex, sha256->b, sizeof(sha256->b));
-	json_out_begin(&o, '{');
-	json_out_kbool(&o, "exec", exec);
-	json_out_name(&o, "path");
+	buf_str(&d->lines, exec ? "{\"exec\":true,\"path\":" : "{\"exec\":false,\"path\":");
 	json_out_strn(&o, path.s, path.len);
-	json_out_kstr(&o, "sha256", hex);
-	json_out_kstr(&o, "state", state_name(state));
-	json_out_end(&o, '}');
-	end_line(d);
+	buf_str(&d->lines, ",\"sha256\":\"");
+	buf_hex(&d->lines, sha256->b, sizeof(sha256->b));
+	buf_str(&d->lines, "\",\"state\":\"");
+	buf_str(&d->lines, state_name(state));
+	buf_str(&d->lines, "\"}\n");
+	if (d->lines.len >= LINES)
+		digest_lines(d);
 }
 
 void selection_digest_end_free(struct selection_digest *d, struct sha256 *out)
 {
+	digest_lines(d);
 	sha256_stream_end_free(d->sha256, out);
-	buf_release(&d->line);
+	buf_release(&d->lines);
 	free(d);
 }
 

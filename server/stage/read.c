@@ -9,6 +9,8 @@
 #include "base/mem.h"
 
 #define READ_TRIES 3
+/* A large file that is just being uploaded is not read to its end only to find that out. */
+#define LOOK_AGAIN (UINT64_C(8) << 20)
 
 struct door_reader *door_reader_new(void)
 {
@@ -80,7 +82,9 @@ static enum err read_pass(struct door *d, struct door_reader *r, int fd, const c
 	if (p != PROBLEM_NONE)
 		return door_refuse(problem, p, shown);
 
-	uint64_t size = (uint64_t)before.st_size, got = 0;
+	uint64_t size = (uint64_t)before.st_size, got = 0, look = LOOK_AGAIN;
+	struct stage_stat was;
+	stat_take(&was, &before);
 	digest_stream_reset(r->digests);
 	while (got < size) {
 		size_t want = size - got < READ_SIZE ? (size_t)(size - got) : READ_SIZE;
@@ -98,12 +102,18 @@ static enum err read_pass(struct door *d, struct door_reader *r, int fd, const c
 				return e;
 		}
 		got += (uint64_t)n;
+		if (got >= look && got < size) {
+			look += LOOK_AGAIN;
+			if (fstat(fd, &after) < 0)
+				return door_refuse(problem, PROBLEM_UNREADABLE, shown);
+			stat_take(st, &after);
+			if (!stage_stat_equal(&was, st))
+				return ERR_OK;
+		}
 	}
 	if (fstat(fd, &after) < 0)
 		return door_refuse(problem, PROBLEM_UNREADABLE, shown);
 	stat_take(st, &after);
-	struct stage_stat was;
-	stat_take(&was, &before);
 	*whole = got == size && stage_stat_equal(&was, st) && after.st_nlink == 1;
 	digest_stream_end(r->digests, &print->md5, &print->sha256);
 	print->size = size;
