@@ -202,6 +202,12 @@ void reply_status(struct life *l, unsigned status, const char *title, const char
 	reply_body(l, status, "text/plain; charset=utf-8", &b, NULL);
 }
 
+/* The one failure of the machine that people meet and can do something about. git's library says it in these words too. */
+static bool disk_is_full(void)
+{
+	return strstr(err_text(), "No space left on device") || strstr(err_text(), "Disk quota exceeded");
+}
+
 enum err reply_error(struct req *r, enum err code, json_t *extra)
 {
 	struct life *l = life_of(r);
@@ -210,7 +216,10 @@ enum err reply_error(struct req *r, enum err code, json_t *extra)
 	if (code == ERR_FAILED) {
 		/* What is in the slot is for the log: it may name anything of the machine. */
 		log_event(LOG_LEVEL_ERROR, "http.failed", "code", err_name(code), "text", err_text(), NULL);
-		reply_status(l, status, NULL, "The server could not finish this. What happened is in its log.", extra);
+		if (disk_is_full())
+			reply_status(l, 503, "The server's disk is full", "The disk of the server is full: this could not be written. Make room there, then try again.", extra);
+		else
+			reply_status(l, status, NULL, "The server could not finish this. What happened is in its log.", extra);
 		return ERR_OK;
 	}
 	reply_status(l, status, NULL, err_text()[0] ? err_text() : err_name(code), extra);
