@@ -181,11 +181,14 @@ class Drydock:
         self.conf.write_text(config + "\n" + text)
         self._own(self.conf)
 
+    def argv(self):
+        return [program(), "serve", "--data", str(self.data)]
+
     def start(self, wait=60, env=None):
         assert self.process is None
         kw = {"user": self.uid, "group": self.gid, "extra_groups": []} if os.geteuid() == 0 else {}
         with open(self.log_file, "ab") as log:
-            self.process = subprocess.Popen([program(), "serve", "--data", str(self.data)], stdin=subprocess.DEVNULL,
+            self.process = subprocess.Popen(self.argv(), stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log, cwd=self.dir, env={**os.environ, **(env or {})}, **kw)
         end = time.monotonic() + wait
         while time.monotonic() < end:
@@ -444,6 +447,9 @@ class Drydock:
         assert answer.status_code == 200, answer.text
         b.csrf = answer.json()["csrf"]
         return b
+
+    def login_page_works(self):
+        return self.browser().get("/login").status_code == 200
 
     def raw(self, data, port=None, timeout=5, wait_close=True):
         """Bytes over a TCP socket: (everything that came back, whether the server closed)."""
