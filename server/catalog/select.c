@@ -156,7 +156,7 @@ enum err catalog_select(struct catalog *c, const char *act, const struct path *p
 enum err catalog_select_known(struct catalog *c, const char *act, const struct path *paths, size_t n, bool recursive,
     const struct catalog_view *view, enum role role, struct selection *out)
 {
-	struct picking p = { .act = act, .view = view, .role = role, .largest_file = c->largest_file, .out = out };
+	struct picking p = { .act = act, .view = view, .role = role, .largest_file = door_largest_file(c->door), .out = out };
 	enum err e = ERR_OK;
 
 	*out = (struct selection){ .arena = arena_new() };

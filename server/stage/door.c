@@ -169,6 +169,11 @@ const char *door_dir(const struct door *d)
 	return d->dir;
 }
 
+uint64_t door_largest_file(const struct door *d)
+{
+	return d->largest_file;
+}
+
 enum err door_check(struct door *d, unsigned *moved)
 {
 	enum err e = ERR_OK;

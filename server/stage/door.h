@@ -23,6 +23,7 @@ struct door;
 
 /* ERR_INPUT if dir is not an absolute path of a readable directory (says which of these is wrong). */
 enum err door_open(struct door **out, const char *dir, uint64_t largest_file) MUST_CHECK;
+uint64_t door_largest_file(const struct door *d);
 void door_close(struct door *d);
 const char *door_dir(const struct door *d);
 
