@@ -17,6 +17,7 @@ enum err catalog_open(struct catalog **out, const struct catalog_options *o)
 		return e;
 	struct catalog *c = mem_alloc(sizeof *c);
 	c->door = door;
+	c->largest_file = o->largest_file;
 	c->patience_s = 20;
 	c->cache_file = o->cache_file ? mem_dup(o->cache_file) : NULL;
 	pthread_rwlockattr_t attr;
@@ -122,9 +123,9 @@ void catalog_set_preapproved(struct catalog *c, const struct path *paths, size_t
 static enum err scan_begin(struct catalog *c)
 {
 	struct timespec until;
-	clock_gettime(CLOCK_MONOTONIC, &until);
+	clock_gettime(CLOCK_REALTIME, &until); /* what pthread_mutex_timedlock counts by */
 	until.tv_sec += c->patience_s;
-	if (pthread_mutex_clocklock(&c->scan, CLOCK_MONOTONIC, &until) != 0)
+	if (pthread_mutex_timedlock(&c->scan, &until) != 0)
 		return err_set(ERR_BUSY, "staging is being read, which takes a while: %llu files so far", (unsigned long long)scan_files_read(c));
 	return ERR_OK;
 }

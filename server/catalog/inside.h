@@ -81,6 +81,7 @@ struct catalog {
 	struct door *door;
 	atomic_uint door_moved; /* which staging directory the tree is of */
 	char *cache_file;
+	uint64_t largest_file; /* for what is said of one that is larger */
 	unsigned patience_s; /* how long a question waits for a scan that is going on */
 
 	pthread_rwlock_t tree;
