@@ -148,7 +148,7 @@ class Drydock:
         try:
             self._init("\n".join(lines) + "\n" + config, site_config)
             if start:
-                self.start()
+                self._start_on_free_ports()
                 for name in accounts:
                     self.add_account(name)
         except BaseException:
@@ -183,6 +183,22 @@ class Drydock:
 
     def argv(self):
         return [program(), "serve", "--data", str(self.data)]
+
+    def _start_on_free_ports(self):
+        """Between looking for free ports and listening on them somebody else may have taken one: then others."""
+        for attempt in range(5):
+            try:
+                return self.start()
+            except RuntimeError as e:
+                if " is in use" not in str(e) or attempt == 4:
+                    raise
+            text = self.conf.read_text()
+            for name, old, new in zip(("port", "preview_port", "demo_port"), (self.port, self.preview_port, self.demo_port), free_ports(3)):
+                if old and f"\n{name} = {old}\n" in "\n" + text:
+                    text = re.sub(rf"(?m)^{name} = {old}$", f"{name} = {new}", text)
+                    setattr(self, name, new)
+            self.conf.write_text(text)
+            self.url = f"http://127.0.0.1:{self.port}"
 
     def start(self, wait=60, env=None):
         assert self.process is None
