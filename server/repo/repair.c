@@ -101,6 +101,44 @@ static void check_pack(struct repo *r, int dir, const char *stem)
 	free(idx);
 }
 
+static bool ends_with(const char *name, const char *end)
+{
+	size_t n = strlen(name), k = strlen(end);
+	return n > k && strcmp(name + n - k, end) == 0;
+}
+
+/*
+ * Locks of refs that a process left which died with them: libgit2 would wait for their owner for ever. There is none,
+ * since one process at a time has the data directory. Files of git that did not end lie in objects/pack.
+ */
+static enum err remove_leftovers(int above, const char *name, const char *begin, const char *end, int depth)
+{
+	int fd = openat(above, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+	enum err e = ERR_OK;
+
+	if (!d) {
+		e = err_sys(ERR_FAILED, "cannot read %s of the repository", name);
+		if (fd >= 0)
+			sys_close(fd);
+		return e;
+	}
+	while (!e && (entry = readdir(d)) != NULL) {
+		if (entry->d_name[0] == '.')
+			continue;
+		if (entry->d_type == DT_DIR && depth < 16)
+			e = remove_leftovers(dirfd(d), entry->d_name, begin, end, depth + 1);
+		else if (strncmp(entry->d_name, begin, strlen(begin)) == 0 && ends_with(entry->d_name, end)) {
+			log_event(LOG_LEVEL_WARN, "repo.leftover", "file", entry->d_name, NULL);
+			if (sys_unlink(dirfd(d), entry->d_name, 0) != 0)
+				e = err_sys(ERR_FAILED, "cannot remove %s of the repository", entry->d_name);
+		}
+	}
+	closedir(d);
+	return e;
+}
+
 static enum err check_indexes(struct repo *r)
 {
 	char *path = mem_printf("%s/objects/pack", r->dir);
@@ -143,6 +181,12 @@ enum err repo_clean_temporary(struct repo *r)
 	e = file_remove_tree(fd, TMP_DIR);
 	if (!e && sys_mkdir(fd, TMP_DIR, 0700) != 0)
 		e = err_sys(ERR_FAILED, "cannot create %s/" TMP_DIR, r->dir);
+	if (!e)
+		e = remove_leftovers(fd, "refs", "", ".lock", 0);
+	if (!e)
+		e = remove_leftovers(fd, "objects/pack", "tmp_", "", 0);
+	if (!e && sys_unlink(fd, "packed-refs.lock", 0) != 0 && errno != ENOENT)
+		e = err_sys(ERR_FAILED, "cannot remove packed-refs.lock of %s", r->dir);
 	sys_close(fd);
 	if (!e)
 		e = check_indexes(r);

@@ -100,7 +100,7 @@ enum err repo_pack_tag(struct repo_pack *p, const char *name, const struct blob_
 enum err repo_pack_publish(struct repo_pack *p, bool with_syncfs) MUST_CHECK;
 uint64_t repo_pack_objects(const struct repo_pack *p);
 void repo_pack_free(struct repo_pack *p); /* drops what was not published */
-/* At start: remove leftovers of acts that never finished, and make an index that a power failure took. */
+/* At start: remove leftovers of acts that never finished (locks of refs too), make an index that a power failure took. */
 enum err repo_clean_temporary(struct repo *r) MUST_CHECK;
 
 /*

@@ -605,6 +605,35 @@ static void lost_indexes(void **state)
 	assert_int_equal(count_files(f->repo, "drydock-tmp"), 0);
 }
 
+/* A process that died while it moved a ref, or while git wrote a pack. */
+static void left_locks(void **state)
+{
+	struct fixture *f = *state;
+	struct blob_id head = { 0 }, commit;
+	char file[200];
+	struct act a;
+
+	act_begin(&a, f);
+	act_text(&a, "/a", "1");
+	act_commit(&a, &head, &commit);
+	assert_ok(repo_pack_publish(a.pack, false));
+	act_drop(&a);
+	static const char *const left[] = { LOG_REF ".lock", "refs/heads/main.lock", "packed-refs.lock", "objects/pack/tmp_pack_XyZ" };
+	for (size_t i = 0; i < sizeof(left) / sizeof(left[0]); i++) {
+		snprintf(file, sizeof(file), "%s/%s", f->repo, left[i]);
+		assert_ok(file_write(AT_FDCWD, file, "", 0, 0600));
+	}
+	assert_err(ERR_BUSY, repo_ref_move(f->r, LOG_REF, NULL, &commit));
+	assert_ok(repo_clean_temporary(f->r));
+	for (size_t i = 0; i < sizeof(left) / sizeof(left[0]); i++) {
+		snprintf(file, sizeof(file), "%s/%s", f->repo, left[i]);
+		assert_false(file_exists(AT_FDCWD, file));
+	}
+	assert_ok(repo_ref_move(f->r, LOG_REF, NULL, &commit));
+	assert_ok(repo_ref_move(f->r, "refs/heads/main", NULL, &commit));
+	fixture_fsck(f);
+}
+
 static unsigned count_packs(struct fixture *f)
 {
 	char path[256];
@@ -789,6 +818,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(damaged_stream, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(empty_files_and_trees, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(failing_calls, fixture_begin, fixture_end),
+		cmocka_unit_test_setup_teardown(left_locks, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(lost_indexes, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(maintained, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(maintained_meanwhile, fixture_begin, fixture_end),
