@@ -283,6 +283,7 @@ void db_disconnect(struct db *db)
 	if (db->my)
 		mysql_close(db->my);
 	db->my = NULL;
+	db->generation++;
 	db->lost = db->streaming = false;
 }
 
@@ -409,6 +410,8 @@ enum err db_connect(struct db *db)
 	unsigned protocol = local ? MYSQL_PROTOCOL_SOCKET : MYSQL_PROTOCOL_TCP;
 	my_bool yes = 1, no = 0;
 
+	if (db->streaming)
+		return err_set(ERR_FAILED, "the connection is still reading another answer");
 	if (db->my && !db->lost && !hung_up(db))
 		return ERR_OK;
 	db_disconnect(db);

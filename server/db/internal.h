@@ -30,6 +30,7 @@ struct stmt; /* a prepared statement of one connection: statement.c */
 struct db {
 	MYSQL *my; /* NULL: not connected */
 	struct db_address address;
+	unsigned generation; /* counts connections: a statement of an earlier one is dead */
 	bool is_mariadb;
 	unsigned read_timeout; /* seconds; migrations are patient */
 	bool no_database; /* the private server's owner, before there is a database */

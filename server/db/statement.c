@@ -2,6 +2,7 @@
 #include "db/internal.h"
 
 #include <assert.h>
+#include <errmsg.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,7 @@ struct stmt {
 	MYSQL_BIND *in, *out;
 	struct cell *cells;
 	unsigned n_in, n_out;
+	unsigned generation; /* of the connection */
 	bool busy; /* in use: between stmt_get and stmt_put */
 	bool loose; /* not in the cache (any more): stmt_put frees it */
 };
@@ -77,6 +79,7 @@ static enum err prepare(struct db *db, const struct db_stmt *s, struct stmt **ou
 	enum err e = ERR_OK;
 	MYSQL_RES *meta = NULL;
 
+	st->generation = db->generation;
 	st->h = mysql_stmt_init(db->my);
 	if (!st->h) {
 		e = err_set(ERR_FAILED, "no memory for a statement");
@@ -159,8 +162,8 @@ void stmt_put(struct db *db, struct stmt *st)
 	if (!st)
 		return;
 	/* Reads and drops rows that are still on their way. */
-	if (mysql_stmt_field_count(st->h) && mysql_stmt_free_result(st->h))
-		db->lost = db->lost || !st->loose;
+	if (st->generation == db->generation && mysql_stmt_field_count(st->h) && mysql_stmt_free_result(st->h))
+		db->lost = true;
 	st->busy = false;
 	if (st->loose)
 		stmt_free(st);
@@ -179,7 +182,14 @@ MYSQL_BIND *stmt_binds(struct stmt *st, size_t *n)
 
 enum err stmt_error(struct db *db, struct stmt *st, const struct db_stmt *s)
 {
-	return db_error(db, mysql_stmt_errno(st->h), mysql_stmt_error(st->h), s->name);
+	unsigned number = mysql_stmt_errno(st->h);
+
+	if (number)
+		return db_error(db, number, mysql_stmt_error(st->h), s->name);
+	/* A row that did not come is an error of the connection only. */
+	if (mysql_errno(db->my))
+		return db_error(db, mysql_errno(db->my), mysql_error(db->my), s->name);
+	return db_error(db, CR_SERVER_LOST, "the answer broke off", s->name);
 }
 
 struct db_arg a_text(const char *s)
@@ -325,6 +335,11 @@ bool cursor_next(struct cursor *c)
 	if (c->e)
 		return false;
 	struct stmt *st = c->st;
+	/* A callback made a new connection below us. The library would follow its pointer to the old one. */
+	if (st->generation != c->db->generation) {
+		c->e = err_set(ERR_BUSY, "%s: the connection to the database was lost while its answer was read", c->what->name);
+		return false;
+	}
 	int rc = mysql_stmt_fetch(st->h);
 	if (rc == MYSQL_NO_DATA)
 		return false;

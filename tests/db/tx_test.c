@@ -260,6 +260,81 @@ static void a_lost_connection(void **state)
 	db_close(db);
 }
 
+struct nested {
+	struct db *db;
+	unsigned rows;
+};
+
+static bool cut_below(void *arg, const struct db_state_row *row)
+{
+	struct nested *n = arg;
+	struct arena *a = arena_new();
+	struct db_state_row got;
+
+	if (n->rows++ == 0)
+		kill_connection(mysql_thread_id(n->db->my));
+	/* A new connection, while the old one's answer is still being read. */
+	OK(db_state_get(n->db, "cut", row->path, &got, a));
+	arena_free(a);
+	return true;
+}
+
+static bool in_stream(void *arg, const struct db_state_row *row)
+{
+	struct nested *n = arg;
+
+	(void)row;
+	n->rows++;
+	GIVES(ERR_FAILED, tx_run(n->db, add, ID("stream"), NULL));
+	GIVES(ERR_FAILED, db_ping(n->db));
+	return true;
+}
+
+static bool cut_stream(void *arg, const struct db_state_row *row)
+{
+	struct nested *n = arg;
+
+	(void)row;
+	if (n->rows++ == 0)
+		kill_connection(mysql_thread_id(n->db->my));
+	return true;
+}
+
+static void a_connection_lost_below_its_reader(void **state)
+{
+	(void)state;
+	enum { ROWS = 20000 };
+	struct db *db = testdb_connect(t);
+	struct arena *a = arena_new();
+	struct db_state_row *rows = mem_array(ROWS, sizeof(*rows));
+	struct path paths[20];
+	struct nested n = { db, 0 };
+
+	for (int i = 0; i < ROWS; i++)
+		rows[i] = (struct db_state_row){ .path = { arena_printf(a, "/%0150d/%0150d", i, i), 302 }, .actor = "own:zoe" };
+	OK(db_state_put(db, "cut", NODE_A, rows, ROWS));
+	for (int i = 0; i < 20; i++)
+		paths[i] = rows[i].path;
+	/* The first row is followed by an error, not by silence; and the new connection is as good as new. */
+	GIVES(ERR_BUSY, db_state_get_many(db, "cut", paths, 20, cut_below, &n));
+	n.rows = 1;
+	OK(db_state_get_many(db, "cut", paths, 20, cut_below, &n));
+	assert_int_equal(n.rows, 21);
+	n.rows = 0;
+	OK(db_state_all(db, "cut", in_stream, &n));
+	assert_int_equal(n.rows, ROWS);
+	/* Cut in the middle of a stream: an error, not an end. */
+	n.rows = 0;
+	GIVES(ERR_BUSY, db_state_all(db, "cut", cut_stream, &n));
+	assert_true(n.rows < ROWS);
+	n.rows = 1;
+	OK(db_state_all(db, "cut", cut_stream, &n));
+	assert_int_equal(n.rows, ROWS + 1);
+	free(rows);
+	arena_free(a);
+	db_close(db);
+}
+
 static enum err kill_server(struct db *db, void *arg)
 {
 	enum err e = add(db, arg);
@@ -391,6 +466,7 @@ int main(void)
 		cmocka_unit_test(a_deadlock_is_run_again),
 		cmocka_unit_test(tries_are_bounded),
 		cmocka_unit_test(a_lost_connection),
+		cmocka_unit_test(a_connection_lost_below_its_reader),
 		cmocka_unit_test(an_unknown_outcome_is_flagged),
 		cmocka_unit_test(a_hanging_server_is_an_error),
 		cmocka_unit_test(killed_under_load),
