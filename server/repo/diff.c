@@ -71,6 +71,8 @@ static size_t count_lines(const char *p, size_t n)
 {
 	size_t lines = 0;
 
+	if (n == 0)
+		return 0; /* p may be NULL, to which nothing can be added */
 	for (const char *end = p + n; p < end; lines++) {
 		const char *newline = memchr(p, '\n', (size_t)(end - p));
 		p = newline ? newline + 1 : end;
