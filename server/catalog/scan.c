@@ -696,6 +696,13 @@ static enum err end(struct catalog *c, bool whole)
 	return w->err ? err_set(w->err, "%s", w->err_text) : ERR_OK;
 }
 
+static void unwatch_all(struct catalog *c, struct dir *d)
+{
+	watcher_unwatch(c, d);
+	for (size_t i = 0; i < d->n_dirs; i++)
+		unwatch_all(c, d->dirs[i]);
+}
+
 enum err scan_dirs(struct catalog *c, struct dir **dirs, size_t n, unsigned flags)
 {
 	struct work *w = c->work;
@@ -708,8 +715,12 @@ enum err scan_dirs(struct catalog *c, struct dir **dirs, size_t n, unsigned flag
 	bool whole = (flags & SCAN_BELOW) && n == 1 && !dirs[0]->parent;
 	if (moved != c->door_moved || c->trouble[0] || !c->known) {
 		/* Another directory than the one the tree was made from: everything is to be looked at. */
-		if (moved != c->door_moved)
-			watcher_unwatch(c, c->root);
+		if (moved != c->door_moved) {
+			/* By their inodes alone, directories of two file systems cannot be told apart. */
+			tree_read(c);
+			unwatch_all(c, c->root);
+			tree_read_end(c);
+		}
 		w->list_all = true;
 		c->door_moved = moved;
 		dirs = &c->root;
