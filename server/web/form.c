@@ -146,3 +146,33 @@ const char *fields_at(const struct fields *f, const char *name, size_t i)
 
 	return field && i < field->n ? field->values[i] : NULL;
 }
+
+enum err target_decode(const char **out, const char *target, size_t len, struct arena *a)
+{
+	char *text = arena_alloc(a, len + 1);
+	size_t n = 0;
+
+	if (len == 0 || target[0] != '/')
+		return err_set(ERR_INPUT, "The address must begin with a slash.");
+	for (size_t at = 0; at < len;) {
+		size_t from = at + 1, part = 0, decoded;
+		while (from + part < len && target[from + part] != '/')
+			part++;
+		if (part == 0 && from < len)
+			return err_set(ERR_INPUT, "The address has an empty part (\"//\").");
+		text[n++] = '/';
+		if (!percent_decode(text + n, &decoded, target + from, part, false))
+			return err_set(ERR_INPUT, "The address is not encoded as it should be.");
+		if (memchr(text + n, '/', decoded))
+			return err_set(ERR_INPUT, "The address has an encoded slash in a part.");
+		if ((decoded == 1 && text[n] == '.') || (decoded == 2 && text[n] == '.' && text[n + 1] == '.'))
+			return err_set(ERR_INPUT, "The address has a part \".\" or \"..\".");
+		n += decoded;
+		at = from + part;
+	}
+	if (!utf8_clean(text, n, false))
+		return err_set(ERR_INPUT, "The address is not valid UTF-8, or holds a control character.");
+	text[n] = '\0';
+	*out = text;
+	return ERR_OK;
+}

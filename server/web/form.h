@@ -30,4 +30,10 @@ const char *fields_at(const struct fields *f, const char *name, size_t i); /* NU
 /* "%41" → "A", and with plus "+" → " ". False on a broken triplet or a NUL. out: len bytes are enough; may be in. */
 bool percent_decode(char *out, size_t *out_len, const char *in, size_t len, bool plus);
 
+/*
+ * The path of a request's target, decoded once: "/" and parts between slashes. ERR_INPUT, with a sentence, if a part is
+ * empty (the last may be), "." or "..", or holds an encoded slash, a control character or anything but UTF-8.
+ */
+enum err target_decode(const char **out, const char *target, size_t len, struct arena *a) MUST_CHECK;
+
 #endif

@@ -9,7 +9,6 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/utf8.h"
 #include "web/life.h"
 
 #define SPARES 64
@@ -167,36 +166,6 @@ static enum method method_of(const char *text, bool *head)
 	return 0;
 }
 
-/* The path, decoded once: no part may be empty, "." or "..", hold a slash that was encoded, or be anything but text. */
-static enum err decode_path(struct life *l)
-{
-	char *out = arena_alloc(l->r.arena, l->path_len + 1);
-	size_t n = 0;
-
-	for (size_t at = 0; at < l->path_len;) {
-		size_t from = at + 1, len = 0, decoded;
-		while (from + len < l->path_len && l->target[from + len] != '/')
-			len++;
-		bool last = from + len == l->path_len;
-		if (len == 0 && !last)
-			return err_set(ERR_INPUT, "The address has an empty part (\"//\").");
-		out[n++] = '/';
-		if (!percent_decode(out + n, &decoded, l->target + from, len, false))
-			return err_set(ERR_INPUT, "The address is not encoded as it should be.");
-		if (memchr(out + n, '/', decoded))
-			return err_set(ERR_INPUT, "The address has an encoded slash in a part.");
-		if ((decoded == 1 && out[n] == '.') || (decoded == 2 && out[n] == '.' && out[n + 1] == '.'))
-			return err_set(ERR_INPUT, "The address has a part \".\" or \"..\".");
-		n += decoded;
-		at = from + len;
-	}
-	if (!utf8_clean(out, n, false))
-		return err_set(ERR_INPUT, "The address is not valid UTF-8, or holds a control character.");
-	out[n] = '\0';
-	l->decoded = out;
-	return ERR_OK;
-}
-
 static void refuse(struct life *l, unsigned status, const char *why)
 {
 	l->refused = true;
@@ -252,7 +221,7 @@ static void headers_here(struct life *l, const char *method, const char *version
 		refuse(l, 501, "That method is not known here.");
 		return;
 	}
-	if (decode_path(l)) {
+	if (target_decode(&l->decoded, l->target, l->path_len, l->r.arena)) {
 		refuse(l, 400, err_text());
 		return;
 	}

@@ -175,6 +175,32 @@ static void test_decode(void **state)
 	assert_false(percent_decode(out, &n, "%4g", 3, false));
 }
 
+static void test_target(void **state)
+{
+	static const struct { const char *in, *out; } CASES[] = {
+		{ "/", "/" }, { "/a", "/a" }, { "/a/", "/a/" }, { "/a/b%20c", "/a/b c" }, { "/a+b", "/a+b" }, { "/%252e", "/%2e" },
+		{ "/%C3%BC", "/ü" }, { "/...", "/..." }, { "/.a", "/.a" }, { "/a%26b", "/a&b" },
+		{ "", NULL }, { "a", NULL }, { "//", NULL }, { "//a", NULL }, { "/a//b", NULL }, { "/a//", NULL }, { "/.", NULL }, { "/..", NULL },
+		{ "/./", NULL }, { "/%2e", NULL }, { "/%2e%2E/a", NULL }, { "/.%2e", NULL }, { "/a/..", NULL }, { "/a%2fb", NULL }, { "/%2F", NULL },
+		{ "/%00", NULL }, { "/%0a", NULL }, { "/%7f", NULL }, { "/%ff", NULL }, { "/%c0%ae", NULL }, { "/%ed%a0%80", NULL }, { "/%", NULL },
+		{ "/%4", NULL }, { "/%xx", NULL }, { "/%c2%85", NULL },
+	};
+	struct arena *a = arena_new();
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+		const char *out = NULL;
+		enum err e = target_decode(&out, CASES[i].in, strlen(CASES[i].in), a);
+		if (!CASES[i].out && e != ERR_INPUT)
+			fail_msg("%s was taken", CASES[i].in);
+		if (!CASES[i].out)
+			continue;
+		assert_int_equal(e, ERR_OK);
+		assert_string_equal(out, CASES[i].out);
+	}
+	arena_free(a);
+}
+
 static enum err parse(struct fields *f, const char *text, struct arena *a)
 {
 	return fields_parse(f, text, strlen(text), a);
@@ -274,6 +300,7 @@ int main(void)
 		cmocka_unit_test(test_guard_lines),
 		cmocka_unit_test(test_host_literal),
 		cmocka_unit_test(test_decode),
+		cmocka_unit_test(test_target),
 		cmocka_unit_test(test_fields),
 		cmocka_unit_test(test_fields_many),
 		cmocka_unit_test(test_addresses),
