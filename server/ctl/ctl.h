@@ -69,6 +69,9 @@ enum ctl_exit ctl_problem(struct ctl *c); /* say what the last answer's problem 
 void print_state(const char *state); /* symbol and word, padded */
 const char *print_time(const char *rfc3339, char out[64]); /* local time and how long ago */
 void print_text(const char *text); /* control bytes made visible */
+/* A member of an answer: "" and 0 if it is not there. */
+const char *text_of(const json_t *obj, const char *name);
+long long number_of(const json_t *obj, const char *name);
 bool ask_yes(const char *question); /* on the terminal; no by default */
 
 typedef enum ctl_exit command_fn(struct ctl *c);

@@ -9,13 +9,6 @@
 
 #define PAGE "250000"
 
-static const char *text_of(const json_t *obj, const char *name)
-{
-	const char *s = json_string_value(json_object_get(obj, name));
-
-	return s ? s : "";
-}
-
 static void print_counts(const json_t *counts)
 {
 	static const char *const order[] = { "signed", "changed", "unsigned", "missing", "revoked", "preapproved", "unpublishable" };
@@ -104,7 +97,7 @@ enum ctl_exit cmd_status(struct ctl *c)
 		selection = json_object_get(root, "selection");
 		if (selection && json_integer_value(json_object_get(selection, "files")) > 0)
 			printf("To sign these %lld: drydock sign -r --selection %s %s\n",
-			    (long long)json_integer_value(json_object_get(selection, "files")), text_of(selection, "digest"), text_of(root, "path"));
+			    number_of(selection, "files"), text_of(selection, "digest"), text_of(root, "path"));
 		if (json_object_get(root, "next"))
 			puts("There are more: raise --limit.");
 	}
@@ -179,7 +172,7 @@ static void print_selection(const json_t *s)
 		print_text(text_of(item, "path"));
 		putchar('\n');
 	}
-	printf("Selection of %lld files, digest %s\n", (long long)json_integer_value(json_object_get(s, "files")), text_of(s, "digest"));
+	printf("Selection of %lld files, digest %s\n", number_of(s, "files"), text_of(s, "digest"));
 }
 
 /* Nothing was said about what was shown: show it, and ask if there is somebody to ask. */
@@ -204,7 +197,7 @@ static enum ctl_exit show_and_ask(struct ctl *c, json_t *paths, json_t *body)
 		rc = EXIT_USAGE;
 	} else {
 		snprintf(question, sizeof question, "%c%s these %lld files?", o->act[0] & ~0x20, o->act + 1,
-		    (long long)json_integer_value(json_object_get(shown, "files")));
+		    number_of(shown, "files"));
 		if (ask_yes(question))
 			json_object_set(body, "selection", json_object_get(shown, "digest"));
 		else
@@ -272,7 +265,7 @@ enum ctl_exit cmd_act(struct ctl *c)
 		const char *pending = text_of(done, "pending");
 
 		printf("%s: %lld files, record %lld%s.\n", strcmp(o->act, "sign") == 0 ? "Signed" : strcmp(o->act, "review") == 0 ? "Reviewed" : "Revoked",
-		    (long long)json_integer_value(json_object_get(done, "files")), (long long)json_integer_value(json_object_get(done, "seq")),
+		    number_of(done, "files"), number_of(done, "seq"),
 		    json_is_true(json_object_get(done, "repeated")) ? " (done before with this id)" : "");
 		if (*pending)
 			printf("Decided, but not all is carried out yet: %s\n", pending);
@@ -333,21 +326,21 @@ static void print_file(const json_t *file)
 	print_entry(file);
 	if (json_is_integer(json_object_get(file, "size"))) {
 		puts("Staged:");
-		printf("  %-10s %lld bytes%s\n", "size", (long long)json_integer_value(json_object_get(file, "size")),
+		printf("  %-10s %lld bytes%s\n", "size", number_of(file, "size"),
 		    json_is_true(json_object_get(file, "exec")) ? ", executable" : "");
 		print_member(file, "md5", "md5");
 		print_member(file, "sha256", "sha256");
 	}
 	if (approved) {
 		puts(strcmp(text_of(file, "state"), "revoked") == 0 ? "Revoked:" : "Approved:");
-		printf("  %-10s record %lld, %s\n", "by", (long long)json_integer_value(json_object_get(approved, "seq")), text_of(approved, "user"));
+		printf("  %-10s record %lld, %s\n", "by", number_of(approved, "seq"), text_of(approved, "user"));
 		printf("  %-10s %s\n", "at", print_time(text_of(approved, "at"), at));
-		printf("  %-10s %lld bytes\n", "size", (long long)json_integer_value(json_object_get(approved, "size")));
+		printf("  %-10s %lld bytes\n", "size", number_of(approved, "size"));
 		print_member(approved, "md5", "md5");
 		print_member(approved, "sha256", "sha256");
 	}
 	if (json_object_get(file, "review_seq"))
-		printf("Reviewed: record %lld, version %.12s\n", (long long)json_integer_value(json_object_get(file, "review_seq")), text_of(file, "reviewed_sha256"));
+		printf("Reviewed: record %lld, version %.12s\n", number_of(file, "review_seq"), text_of(file, "reviewed_sha256"));
 }
 
 /* PATH@SEQ: only digits behind the last @ make it a version; a path may hold an @ of its own */
@@ -385,7 +378,7 @@ static enum ctl_exit show_version(struct ctl *c, const char *path, const char *v
 			if (strcmp(text_of(file, "path"), path) == 0) {
 				found = true;
 				print_member(file, "path", "path");
-				printf("  %-10s %lld bytes\n", "size", (long long)json_integer_value(json_object_get(file, "size")));
+				printf("  %-10s %lld bytes\n", "size", number_of(file, "size"));
 				print_member(file, "md5", "md5");
 				print_member(file, "sha256", "sha256");
 			}

@@ -9,18 +9,6 @@
 #include "base/file.h"
 #include "ctl/ctl.h"
 
-static const char *text_of(const json_t *obj, const char *name)
-{
-	const char *s = json_string_value(json_object_get(obj, name));
-
-	return s ? s : "";
-}
-
-static long long number_of(const json_t *obj, const char *name)
-{
-	return (long long)json_integer_value(json_object_get(obj, name));
-}
-
 /* Get, and print it as it came or item by item; `empty` is the sentence for an empty list. */
 static enum ctl_exit list(struct ctl *c, const char *target, void (*item_print)(const json_t *item), const char *empty)
 {

@@ -48,3 +48,15 @@ bool ask_yes(const char *question)
 	fprintf(stderr, "%s [y/N] ", question);
 	return fgets(line, sizeof line, stdin) && (*line == 'y' || *line == 'Y');
 }
+
+const char *text_of(const json_t *obj, const char *name)
+{
+	const char *s = json_string_value(json_object_get(obj, name));
+
+	return s ? s : "";
+}
+
+long long number_of(const json_t *obj, const char *name)
+{
+	return (long long)json_integer_value(json_object_get(obj, name));
+}
