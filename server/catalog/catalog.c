@@ -184,6 +184,11 @@ void catalog_trouble(struct catalog *c, char out[256])
 	tree_read_end(c);
 }
 
+bool catalog_current(struct catalog *c)
+{
+	return watcher_quiet(c);
+}
+
 bool catalog_watching(struct catalog *c)
 {
 	return watcher_complete(c);

@@ -67,6 +67,8 @@ enum err catalog_refresh_file(struct catalog *c, struct path path) MUST_CHECK;
  * while it is not fine no file becomes `missing` by it, and pick-up does nothing. Copy into out. */
 void catalog_trouble(struct catalog *c, char out[256]);
 bool catalog_watching(struct catalog *c);
+/* True if nothing has been reported that was not looked at yet: then what is known is what is there. Does not wait. */
+bool catalog_current(struct catalog *c);
 /* Rises with every change of anything below dir that a listing shows; for ETag and page caching. */
 uint64_t catalog_generation(struct catalog *c, struct path dir);
 /* Wait until the whole generation differs from seen or timeout_us passed (live events). */

@@ -220,7 +220,7 @@ static const char *shown_words(struct req *r, uint64_t from, size_t n)
 enum err page_tree(struct req *r)
 {
 	struct catalog *c = r->site->catalog;
-	const uint64_t generation = catalog_generation(c, r->path);
+	uint64_t generation;
 	struct catalog_view view = req_view(r);
 	struct tree_query q;
 	struct catalog_counts counts;
@@ -230,19 +230,20 @@ enum err page_tree(struct req *r)
 	uint64_t from;
 	enum err e;
 
-	if (reply_cached(r, generation))
-		return ERR_OK;
-	/* what an act just did is read from the database */
-	if (req_query(r, "done") && !r->tools)
-		return ERR_RETRY;
-	/* without a watcher somebody has to look first, and that may wait */
-	if (!catalog_watching(c)) {
+	/* what has been saved a moment ago, or has no watcher, has to be looked at first, and that may wait */
+	if (!catalog_current(c)) {
 		if (!r->tools)
 			return ERR_RETRY;
 		e = catalog_refresh(c, r->path);
 		if (e)
 			return e;
 	}
+	generation = catalog_generation(c, r->path);
+	if (reply_cached(r, generation))
+		return ERR_OK;
+	/* what an act just did is read from the database */
+	if (req_query(r, "done") && !r->tools)
+		return ERR_RETRY;
 	e = query_parse(r, &q);
 	if (!e)
 		e = req_number(r, "from", 0, 100000000, 0, &from);
