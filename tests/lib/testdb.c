@@ -119,6 +119,9 @@ struct db *testdb_connect_owner(const struct testdb *t)
 
 void testdb_stop(struct testdb *t)
 {
+	/* A group's teardown is called after a setup that failed, too. */
+	if (!t)
+		return;
 	private_db_stop(t->server, false);
 	if (file_remove_tree(AT_FDCWD, t->dir))
 		fprintf(stderr, "# testdb: %s\n", err_text());

@@ -1,0 +1,306 @@
+"""Sync with kits that work, fail, hang, talk too much or want out: what production gets, and what the runs say."""
+import os
+import pathlib
+import stat
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TOP / "tests" / "lib"))
+
+from drydock import Drydock  # noqa: E402
+
+BUILD = pathlib.Path(os.environ.get("DRYDOCK_BUILD", TOP / "build"))
+PAGES = {"/index.html": "<h1>one</h1>", "/docs/a.html": "a", "/docs/b.html": "b"}
+
+
+def add_target(d, name, kit, place=None, extra=""):
+    """A second target beside production, with a kit of the test's own directory."""
+    place = place or d.dir / f"place-{name}"
+    pathlib.Path(place).mkdir(exist_ok=True)
+    d._own(place)
+    text = d.conf.read_text().rstrip()
+    assert text.endswith("}")
+    d.conf.write_text(f'kits = "{d.dir}/kits"\n' * ("kits =" not in text) + text[:-1] +
+                      f'\ttarget "{name}" {{\n\t\tkit = "{kit}"\n\t\tplace = "{place}"\n\t\t{extra}\n\t}}\n}}\n')
+    return pathlib.Path(place)
+
+
+def write_kit(d, name, text):
+    kits = d.dir / "kits"
+    kits.mkdir(exist_ok=True)
+    kit = kits / name
+    kit.write_text(text)
+    kit.chmod(0o755)
+
+
+def output(run, target):
+    return next(t for t in run["targets"] if t["name"] == target)["output"]
+
+
+def state(run, target):
+    return next(t for t in run["targets"] if t["name"] == target)["state"]
+
+
+@pytest.fixture
+def stopped():
+    with Drydock(files=PAGES, accounts=(), start=False) as d:
+        yield d
+
+
+def test_conformance_of_local():
+    r = subprocess.run([TOP / "sync-scripts" / "conformance", BUILD / "sync-scripts" / "local"], capture_output=True, text=True)
+    assert r.returncode == 0, r.stdout
+    assert r.stdout.splitlines()[-1].endswith(" passed, 0 failed")
+
+
+def test_conformance_finds_bad_kits(tmp_path):
+    kit = tmp_path / "rsync-by-time"
+    kit.write_text('#!/bin/sh\nexec rsync -a --delete "$DRYDOCK_EXPORT/" "$DRYDOCK_PLACE/"\n')
+    kit.chmod(0o755)
+    r = subprocess.run([TOP / "sync-scripts" / "conformance", kit], capture_output=True, text=True)
+    assert r.returncode == 1
+    assert "FAILED  in full mode bytes decide, not size and time" in r.stdout
+
+
+def test_what_a_kit_is_given(stopped):
+    d = stopped
+    write_kit(d, "show", '#!/bin/sh\necho "args $#: $*"; env | sort; pwd; ls -A; cat\n'
+                         '[ "$DRYDOCK_MODE" = full ] || tr "\\0" "\\n" <"$DRYDOCK_CHANGES"\n')
+    add_target(d, "show", "show", extra='option = {"key-file=/a b", "x=y=z"}')
+    d.start(env={"SECRET_OF_THE_DAEMON": "1"})
+    d.sign("/", recursive=True)
+    run = d.sync()
+    text = output(run, "show")
+    assert "args 1: sync\n" in text
+    assert "SECRET_OF_THE_DAEMON" not in text
+    for line in ("DRYDOCK_SITE=www", "DRYDOCK_TARGET=show", "DRYDOCK_RELEASE=1", "DRYDOCK_PREVIOUS=0", "DRYDOCK_MODE=full",
+                 "DRYDOCK_OPTION_KEY_FILE=/a b", "DRYDOCK_OPTION_X=y=z"):
+        assert line + "\n" in text
+    d.write("/index.html", "<h1>two</h1>")
+    d.write("/new.html", "new")
+    d.remove("/docs/a.html")
+    d.sign("/index.html", "/new.html")
+    d.revoke("/docs/a.html")
+    text = output(d.sync(), "show")
+    assert "DRYDOCK_MODE=changes\n" in text and "DRYDOCK_PREVIOUS=1\n" in text
+    assert "\nR docs/a.html\nC index.html\nA new.html\n" in text
+
+
+def test_a_failing_kit_does_not_hold_up_the_others(stopped):
+    d = stopped
+    flag = d.dir / "mend"
+    write_kit(d, "bad", f'#!/bin/sh\nif [ -e "$DRYDOCK_PLACE/mended" ]; then echo "mode $DRYDOCK_MODE release $DRYDOCK_RELEASE"; exit 0; fi\n'
+                        'echo \'{"error":"the other side does not answer"}\'; exit 3\n')
+    place = add_target(d, "bad", "bad")
+    d.start()
+    d.sign("/", recursive=True)
+    run = d.sync(state="failed")
+    assert "bad: the other side does not answer" in run["message"]
+    assert state(run, "production") == "active" and state(run, "bad") == "failed"
+    assert d.live() == {path: content.encode() for path, content in PAGES.items()}
+    targets = {t["name"]: t for t in d.must("GET", d.api_site("/sync"))["targets"]}
+    assert targets["production"]["state"] == "active" and targets["bad"]["state"] == "failed"
+    # What came meanwhile is sent with it: always the newest release, and by a full comparison.
+    (place / "mended").touch()
+    d.write("/index.html", "<h1>two</h1>")
+    d.sign("/index.html")
+    run = d.sync()
+    assert output(run, "bad") == "mode full release 2\n"
+    assert not flag.exists()
+
+
+def test_a_failed_target_is_tried_again_by_itself(stopped):
+    d = stopped
+    write_kit(d, "once", '#!/bin/sh\nif [ -e "$DRYDOCK_PLACE/tried" ]; then exit 0; fi\ntouch "$DRYDOCK_PLACE/tried"; exit 1\n')
+    add_target(d, "once", "once")
+    d.start()
+    d.sign("/index.html")
+    d.sync(state="failed")
+    end = time.monotonic() + 40
+    while time.monotonic() < end:
+        runs = d.must("GET", d.api_site("/sync/runs"))["items"]
+        if runs[0]["trigger"] == "retry" and runs[0]["state"] != "running":
+            break
+        time.sleep(0.2)
+    run = d.must("GET", d.api_site(f"/sync/runs/{runs[0]['run']}"))
+    assert run["trigger"] == "retry" and run["state"] == "ok"
+    assert [t["name"] for t in run["targets"]] == ["once"]
+
+
+def test_a_hung_kit_is_ended(stopped):
+    d = stopped
+    write_kit(d, "hung", '#!/bin/sh\ntrap "" TERM\necho "I hang"; sleep 300 & wait; sleep 300\n')
+    add_target(d, "hung", "hung", extra='deadline = "1s"')
+    d.start()
+    d.sign("/index.html")
+    start = time.monotonic()
+    run = d.sync(state="failed")
+    assert time.monotonic() - start < 20
+    assert "longer than 1 s" in run["message"] and output(run, "hung") == "I hang\n"
+    processes = subprocess.run(["pgrep", "-f", str(d.dir / "kits" / "hung")], capture_output=True, text=True).stdout
+    assert processes == ""
+
+
+def test_too_much_output_is_capped_and_made_visible(stopped):
+    d = stopped
+    write_kit(d, "chatty", '#!/bin/sh\nprintf "\\033[31mred\\377\\n"; head -c 3000000 /dev/zero | tr "\\0" x; echo\n')
+    add_target(d, "chatty", "chatty")
+    d.start()
+    d.sign("/index.html")
+    text = output(d.sync(), "chatty")
+    assert len(text.encode()) <= 256 * 1024 and text.startswith("␛[31mred�\n")
+
+
+def test_stopping_the_server_interrupts_a_kit(stopped):
+    d = stopped
+    write_kit(d, "slow", '#!/bin/sh\nif [ -e "$DRYDOCK_PLACE/go" ]; then exit 0; fi\necho started\nsleep 300\n')
+    place = add_target(d, "slow", "slow")
+    d.start()
+    d.sign("/index.html")
+    d.must("POST", d.api_site("/sync/force"), {"reason": "a test"})
+    end = time.monotonic() + 20
+    while time.monotonic() < end and not d.must("GET", d.api_site("/sync"))["running"]:
+        time.sleep(0.02)
+    # Signing goes on meanwhile, and does not reach the run.
+    d.write("/late.html", "late")
+    d.sign("/late.html")
+    start = time.monotonic()
+    assert d.stop() == 0
+    assert time.monotonic() - start < 15
+    (place / "go").touch()
+    d.start()
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        runs = d.must("GET", d.api_site("/sync/runs"))["items"]
+        if runs[0]["state"] == "ok":
+            break
+        time.sleep(0.05)
+    assert runs[0]["state"] == "ok"
+    assert any(r["state"] == "interrupted" for r in runs)
+
+
+def test_a_missing_kit_and_one_that_is_no_program(stopped):
+    d = stopped
+    write_kit(d, "plain", "not a program")
+    (d.dir / "kits" / "plain").chmod(0o644)
+    add_target(d, "none", "none")
+    add_target(d, "plain", "plain")
+    d.start()
+    d.sign("/index.html")
+    run = d.sync(state="failed")
+    assert "none: There is no kit none" in run["message"] and "not executable" in run["message"]
+    assert state(run, "production") == "active"
+
+
+def has_landlock():
+    try:
+        return "landlock" in pathlib.Path("/sys/kernel/security/lsm").read_text()
+    except OSError:
+        return True
+
+
+@pytest.mark.skipif(not has_landlock(), reason="this kernel has no landlock")
+def test_confinement(stopped):
+    d = stopped
+    write_kit(d, "curious", '#!/bin/sh\nfor f in ../../../../node.key ../../../../db.secret "$DRYDOCK_EXPORT/../repo.git/HEAD" '
+                            '; do if cat "$f" >/dev/null 2>&1; then echo "read $f"; fi; done\n'
+                            'for f in /tmp "$DRYDOCK_EXPORT/.." "$HOME/../.." /proc/1; do if ls -A "$f/" >/dev/null 2>&1; then echo "listed $f"; fi; done\n'
+                            'for f in "$DRYDOCK_EXPORT/evil" /tmp/drydock-evil-$$ "$DRYDOCK_EXPORT/index.html"; do '
+                            'if (echo evil >"$f") 2>/dev/null; then echo "wrote $f"; fi; done\n'
+                            'echo mine >"$DRYDOCK_PLACE/mine" && echo scratch >"$TMPDIR/scratch" && cat "$DRYDOCK_EXPORT/index.html"\n')
+    place = add_target(d, "curious", "curious")
+    d.start()
+    d.sign("/index.html")
+    text = output(d.sync(), "curious")
+    assert text == "<h1>one</h1>\n" or text == "<h1>one</h1>", text
+    assert (place / "mine").read_text() == "mine\n"
+
+
+def test_local_adopts_only_when_told(stopped):
+    d = stopped
+    foreign = d.production / "foreign.html"
+    foreign.write_text("was here before")
+    d._own(foreign)
+    d.start()
+    d.sign("/index.html")
+    run = d.sync(state="failed")
+    assert "adopt=yes" in run["message"]
+    assert foreign.exists() and not (d.production / "index.html").exists()
+    d.stop()
+    d.conf.write_text(d.conf.read_text().replace('kit = "local"', 'kit = "local"\n\t\toption = {"adopt=yes"}'))
+    d.start()
+    d.sync()
+    assert d.live() == {"/index.html": b"<h1>one</h1>"}
+
+
+def test_production_damaged_by_hand(stopped):
+    """What leaves the list alone is repaired as soon as something fails: by a full comparison."""
+    d = stopped
+    d.start()
+    d.sign("/", recursive=True)
+    d.sync()
+    (d.production / "docs" / "a.html").unlink()
+    (d.production / "docs" / "b.html").unlink()
+    (d.production / "docs").rmdir()
+    (d.production / "docs").symlink_to(d.dir)
+    d.write("/docs/a.html", "a2")
+    d.sign("/docs/a.html")
+    d.sync(state="failed")
+    d.sync()
+    assert d.live() == {"/index.html": b"<h1>one</h1>", "/docs/a.html": b"a2", "/docs/b.html": b"b"}
+    assert not (d.production / "docs").is_symlink() and not (d.dir / "a.html").exists()
+
+
+def test_modes_and_times(stopped):
+    d = stopped
+    d.write("/run.cgi", "#!/bin/sh\n", executable=True)
+    d.start()
+    d.sign("/", recursive=True)
+    d.sync()
+    mode = lambda p: stat.S_IMODE((d.production / p).stat().st_mode)  # noqa: E731
+    assert mode("run.cgi") == 0o755 and mode("index.html") == 0o644 and mode("docs") == 0o755
+    first = (d.production / "index.html").stat().st_mtime
+    # The same size within the same second: no quick check takes the two versions for one.
+    d.write("/index.html", "<h1>two</h1>")
+    d.sign("/index.html")
+    d.sync()
+    assert (d.production / "index.html").stat().st_mtime >= first + 1
+
+
+def test_many_forces_at_once(stopped):
+    d = stopped
+    d.start()
+    d.sign("/index.html")
+    codes = []
+    threads = [threading.Thread(target=lambda: codes.append(d.api("POST", d.api_site("/sync/force"), {"reason": "all at once"})[0]))
+               for _ in range(8)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    assert all(200 <= c < 300 for c in codes)
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        now = d.must("GET", d.api_site("/sync"))
+        if not now["running"] and now["release"] == 1 and now["because"] != "forced":
+            break
+        time.sleep(0.05)
+    runs = d.must("GET", d.api_site("/sync/runs"))["items"]
+    assert all(r["state"] in ("ok", "nothing") for r in runs)
+    assert d.live() == {"/index.html": b"<h1>one</h1>"}
+
+
+def test_the_quiet_period(stopped):
+    d = stopped
+    d.conf.write_text(d.conf.read_text().replace("\tstaging =", '\tquiet_period = "1s"\n\tstaging =', 1))
+    d.start()
+    d.sign("/index.html")
+    end = time.monotonic() + 20
+    while time.monotonic() < end and not d.live():
+        time.sleep(0.05)
+    assert d.live() == {"/index.html": b"<h1>one</h1>"}
+    run = d.must("GET", d.api_site("/sync/runs"))["items"][0]
+    assert run["trigger"] == "quiet" and run["added"] == 1
