@@ -307,11 +307,12 @@ static enum err transact(struct db *db, void *arg)
 	if (!err)
 		err = make_durable(d);
 	act_step("published");
-	if (!err)
+	if (!err) {
 		err = db_record_insert(db, &d->record, buf_text(&d->body), d->body.len, &d->record_digest, &d->commit, d->files, d->n_files);
-	/* Ids belong to a person, but a record's id is the log's too. */
-	if (err == ERR_STALE)
-		err = err_set(ERR_STALE, "This id has been used already, by somebody else: make a new one.");
+		/* Ids belong to a person, but a record's id is the log's too. */
+		if (err == ERR_STALE)
+			err = err_set(ERR_STALE, "This id has been used already, by somebody else: make a new one.");
+	}
 	if (!err && d->write)
 		err = d->write(d, d->arg);
 	if (err)

@@ -280,6 +280,9 @@ static enum err decide_files(struct job *j, const struct sha256 *request, struct
 		j->fa->progress(j->fa->progress_arg, "record", j->sel.n, j->sel.n);
 	approve_init(&x);
 	err = decide(&d, out);
+	/* Bytes that the approved tree had already do not wait for anything beside the export. */
+	if (!err && x.changes.n < j->n_items && !j->s->export_held)
+		export_discard(j->s->export);
 	approve_release(&x);
 	return err == ERR_STALE ? stale(j) : err;
 }
@@ -321,7 +324,7 @@ enum err act_files(struct site *s, struct actor_tools *t, const struct act_reque
 	if (!err)
 		err = decide_files(&j, &request, out);
 	/* Of an act that came to nothing, nothing is kept. */
-	if (err && j.kind->keep && j.n_items)
+	if ((err || out->repeated) && j.kind->keep && j.n_items)
 		export_discard(s->export);
 out:
 	repo_pack_free(j.pack);

@@ -993,6 +993,24 @@ static void kill_database(void)
 	free(name);
 }
 
+/* Start it again, and wait until it answers. */
+static void database_back(struct testdb *t)
+{
+	struct db *db;
+	enum err err = ERR_BUSY;
+
+	assert_ok(db_open(&db, &t->program));
+	for (int i = 0; i < 120 && err; i++) {
+		err = private_db_supervise(t->server);
+		if (!err)
+			err = db_ping(db);
+		if (err)
+			clock_sleep(CLOCK_SECOND / 4);
+	}
+	db_close(db);
+	assert_ok(err);
+}
+
 /* The database is killed under load: acts fail cleanly, then work again, and no answer was a lie. */
 static void database_killed(void **state)
 {
@@ -1009,8 +1027,8 @@ static void database_killed(void **state)
 	clock_sleep(CLOCK_SECOND);
 	kill_database();
 	clock_sleep(CLOCK_SECOND / 2);
-	assert_ok(private_db_supervise(w.db->server));
-	clock_sleep(2 * CLOCK_SECOND);
+	database_back(w.db);
+	clock_sleep(CLOCK_SECOND);
 	atomic_store(&stop, true);
 	for (int k = 0; k < 2; k++)
 		pthread_join(threads[k], NULL);
@@ -1152,14 +1170,8 @@ static void export_falls_behind(void **state)
 
 static void *bring_back(void *arg)
 {
-	struct testdb *db = arg;
-
 	clock_sleep(CLOCK_SECOND);
-	for (int i = 0; i < 20; i++) {
-		if (!private_db_supervise(db->server))
-			break;
-		clock_sleep(CLOCK_SECOND / 4);
-	}
+	database_back(arg);
 	return NULL;
 }
 
@@ -1196,6 +1208,40 @@ static void unknown_commit(void **state)
 	/* The same id again: done once, whatever the first answer was. */
 	assert_ok(act_files(w.s, w.t, &rq, &fa, &a, NULL));
 	assert_int_equal(head_seq(&w, w.s), before + 1);
+	check_all(&w);
+}
+
+static void restart_here(const char *step)
+{
+	if (strcmp(step, stop_at) != 0)
+		return;
+	act_step_hook = NULL;
+	kill_database();
+	database_back(w.db);
+}
+
+/* The transaction is run a second time after its objects were published: one record, one commit. */
+static void runs_twice(void **state)
+{
+	struct act_answer a;
+	uint64_t before = head_seq(&w, w.s);
+
+	(void)state;
+	put(&w, "/twice/a", "a");
+	put(&w, "/twice/b", "b");
+	stop_at = "published";
+	act_step_hook = restart_here;
+	assert_ok(sign_now(&w, w.editor, "/twice", true, &a));
+	assert_null(act_step_hook);
+	assert_false(a.repeated);
+	assert_int_equal(head_seq(&w, w.s), before + 1);
+	check_all(&w);
+	/* Before anything was built. */
+	put(&w, "/twice/a", "a again");
+	stop_at = "locked";
+	act_step_hook = restart_here;
+	assert_ok(sign_now(&w, w.editor, "/twice", true, &a));
+	assert_int_equal(head_seq(&w, w.s), before + 2);
 	check_all(&w);
 }
 
@@ -1304,6 +1350,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(full_disk, begin, end),
 		cmocka_unit_test_setup_teardown(export_falls_behind, begin, end),
 		cmocka_unit_test_setup_teardown(unknown_commit, begin, end),
+		cmocka_unit_test_setup_teardown(runs_twice, begin, end),
 		cmocka_unit_test_setup_teardown(database_killed, begin, end),
 	};
 
