@@ -19,6 +19,17 @@ static double seconds(void)
 	return (double)clock_boot() / CLOCK_SECOND;
 }
 
+/* Where the time of the large act goes. */
+static double last_step;
+
+static void show_step(const char *step)
+{
+	double now = seconds();
+
+	printf("  until %-10s %8.3f s\n", step, now - last_step);
+	last_step = now;
+}
+
 static int copy(const char *path, const struct stat *st, int kind, struct FTW *ftw)
 {
 	struct buf b = BUF_INIT(64u << 20);
@@ -145,8 +156,10 @@ int main(int argc, char **argv)
 	free(script);
 	assert_ok(catalog_refresh(w.s->catalog, path_root()));
 
-	begin = seconds();
+	begin = last_step = seconds();
+	act_step_hook = show_step;
 	assert_ok(sign_now(&w, w.editor, "/", true, &a));
+	act_step_hook = NULL;
 	ours = seconds() - begin;
 	/* Beside a large repository the bar is git alone, as it comes; in a fresh one, all of it durable. */
 	alone = git(peer, argc > 3 ? "git add -A && git commit -qm all" : "git -c core.fsync=all add -A && git -c core.fsync=all commit -qm all");
