@@ -178,15 +178,16 @@ static void test_secret(void **state)
 /* Lanes of different lengths, around the block size and the padding, against the plain digest. */
 static void test_md5_many(void **state)
 {
-	static unsigned char bytes[40][5000];
-	const void *p[40];
-	size_t n[40];
-	struct md5 many[40], one;
+	static unsigned char bytes[40][5000], large[100000];
+	const void *p[150];
+	size_t n[150];
+	struct md5 many[150], one;
 
 	(void)state;
 	random_bytes(bytes, sizeof(bytes));
-	for (size_t i = 0; i < 40; i++)
-		p[i] = bytes[i];
+	random_bytes(large, sizeof(large));
+	for (size_t i = 0; i < 150; i++)
+		p[i] = bytes[i % 40];
 	md5_many(many, p, n, 0);
 	for (unsigned round = 0; round < 400; round++) {
 		size_t count = 1 + round % 40;
@@ -197,6 +198,18 @@ static void test_md5_many(void **state)
 			md5_of(&one, p[i], n[i]);
 			assert_memory_equal(one.b, many[i].b, 16);
 		}
+	}
+	/* Long ones among short ones, and more than are taken at a time. */
+	for (size_t i = 0; i < 150; i++)
+		n[i] = i * 33;
+	for (size_t i = 7; i < 150; i += 40) {
+		p[i] = large;
+		n[i] = sizeof(large) - i * 50;
+	}
+	md5_many(many, p, n, 150);
+	for (size_t i = 0; i < 150; i++) {
+		md5_of(&one, p[i], n[i]);
+		assert_memory_equal(one.b, many[i].b, 16);
 	}
 }
 
