@@ -103,7 +103,7 @@ static bool ended(struct private_db *p, int64_t wait_us)
 /* The end of db.log, for the sentence of an error. */
 static void log_tail(const struct private_db *p, char *out, size_t size)
 {
-	char name[4096], text[2048];
+	char name[4096], text[16384];
 	ssize_t n = 0;
 
 	out[0] = '\0';
@@ -116,12 +116,14 @@ static void log_tail(const struct private_db *p, char *out, size_t size)
 	close(fd);
 	if (n <= 0)
 		return;
-	/* The last line that says [ERROR] and more than that it aborts, or the last line. */
+	/* The first error of the last start is the cause of those behind it; without one, the last line. */
 	const char *best = NULL, *last = text, *end = text + n;
 	for (const char *line = text; line < end;) {
 		const char *nl = memchr(line, '\n', (size_t)(end - line)), *stop = nl ? nl : end;
 
-		if (memmem(line, (size_t)(stop - line), "[ERROR]", 7) && !memmem(line, (size_t)(stop - line), "Aborting", 8))
+		if (memmem(line, (size_t)(stop - line), "Starting MariaDB", 16))
+			best = NULL;
+		else if (!best && memmem(line, (size_t)(stop - line), "[ERROR]", 7))
 			best = line;
 		if (stop > line)
 			last = line;

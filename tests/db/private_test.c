@@ -3,7 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
@@ -135,11 +135,13 @@ static void started_again(void **state)
 
 	OK(private_db_supervise(t->server));
 	kill(pid, SIGKILL);
-	clock_sleep(CLOCK_SECOND / 20);
 	int64_t from = clock_boot();
-	OK(private_db_supervise(t->server));
+	/* Its end, its successor's start: each may take its time on a busy machine. */
+	while (private_db_supervise(t->server) || server_pid() == pid) {
+		assert_true(clock_boot() < from + 60 * CLOCK_SECOND);
+		clock_sleep(CLOCK_SECOND / 100);
+	}
 	printf("# back after %lld ms\n", (long long)(clock_boot() - from) / 1000);
-	assert_int_not_equal(server_pid(), pid);
 	works();
 }
 
@@ -154,6 +156,7 @@ static void leftovers(void **state)
 	/* A pid file that names a living process which is none of ours, and a socket without a listener. */
 	int n = snprintf(text, sizeof(text), "%d\n", (int)getpid());
 	OK(file_write(AT_FDCWD, in_dir("db.pid"), text, (size_t)n, 0600));
+	unlink(t->program.socket);
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	snprintf(sun.sun_path, sizeof(sun.sun_path), "%s", t->program.socket);
 	assert_int_equal(bind(fd, (struct sockaddr *)&sun, sizeof(sun)), 0);
@@ -350,7 +353,37 @@ static void fill_up(struct private_db *p, struct db *db, struct fill *f, const c
 	arena_free(a);
 }
 
-/* Needs a file system of its own, so root, and a kernel that lets him; says so when it cannot. */
+/* Become somebody who may mount, for himself alone: a user namespace in which he has the number that he has. */
+static bool own_namespace(void)
+{
+	char map[64];
+	int n = snprintf(map, sizeof(map), "%u %u 1\n", (unsigned)geteuid(), (unsigned)geteuid());
+	gid_t gid = getegid();
+
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNS))
+		return false;
+	FILE *f = fopen("/proc/self/uid_map", "w");
+	bool ok = f && fwrite(map, (size_t)n, 1, f) == 1;
+	ok = f && !fclose(f) && ok;
+	f = fopen("/proc/self/setgroups", "w");
+	ok = f && fputs("deny", f) >= 0 && ok;
+	ok = f && !fclose(f) && ok;
+	n = snprintf(map, sizeof(map), "%u %u 1\n", (unsigned)gid, (unsigned)gid);
+	f = fopen("/proc/self/gid_map", "w");
+	ok = f && fwrite(map, (size_t)n, 1, f) == 1 && ok;
+	ok = f && !fclose(f) && ok;
+	return ok && !mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
+}
+
+static bool small_file_system(const char *where)
+{
+	static const char options[] = "size=192m";
+
+	return !mount("drydock-test", where, "tmpfs", MS_NOSUID | MS_NODEV, options) ||
+	    (errno == EPERM && own_namespace() && !mount("drydock-test", where, "tmpfs", MS_NOSUID | MS_NODEV, options));
+}
+
+/* Needs a file system of its own; where none can be had it says so, and fails in CI. */
 static void full_disk(void **state)
 {
 	(void)state;
@@ -361,9 +394,13 @@ static void full_disk(void **state)
 	struct db *db;
 
 	OK(file_mkdirs(in_dir("full"), 0700));
-	if (mount("drydock-test", in_dir("full"), "tmpfs", MS_NOSUID | MS_NODEV, "size=192m")) {
+	if (!small_file_system(in_dir("full"))) {
+		const char *ci = getenv("CI");
+
 		printf("# full_disk: no file system of its own can be mounted here (%s): left out\n", strerror(errno));
 		free(output);
+		if (ci && !strcmp(ci, "true"))
+			fail();
 		return;
 	}
 	OK(private_db_start(&p, in_dir("full"), 40));
@@ -472,8 +509,8 @@ int main(void)
 		cmocka_unit_test(other_versions),
 		cmocka_unit_test(bad_places),
 		cmocka_unit_test(read_only_directory),
-		cmocka_unit_test(full_disk),
 		cmocka_unit_test(memory_and_idle_cpu),
+		cmocka_unit_test(full_disk), /* may change namespaces: the last one */
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

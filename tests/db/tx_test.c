@@ -40,12 +40,13 @@ static pid_t server_pid(void)
 	return (pid_t)atoi(text);
 }
 
-static void server_back(void)
+/* Another one than that has come up. */
+static void server_back(pid_t killed)
 {
-	for (int i = 0; i < 100; i++) {
-		if (!private_db_supervise(t->server))
+	for (int i = 0; i < 6000; i++) {
+		if (!private_db_supervise(t->server) && server_pid() != killed)
 			return;
-		clock_sleep(CLOCK_SECOND / 10);
+		clock_sleep(CLOCK_SECOND / 100);
 	}
 	fail_msg("the server does not come back: %s", err_text());
 }
@@ -341,8 +342,11 @@ static enum err kill_server(struct db *db, void *arg)
 
 	if (e)
 		return e;
-	kill(server_pid(), SIGKILL);
-	clock_sleep(CLOCK_SECOND / 10);
+	pid_t pid = server_pid();
+	kill(pid, SIGKILL);
+	/* It is gone when its socket is. */
+	for (int i = 0; i < 1000 && mysql_ping(db->my) == 0; i++)
+		clock_sleep(CLOCK_SECOND / 100);
 	return ERR_OK;
 }
 
@@ -353,12 +357,13 @@ static void an_unknown_outcome_is_flagged(void **state)
 	bool unknown = false;
 
 	OK(db_counter_next(db, "unknown", &(uint64_t){ 0 }));
+	pid_t pid = server_pid();
 	GIVES(ERR_FAILED, tx_run(db, kill_server, ID("unknown"), &unknown));
 	assert_true(unknown);
 	GIVES(ERR_BUSY, tx_run(db, add, ID("unknown"), &unknown));
 	assert_false(unknown);
 	GIVES(ERR_BUSY, db_ping(db));
-	server_back();
+	server_back(pid);
 	OK(db_ping(db));
 	assert_int_equal(value_of(db, "unknown"), 1);
 	db_close(db);
@@ -439,9 +444,9 @@ static void killed_under_load(void **state)
 	}
 	for (int round = 0; round < 3; round++) {
 		clock_sleep(CLOCK_SECOND / 2);
-		kill(server_pid(), SIGKILL);
-		clock_sleep(CLOCK_SECOND / 20);
-		server_back();
+		pid_t pid = server_pid();
+		kill(pid, SIGKILL);
+		server_back(pid);
 	}
 	clock_sleep(CLOCK_SECOND / 2);
 	atomic_store(&stop, true);
