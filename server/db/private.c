@@ -239,7 +239,7 @@ static enum err wait_up(struct private_db *p, int64_t limit, struct db **out)
 			return e;
 		if (ended(p, POLL_US)) {
 			log_tail(p, tail, sizeof(tail));
-			return err_set(ERR_FAILED, "the private database has ended; the last of %s/db.log: %s", p->dir, tail);
+			return err_set(ERR_FAILED, "the private database has ended; %s/db.log says: %s", p->dir, tail);
 		}
 		if (clock_boot() >= end)
 			return err_prefix(ERR_BUSY, "the private database does not answer yet");

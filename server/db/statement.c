@@ -10,6 +10,7 @@
 #include "base/log.h"
 
 #define CELL_START 256 /* bytes; a cell grows to what a row needs */
+#define CELL_KEEP 8192 /* and is given back past this: the output of a kit may have megabytes */
 
 /* The linker sets these around the section. */
 extern const struct db_stmt __start_drydock_sql[], __stop_drydock_sql[];
@@ -68,6 +69,17 @@ void db_cache_free(struct db *db)
 	}
 }
 
+static void cell_size(struct stmt *st, unsigned i, size_t cap)
+{
+	struct cell *cell = &st->cells[i];
+
+	free(cell->p);
+	cell->cap = cap;
+	cell->p = mem_alloc(cap + 1);
+	st->out[i].buffer = cell->p;
+	st->out[i].buffer_length = cap;
+}
+
 static bool is_number(enum enum_field_types t)
 {
 	return t == MYSQL_TYPE_TINY || t == MYSQL_TYPE_SHORT || t == MYSQL_TYPE_INT24 || t == MYSQL_TYPE_LONG || t == MYSQL_TYPE_LONGLONG;
@@ -112,11 +124,8 @@ static enum err prepare(struct db *db, const struct db_stmt *s, struct stmt **ou
 			b->buffer_length = sizeof(c->u);
 			b->is_unsigned = (f->flags & UNSIGNED_FLAG) != 0;
 		} else {
-			c->cap = CELL_START;
-			c->p = mem_alloc(c->cap + 1);
 			b->buffer_type = MYSQL_TYPE_BLOB;
-			b->buffer = c->p;
-			b->buffer_length = c->cap;
+			cell_size(st, i, CELL_START);
 		}
 	}
 out:
@@ -164,6 +173,9 @@ void stmt_put(struct db *db, struct stmt *st)
 	/* Reads and drops rows that are still on their way. */
 	if (st->generation == db->generation && mysql_stmt_field_count(st->h) && mysql_stmt_free_result(st->h))
 		db->lost = true;
+	for (unsigned i = 0; i < st->n_out; i++)
+		if (!st->cells[i].number && st->cells[i].cap > CELL_KEEP)
+			cell_size(st, i, CELL_START);
 	st->busy = false;
 	if (st->loose)
 		stmt_free(st);
@@ -316,13 +328,8 @@ void cursor_open_stream(struct cursor *c, struct db *db, const struct db_stmt *s
 static enum err widen(struct cursor *c, unsigned i)
 {
 	struct stmt *st = c->st;
-	struct cell *cell = &st->cells[i];
 
-	free(cell->p);
-	cell->cap = cell->len;
-	cell->p = mem_alloc(cell->cap + 1);
-	st->out[i].buffer = cell->p;
-	st->out[i].buffer_length = cell->cap;
+	cell_size(st, i, st->cells[i].len);
 	if (mysql_stmt_fetch_column(st->h, &st->out[i], i, 0))
 		return stmt_error(c->db, st, c->what);
 	return ERR_OK;
