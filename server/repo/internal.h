@@ -29,6 +29,8 @@ struct repo {
 
 void repo_repacked(void); /* packs were taken away */
 enum err repo_reopen(struct repo *r) MUST_CHECK; /* forget the packs that are known */
+/* For stock git: nobody's settings but the repository's own. */
+extern const char *const git_environment[];
 enum err git_ready(void) MUST_CHECK; /* libgit2 is started once, at first use */
 /* The code, with libgit2's sentence behind ours. */
 enum err git_failed(enum err code, const char *fmt, ...) PRINTF_LIKE(2, 3);

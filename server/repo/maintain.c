@@ -1,4 +1,6 @@
 /*
+ * What stock git does for us: fewer packs, and the check of all objects.
+ *
  * Fewer packs. Each act leaves one, and a look-up asks each of them. The small ones are put together in geometric
  * progression, so that an object is copied a logarithmic number of times; stock git makes the new pack, deltas included.
  * Every object of the old packs goes along, reachable or not: what an act published before its COMMIT must stay.
@@ -21,6 +23,7 @@
 static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
 
 #define DEADLINE (600 * CLOCK_SECOND)
+#define CHECK_DEADLINE (INT64_C(86400) * CLOCK_SECOND)
 #define IDX_COUNT_AT (8 + 255 * 4) /* the last of the fan-out table: how many objects there are */
 
 struct pack_file {
@@ -109,10 +112,8 @@ static enum err combine(struct repo *r, const struct pack_file *packs, size_t n,
 	const char *argv[] = { "git", "--git-dir", r->dir, "-c", "pack.threads=1", "-c", "pack.windowMemory=64m", "-c",
 		"core.bigFileThreshold=1m", "pack-objects",
 		"--stdin-packs", "-q", prefix, NULL };
-	static const char *const env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "HOME=/nonexistent", "GIT_CONFIG_NOSYSTEM=1",
-		"GIT_CONFIG_GLOBAL=/dev/null", NULL };
 	struct buf input = BUF_INIT(1024 * 1024), out = BUF_INIT(256), errors = BUF_INIT(2048);
-	struct spawn s = { .argv = argv, .env = env, .deadline_us = DEADLINE, .out = &out, .err_out = &errors };
+	struct spawn s = { .argv = argv, .env = git_environment, .deadline_us = DEADLINE, .out = &out, .err_out = &errors };
 	struct spawn_result result;
 	uint8_t id[BLOB_ID_SIZE];
 	enum err e;
@@ -208,5 +209,29 @@ enum err repo_maintain(struct repo *r, unsigned above, bool *done)
 	pthread_mutex_lock(&one_at_a_time);
 	e = maintain(r, above, done);
 	pthread_mutex_unlock(&one_at_a_time);
+	return e;
+}
+
+/* --- the check of all objects ------------------------------------------------------------------------------------- */
+
+enum err repo_check(struct repo *r, bool deep, void (*fn)(void *arg, const char *what), void *arg)
+{
+	const char *argv[] = { "git", "--git-dir", r->dir, "fsck", "--strict", "--full", "--no-dangling", "--no-progress",
+		deep ? NULL : "--connectivity-only", NULL };
+	struct buf out = BUF_INIT(64 * 1024);
+	struct spawn s = { .argv = argv, .env = git_environment, .deadline_us = CHECK_DEADLINE, .out = &out };
+	struct spawn_result result;
+	enum err e = spawn_run(&s, &result);
+	char *line, *rest = NULL;
+
+	if (!e && result.timed_out)
+		e = err_set(ERR_FAILED, "git fsck of %s took more than a day", r->dir);
+	if (!e && out.len > 0)
+		for (line = strtok_r(out.p, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+			if (strncmp(line, "notice: ", 8) != 0) /* "HEAD points to an unborn branch": before the first release */
+				fn(arg, line);
+	if (!e && result.status != 0 && out.len == 0)
+		e = err_set(ERR_FAILED, "git fsck of %s ended with %d", r->dir, result.status);
+	buf_release(&out);
 	return e;
 }

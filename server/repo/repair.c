@@ -53,10 +53,8 @@ static bool index_good(int dir, const char *name)
 static enum err run_index_pack(struct repo *r, const char *pack, const char *idx)
 {
 	const char *argv[] = { "git", "--git-dir", r->dir, "index-pack", "-o", idx, pack, NULL };
-	static const char *const env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "HOME=/nonexistent", "GIT_CONFIG_NOSYSTEM=1",
-		"GIT_CONFIG_GLOBAL=/dev/null", NULL };
 	struct buf out = BUF_INIT(2048);
-	struct spawn s = { .argv = argv, .env = env, .deadline_us = DEADLINE, .out = &out };
+	struct spawn s = { .argv = argv, .env = git_environment, .deadline_us = DEADLINE, .out = &out };
 	struct spawn_result result;
 	enum err e = spawn_run(&s, &result);
 

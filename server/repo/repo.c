@@ -39,6 +39,9 @@ static const char CONFIG[] = "[core]\n"
  */
 static unsigned repacks; /* atomic */
 
+const char *const git_environment[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "HOME=/nonexistent",
+	"GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null", NULL };
+
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static int init_error;
 

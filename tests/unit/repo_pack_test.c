@@ -634,6 +634,45 @@ static void left_locks(void **state)
 	fixture_fsck(f);
 }
 
+static void on_trouble(void *arg, const char *what)
+{
+	buf_str(arg, what);
+	buf_char(arg, '\n');
+}
+
+static void checked(void **state)
+{
+	struct fixture *f = *state;
+	struct buf out = BUF_INIT(65536);
+	struct blob_id head = { 0 };
+	char dir[160], name[512];
+	struct act a;
+	DIR *d;
+
+	act_begin(&a, f);
+	act_text(&a, "/a", "a text that is long enough to be damaged in the middle of it, and then some more");
+	act_end(&a, &head);
+	assert_ok(repo_check(f->r, false, on_trouble, &out));
+	assert_ok(repo_check(f->r, true, on_trouble, &out));
+	assert_string_equal(buf_text(&out), "");
+	snprintf(dir, sizeof(dir), "%s/objects/pack", f->repo);
+	d = opendir(dir);
+	assert_non_null(d);
+	for (struct dirent *e; (e = readdir(d)) != NULL;) {
+		if (!strstr(e->d_name, ".pack"))
+			continue;
+		snprintf(name, sizeof(name), "%s/%s", dir, e->d_name);
+		assert_int_equal(chmod(name, 0600), 0);
+		int fd = open(name, O_WRONLY | O_CLOEXEC);
+		assert_int_equal(pwrite(fd, "damage", 6, 60), 6);
+		close(fd);
+	}
+	closedir(d);
+	assert_ok(repo_check(f->r, true, on_trouble, &out));
+	assert_true(out.len > 0);
+	buf_release(&out);
+}
+
 static unsigned count_packs(struct fixture *f)
 {
 	char path[256];
@@ -818,6 +857,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(damaged_stream, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(empty_files_and_trees, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(failing_calls, fixture_begin, fixture_end),
+		cmocka_unit_test_setup_teardown(checked, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(left_locks, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(lost_indexes, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(maintained, fixture_begin, fixture_end),
