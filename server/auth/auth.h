@@ -57,6 +57,8 @@ enum err auth_session_start(struct auth *a, struct db *db, struct person *who, c
 bool auth_session_cached(struct auth *a, const char *token, struct session *out);
 /* The same through the database (worker threads). ERR_NOT_FOUND: no such session, or it has expired. */
 enum err auth_session_find(struct auth *a, struct db *db, const char *token, struct session *out) MUST_CHECK;
+/* The same, but it is no use of the session: a page that stays open must not keep it from ending when it is idle. */
+enum err auth_session_watch(struct auth *a, struct db *db, const char *token, struct session *out) MUST_CHECK;
 enum err auth_session_end(struct auth *a, struct db *db, const struct sha256 *id_hash) MUST_CHECK;
 enum err auth_session_end_all(struct auth *a, struct db *db, const char *principal) MUST_CHECK;
 /* Write back last-seen times, expire old sessions and events: called by the janitor every minute. */

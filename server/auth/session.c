@@ -225,7 +225,7 @@ enum err auth_session_start(struct auth *a, struct db *db, struct person *who, c
 	return err;
 }
 
-bool auth_session_cached(struct auth *a, const char *token, struct session *out)
+static bool cached(struct auth *a, const char *token, bool used, struct session *out)
 {
 	struct sha256 id;
 	struct session_slot *s;
@@ -237,7 +237,8 @@ bool auth_session_cached(struct auth *a, const char *token, struct session *out)
 	pthread_mutex_lock(&a->lock);
 	s = slot_find(a, &id);
 	if (s && clock_boot() < s->fresh_until && is_current(a, s->created_at, s->seen_at, now)) {
-		s->seen_at = now;
+		if (used)
+			s->seen_at = now;
 		fill(out, token, &id, s->person, s->created_at);
 		found = true;
 	}
@@ -245,7 +246,12 @@ bool auth_session_cached(struct auth *a, const char *token, struct session *out)
 	return found;
 }
 
-enum err auth_session_find(struct auth *a, struct db *db, const char *token, struct session *out)
+bool auth_session_cached(struct auth *a, const char *token, struct session *out)
+{
+	return cached(a, token, true, out);
+}
+
+static enum err find(struct auth *a, struct db *db, const char *token, bool used, struct session *out)
 {
 	struct arena *arena = arena_new();
 	struct person *who = NULL;
@@ -288,13 +294,23 @@ enum err auth_session_find(struct auth *a, struct db *db, const char *token, str
 		goto out;
 	pthread_mutex_lock(&a->lock);
 	if (generation == a->generation)
-		slot_put(a, &id, who, row.created_at, now, row.seen_at);
+		slot_put(a, &id, who, row.created_at, used ? now : seen_at, row.seen_at);
 	pthread_mutex_unlock(&a->lock);
 	fill(out, token, &id, who, row.created_at);
 out:
 	person_unref(who);
 	arena_free(arena);
 	return err;
+}
+
+enum err auth_session_find(struct auth *a, struct db *db, const char *token, struct session *out)
+{
+	return find(a, db, token, true, out);
+}
+
+enum err auth_session_watch(struct auth *a, struct db *db, const char *token, struct session *out)
+{
+	return cached(a, token, false, out) ? ERR_OK : find(a, db, token, false, out);
 }
 
 enum err auth_session_end(struct auth *a, struct db *db, const struct sha256 *id_hash)

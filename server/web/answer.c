@@ -37,10 +37,10 @@ enum err request_person(struct life *l)
 	const char *token = cookie_token(l);
 	if (!token)
 		return ERR_OK;
-	if (!auth_session_cached(l->web->o.auth, token, &r->session)) {
+	if (l->stream || !auth_session_cached(l->web->o.auth, token, &r->session)) {
 		if (!db)
 			return ERR_RETRY;
-		e = auth_session_find(l->web->o.auth, db, token, &r->session);
+		e = (l->stream ? auth_session_watch : auth_session_find)(l->web->o.auth, db, token, &r->session);
 		if (e)
 			return e == ERR_NOT_FOUND ? ERR_OK : e;
 	}

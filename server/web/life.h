@@ -37,7 +37,7 @@ struct conn {
 	struct conn *prev, *next;
 	struct listener *listener;
 	int fd;
-	bool local, cut; /* cut: shut down by a deadline */
+	bool cut; /* shut down by a deadline */
 	uid_t uid; /* of the local peer; (uid_t)-1 if unknown */
 	_Atomic int64_t deadline; /* clock_boot; 0: none */
 	char address[INET6_ADDRSTRLEN];

@@ -123,7 +123,6 @@ static void peer_of(struct conn *conn)
 	if (conn->listener->kind == LISTENER_LOCAL) {
 		struct ucred cred;
 		socklen_t cred_len = sizeof(cred);
-		conn->local = true;
 		if (getsockopt(conn->fd, SOL_SOCKET, SO_PEERCRED, &cred, &cred_len) == 0 && cred_len == sizeof(cred))
 			conn->uid = cred.uid;
 		snprintf(conn->address, sizeof(conn->address), "local");

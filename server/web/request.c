@@ -91,12 +91,8 @@ void *http_begin(void *cls, const char *target, struct MHD_Connection *c)
 	l->path_len = strcspn(l->target, "?");
 	snprintf(l->id, sizeof(l->id), "%s-%llu", w->id_prefix, (unsigned long long)atomic_fetch_add(&w->next_id, 1) + 1);
 	l->r.id = l->id;
-	if (l->conn) {
-		l->r.local = l->conn->local;
-		l->r.address = l->conn->address;
-	} else {
-		l->r.address = "unknown";
-	}
+	l->r.local = listener->kind == LISTENER_LOCAL;
+	l->r.address = l->conn ? l->conn->address : "unknown";
 	return l;
 }
 
@@ -376,6 +372,16 @@ static const char *target_for_log(const struct life *l)
 	return l->target;
 }
 
+/* A client that closes at once may have had the whole reply: that is not said to be lost. */
+static const char *end_for_log(const struct life *l, enum MHD_RequestTerminationCode why)
+{
+	if (why == MHD_REQUEST_TERMINATED_COMPLETED_OK)
+		return NULL;
+	if (why == MHD_REQUEST_TERMINATED_TIMEOUT_REACHED)
+		return "timeout";
+	return l->stage == STAGE_SENT ? "closed" : "lost";
+}
+
 void http_done(void *cls, struct MHD_Connection *c, void **con_cls, enum MHD_RequestTerminationCode why)
 {
 	struct life *l = *con_cls;
@@ -392,7 +398,7 @@ void http_done(void *cls, struct MHD_Connection *c, void **con_cls, enum MHD_Req
 		atomic_fetch_add(&w->by_class[l->status / 100], 1);
 	log_event(LOG_LEVEL_INFO, "http", "id", l->id, "from", l->r.address, "user", l->r.person ? l->r.person->who.user : NULL, "method", l->method_text,
 	    "target", target_for_log(l), "status", log_u64(l->status), "us", log_u64((unsigned long long)(clock_boot() - l->begun)), "end",
-	    why == MHD_REQUEST_TERMINATED_COMPLETED_OK ? NULL : why == MHD_REQUEST_TERMINATED_TIMEOUT_REACHED ? "timeout" : "lost", NULL);
+	    end_for_log(l, why), NULL);
 	if (l->conn)
 		conn_deadline(l->conn, w->o.conf->idle_us + w->o.conf->header_deadline_us);
 	if (l->response)
