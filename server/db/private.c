@@ -302,7 +302,7 @@ static enum err install(struct private_db *p)
 	snprintf(socket_user, sizeof(socket_user), "--auth-root-socket-user=%s", p->owner.user);
 	const char *argv[] = { "mariadb-install-db", "--no-defaults", datadir, "--auth-root-authentication-method=socket", socket_user,
 		"--skip-test-db", "--skip-name-resolve", "--innodb-log-file-size=32M", "--innodb-use-native-aio=0",
-		"--innodb-flush-log-at-trx-commit=0", geteuid() == 0 ? "--user=root" : NULL, NULL };
+		"--innodb-flush-log-at-trx-commit=0", "--sync-frm=0", geteuid() == 0 ? "--user=root" : NULL, NULL };
 	e = run_tool("installing the private database", argv, INSTALL_LIMIT);
 	if (e == ERR_NOT_FOUND)
 		return err_set(ERR_FAILED, "mariadb-install-db is not installed (Debian packages mariadb-server-core and mariadb-client-core)");
