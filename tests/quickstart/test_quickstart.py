@@ -1,0 +1,119 @@
+"""./quickstart as a stranger uses it."""
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+import requests
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TOP / "tests" / "lib"))
+
+from drydock import program  # noqa: E402
+from quick import drydock, owner_of_daemon, place, port, quickstart, start, wait_for  # noqa: E402, F401
+
+STATES = {"signed", "changed", "unsigned", "missing", "revoked", "preapproved", "unpublishable"}
+
+
+def test_from_nothing_to_a_page_that_goes_live(place):
+    r, url, live = start(place)
+    assert requests.get(url + "healthz", timeout=10).text == "ok\n"
+    shown = drydock(place, "status", "-r").stdout
+    assert STATES - {"signed", "preapproved"} <= {line.split()[1] for line in shown.splitlines() if line[:1] in "○◐⊘✕!"}, shown
+    home = wait_for(lambda: (lambda r: r.status_code == 200 and r.text)(requests.get(live, timeout=10)))
+    assert "Welcome to Port Selwyn" in home
+    assert requests.get(live + "notices/2026-042.html", timeout=10).status_code == 404
+    assert "12.50" in requests.get(live + "dues.html", timeout=10).text, "staging has 13.00, unsigned"
+    assert drydock(place, "sign", "--as-staged", "/dues.html").returncode == 0
+    assert drydock(place, "sync", "force", "-m", "now").returncode == 0
+    wait_for(lambda: "13.00" in requests.get(live + "dues.html", timeout=10).text)
+    # The passwords that were printed are good.
+    name, password = re.search(r"account (alice) +password (\S+)", r.stdout).groups()
+    s = requests.Session()
+    page = s.get(url + "login", timeout=10)
+    form = dict(re.findall(r'name="([a-z_]+)"[^>]*value="([^"]*)"', page.text))
+    answer = s.post(url + "login", data={**form, "name": name, "password": password}, timeout=10)
+    assert answer.status_code == 200 and s.cookies, answer.text
+
+
+def test_a_second_time_it_starts_what_is_there(place):
+    first, url, _ = start(place)
+    again = quickstart("--data", place / "demo", "--detach")
+    assert url in again.stdout, "running: the same address"
+    passwords = re.findall(r"password (\S+)", first.stdout)
+    assert passwords and passwords == re.findall(r"password (\S+)", again.stdout)
+    assert quickstart("--stop", "--data", place / "demo").stdout == "Stopped.\n"
+    assert quickstart("--stop", "--data", place / "demo").stdout.startswith("Nothing runs")
+    begun = time.monotonic()
+    again = quickstart("--data", place / "demo", "--detach", "--quiet-period", "1")
+    assert url in again.stdout
+    assert time.monotonic() - begun < 20
+    assert 'quiet_period = "1s"' in (place / "demo" / "drydock.conf").read_text()
+    assert requests.get(url + "healthz", timeout=10).ok
+
+
+def test_own_directories(place):
+    staging, production = place / "mine", place / "public"
+    (staging / "docs").mkdir(parents=True)
+    (staging / "docs" / "a.html").write_text("<h1>a</h1>")
+    _, _, live = start(place, "--staging", staging, "--production", production, "--quiet-period", "0")
+    assert drydock(place, "sign", "-r", "--as-staged", "/").returncode == 0
+    wait_for(lambda: (production / "docs" / "a.html").exists())
+    assert requests.get(live + "docs/a.html", timeout=10).text == "<h1>a</h1>"
+    r = quickstart("--data", place / "demo", "--staging", place, "--detach", check=False)
+    assert r.returncode and "was made for the staging tree" in r.stderr
+
+
+@pytest.mark.parametrize("argv, said", [
+    (["--prot", "1"], "is not an option"),
+    (["--port"], "wants a value"),
+    (["--port", "many"], "1 to 65535"),
+    (["--quiet-period", "-1"], "seconds"),
+    (["--staging", "/nonexistent"], "not a directory"),
+])
+def test_wrong_options(place, argv, said):
+    r = quickstart("--data", place / "demo", *argv, check=False)
+    assert r.returncode == 1 and said in r.stderr
+    assert not (place / "demo").exists()
+
+
+def test_port_in_use_and_again_with_another(place):
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        s.listen()
+        taken = s.getsockname()[1]
+        r = quickstart("--data", place / "demo", "--port", taken, "--detach", check=False)
+        assert r.returncode == 1 and f"port {taken} is in use" in r.stderr and "--port" in r.stderr
+        start(place)
+
+
+def test_ctrl_c_stops_everything(place):
+    process = subprocess.Popen([str(TOP / "quickstart"), "--data", str(place / "demo"), "--port", str(port())], stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               env={**os.environ, "DRYDOCK_BUILD": str(pathlib.Path(program()).parent)}, start_new_session=True)
+    for line in process.stdout:
+        if "Ctrl-C" in line:
+            break
+    pid, _ = owner_of_daemon(place)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(30) == 0
+    assert not pathlib.Path(f"/proc/{pid}").exists()
+    assert subprocess.run(["pgrep", "-f", f"datadir={place}"], capture_output=True).returncode == 1, "the database is gone, too"
+
+
+def test_interrupted_before_everything_was_there(place):
+    process = subprocess.Popen([str(TOP / "quickstart"), "--data", str(place / "demo"), "--port", str(port())], stdin=subprocess.DEVNULL,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                               env={**os.environ, "DRYDOCK_BUILD": str(pathlib.Path(program()).parent)}, start_new_session=True)
+    wait_for((place / "demo" / "quickstart.unfinished").exists)
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGINT)
+    process.wait(60)
+    r, url, _ = start(place)
+    assert len(re.findall(r"password (\S+)", r.stdout)) == 3
+    assert requests.get(url + "healthz", timeout=10).ok
