@@ -138,7 +138,7 @@ static void frames(struct req *r, struct view_map *m, const struct comparison *c
 
 static const char *caption(struct req *r, const struct marked_counts *n, const char *what)
 {
-	return arena_printf(r->arena, "%zu %s removed, %zu added%s", n->removed, what, n->added, n->cut ? "; the rest is not shown" : "");
+	return arena_printf(r->arena, "%s removed, %zu added%s", count_text(r->arena, n->removed, what), n->added, n->cut ? "; the rest is not shown" : "");
 }
 
 static enum err html_take(struct req *r, struct view_map *m, enum view_name name, struct buf *html)
@@ -163,7 +163,7 @@ static enum err source_difference(struct req *r, struct view_map *m, const struc
 			properties(r, m, c);
 		return e;
 	}
-	view_set(m, VIEW_diff_caption, caption(r, &n, "lines"));
+	view_set(m, VIEW_diff_caption, caption(r, &n, "line"));
 	return html_take(r, m, VIEW_diff, &html);
 }
 
@@ -179,7 +179,7 @@ static enum err text_difference(struct req *r, struct view_map *m, const struct 
 	}
 	if (n.added == 0 && n.removed == 0)
 		view_set(m, VIEW_nothing, "The words that readers see are the same in both versions.");
-	view_set(m, VIEW_text_caption, caption(r, &n, "words"));
+	view_set(m, VIEW_text_caption, caption(r, &n, "word"));
 	return html_take(r, m, VIEW_text_diff, &html);
 }
 

@@ -121,8 +121,16 @@ static bool target_row(void *arg, const struct db_target *t)
 
 static const char *counts_words(struct req *r, const struct db_run *run)
 {
-	return run->added + run->changed + run->removed == 0 ? "" : arena_printf(r->arena, "%llu added, %llu changed, %llu removed",
-	    (unsigned long long)run->added, (unsigned long long)run->changed, (unsigned long long)run->removed);
+	const struct {
+		uint64_t n;
+		const char *word;
+	} parts[] = { { run->added, "added" }, { run->changed, "changed" }, { run->removed, "removed" } };
+	const char *out = "";
+
+	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+		if (parts[i].n)
+			out = arena_printf(r->arena, "%s%s%llu %s", out, *out ? ", " : "", (unsigned long long)parts[i].n, parts[i].word);
+	return out;
 }
 
 static bool run_row(void *arg, const struct db_run *run)
