@@ -1,0 +1,47 @@
+"""A real drydockd for tests in another language: started with the arguments of Drydock() as JSON, says where it is in a
+line of JSON, then answers one line with one line, until its standard input ends.
+
+    {"do": "write", "path": "/a.html", "content": "..."}     {"do": "remove", "path": "/a.html"}
+    {"do": "rename", "from": "/a", "to": "/b"}               {"do": "api", "method": "GET", "path": "/api/v1/whoami"}
+"""
+import json
+import sys
+
+from drydock import PASSWORD, Drydock, real_tree
+
+
+def do(d, order):
+    kind = order["do"]
+    if kind == "write":
+        d.write(order["path"], order["content"], order.get("executable", False))
+    elif kind == "remove":
+        d.remove(order["path"])
+    elif kind == "rename":
+        (d.staging / order["from"][1:]).rename(d.staging / order["to"][1:])
+    elif kind == "real_tree":
+        return real_tree(d.staging)
+    elif kind == "role":
+        d.role(order["principal"], order["role"], order["path"])
+    elif kind == "api":
+        return d.must(order["method"], order["path"], order.get("body"))
+    elif kind == "log":
+        return d.log()[-10000:]
+    else:
+        raise ValueError(kind)
+    return None
+
+
+def main():
+    options = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
+    with Drydock(**options) as d:
+        print(json.dumps({"url": d.url, "demo": f"http://127.0.0.1:{d.demo_port}", "staging": str(d.staging), "production": str(d.production),
+                          "password": PASSWORD, "user": d.user}), flush=True)
+        for line in sys.stdin:
+            try:
+                answer = {"ok": do(d, json.loads(line))}
+            except Exception as e:  # told to the test, which decides
+                answer = {"error": f"{type(e).__name__}: {e}"}
+            print(json.dumps(answer), flush=True)
+
+
+main()
