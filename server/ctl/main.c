@@ -198,7 +198,7 @@ static int options_parse(struct options *o, int argc, char **argv, const struct 
 		}
 		if (c == OPT_VERSION) {
 			puts("drydock " VERSION);
-			exit(EXIT_DONE);
+			exit(fflush(stdout) ? EXIT_BROKEN : EXIT_DONE);
 		}
 		option_take(o, c);
 		if (n_seen < (int)(sizeof seen / sizeof *seen))
@@ -266,6 +266,15 @@ static bool find_server(struct ctl *c, const struct options *o)
 	return true;
 }
 
+/* What was printed is only there if it could be written. */
+static enum ctl_exit written(enum ctl_exit rc)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return rc;
+	perror("drydock: standard output");
+	return EXIT_BROKEN;
+}
+
 int main(int argc, char **argv)
 {
 	static struct options o;
@@ -278,11 +287,11 @@ int main(int argc, char **argv)
 		return EXIT_USAGE;
 	if (!cmd) {
 		help(o.help ? stdout : stderr);
-		return o.help ? EXIT_DONE : EXIT_USAGE;
+		return o.help ? written(EXIT_DONE) : EXIT_USAGE;
 	}
 	if (o.help) {
 		help_command(cmd);
-		return EXIT_DONE;
+		return written(EXIT_DONE);
 	}
 	if (o.n_args < cmd->least || o.n_args > cmd->most) {
 		fprintf(stderr, "Usage: drydock %s %s\n", cmd->name, cmd->usage);
@@ -294,9 +303,5 @@ int main(int argc, char **argv)
 	rc = find_server(&c, &o) ? cmd->run(&c) : EXIT_USAGE;
 	buf_release(&c.answer);
 	arena_free(c.arena);
-	if (fflush(stdout) || ferror(stdout)) {
-		perror("drydock: standard output");
-		rc = EXIT_BROKEN;
-	}
-	return (int)rc;
+	return (int)written(rc);
 }

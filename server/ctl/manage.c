@@ -412,16 +412,38 @@ static void print_user(const json_t *item)
 	putchar('\n');
 }
 
+/* The API makes an account or changes it; who types a command means one of the two. */
+static enum ctl_exit expect_user(struct ctl *c, const char *name, bool wanted)
+{
+	json_t *root = NULL, *item;
+	enum ctl_exit rc = ctl_get(c, "/users", &root);
+	bool there = false;
+	size_t i;
+
+	json_array_foreach(json_object_get(root, "items"), i, item)
+		there |= strcmp(text_of(item, "name"), name) == 0;
+	json_decref(root);
+	if (rc || there == wanted)
+		return rc;
+	fputs(there ? "drydock: there is an account of that name already. `drydock user password` sets a new password.\n"
+	            : "drydock: there is no account of that name.\n", stderr);
+	return there ? EXIT_CONFLICT : EXIT_NOT_FOUND;
+}
+
 enum ctl_exit cmd_user(struct ctl *c)
 {
 	const struct options *o = c->o;
 	const bool add = is(c, 0, "add"), password = is(c, 0, "password"), enable = is(c, 0, "enable"), disable = is(c, 0, "disable");
+	enum ctl_exit rc;
 	json_t *body;
 
 	if (is(c, 0, "list") && o->n_args == 1)
 		return list(c, "/users", print_user, "There are no accounts.");
 	if ((!add && !password && !enable && !disable) || o->n_args != 2)
 		return usage("user list | add NAME | password NAME | enable NAME | disable NAME");
+	rc = expect_user(c, o->args[1], !add);
+	if (rc)
+		return rc;
 	body = json_pack("{s:s, s:b}", "name", o->args[1], "enabled", !disable);
 	if (add || password) {
 		const char *text = read_password(c, true);
