@@ -9,6 +9,7 @@
 #include "acts/internal.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/pool.h"
 #include "base/utf8.h"
 
 #define BODY_LIMIT (2u << 20) /* core/record.c refuses more than 1 MiB */
@@ -240,12 +241,52 @@ static enum err build(struct decision *d)
 	return ERR_OK;
 }
 
-static enum err make_durable(struct decision *d)
-{
-	enum err err = d->published ? ERR_OK : repo_pack_publish(d->pack, d->bulk);
+/*
+ * Making the objects durable waits for the disk, and the rows wait for the database: both go on at the same time. The
+ * COMMIT comes after both.
+ */
+struct publishing {
+	struct repo_pack *pack;
+	bool bulk;
+	enum err err;
+	char why[1024];
+};
 
-	d->published = !err;
-	return err;
+static void publish(void *arg)
+{
+	struct publishing *p = arg;
+	size_t n;
+
+	p->err = repo_pack_publish(p->pack, p->bulk);
+	n = p->err ? strnlen(err_text(), sizeof p->why - 1) : 0;
+	memcpy(p->why, err_text(), n);
+	p->why[n] = '\0';
+}
+
+/* The rows of the record itself, and the act's own. */
+static enum err write_rows(struct db *db, struct decision *d)
+{
+	enum err err = db_record_insert(db, &d->record, buf_text(&d->body), d->body.len, &d->record_digest, &d->commit, d->files, d->n_files);
+
+	/* Ids belong to a person, but a record's id is the log's too. */
+	if (err == ERR_STALE)
+		return err_set(ERR_STALE, "This id has been used already, by somebody else: make a new one.");
+	return !err && d->write ? d->write(d, d->arg) : err;
+}
+
+static enum err publish_and_write(struct db *db, struct decision *d)
+{
+	struct publishing p = { .pack = d->pack, .bulk = d->bulk };
+	struct pool_beside beside;
+	enum err err;
+
+	if (d->published)
+		return write_rows(db, d);
+	pool_beside_start(&beside, publish, &p);
+	err = write_rows(db, d);
+	pool_beside_wait(&beside);
+	d->published = !p.err;
+	return p.err ? err_set(p.err, "%s", p.why) : err;
 }
 
 /* --- the transaction ----------------------------------------------------------------------------------------------- */
@@ -305,16 +346,8 @@ static enum err transact(struct db *db, void *arg)
 	err = build(d);
 	act_step("built");
 	if (!err)
-		err = make_durable(d);
+		err = publish_and_write(db, d);
 	act_step("published");
-	if (!err) {
-		err = db_record_insert(db, &d->record, buf_text(&d->body), d->body.len, &d->record_digest, &d->commit, d->files, d->n_files);
-		/* Ids belong to a person, but a record's id is the log's too. */
-		if (err == ERR_STALE)
-			err = err_set(ERR_STALE, "This id has been used already, by somebody else: make a new one.");
-	}
-	if (!err && d->write)
-		err = d->write(d, d->arg);
 	if (err)
 		return err;
 	if (d->rules_after && (err = db_site_bump_rules(db, s->name)))

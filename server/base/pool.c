@@ -153,3 +153,26 @@ void pool_each(unsigned threads, size_t n, void (*fn)(void *arg, size_t i), void
 		pthread_join(ids[i], NULL);
 	free(ids);
 }
+
+static void *beside_work(void *b_)
+{
+	struct pool_beside *b = b_;
+
+	b->fn(b->arg);
+	return NULL;
+}
+
+void pool_beside_start(struct pool_beside *b, void (*fn)(void *arg), void *arg)
+{
+	*b = (struct pool_beside){ .fn = fn, .arg = arg };
+	b->started = thread_new(&b->thread, beside_work, b) == 0;
+	if (!b->started)
+		fn(arg);
+}
+
+void pool_beside_wait(struct pool_beside *b)
+{
+	if (b->started)
+		pthread_join(b->thread, NULL);
+	b->started = false;
+}

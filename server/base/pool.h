@@ -4,6 +4,9 @@
 #ifndef DRYDOCK_BASE_POOL_H
 #define DRYDOCK_BASE_POOL_H
 
+#include <pthread.h>
+#include <stdbool.h>
+
 #include "base/err.h"
 
 struct pool;
@@ -21,5 +24,15 @@ enum err pool_add(struct pool *p, struct pool_job job) MUST_CHECK;
 void pool_free(struct pool *p);
 /* Run fn(arg, i) for i in 0..n-1 on up to `threads` threads, the calling one included, and wait (hashing, packing). */
 void pool_each(unsigned threads, size_t n, void (*fn)(void *arg, size_t i), void *arg);
+
+/* One thread for one piece of work beside the caller's. If there can be no other thread, start does the work itself. */
+struct pool_beside {
+	pthread_t thread;
+	bool started;
+	void (*fn)(void *arg);
+	void *arg;
+};
+void pool_beside_start(struct pool_beside *b, void (*fn)(void *arg), void *arg);
+void pool_beside_wait(struct pool_beside *b);
 
 #endif

@@ -98,12 +98,32 @@ static void test_each(void **state)
 		}
 }
 
+static void set_one(void *arg)
+{
+	*(int *)arg = 1;
+}
+
+static void test_beside(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 50; i++) {
+		struct pool_beside b;
+		int done = 0;
+
+		pool_beside_start(&b, set_one, &done);
+		pool_beside_wait(&b);
+		assert_int_equal(done, 1);
+		pool_beside_wait(&b); /* nothing to wait for */
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_jobs),
 		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_each),
+		cmocka_unit_test(test_beside),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
