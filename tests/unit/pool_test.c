@@ -108,11 +108,11 @@ static void test_beside(void **state)
 	(void)state;
 	for (int i = 0; i < 50; i++) {
 		struct pool_beside b;
-		int done = 0;
+		int flag = 0;
 
-		pool_beside_start(&b, set_one, &done);
+		pool_beside_start(&b, set_one, &flag);
 		pool_beside_wait(&b);
-		assert_int_equal(done, 1);
+		assert_int_equal(flag, 1);
 		pool_beside_wait(&b); /* nothing to wait for */
 	}
 }
