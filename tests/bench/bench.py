@@ -355,7 +355,8 @@ http {{ access_log off; client_body_temp_path {b.dir}/n1; proxy_temp_path {b.dir
     fastcgi_param HTTP_HOST $host; }} }} }}
 """)
     nginx = subprocess.Popen(["/usr/sbin/nginx", "-c", str(conf)], stderr=subprocess.DEVNULL)
-    cgi = subprocess.Popen(["/usr/sbin/fcgiwrap", "-c", "2", "-s", f"unix:{fcgi}"], stderr=subprocess.DEVNULL)
+    cgi = subprocess.Popen(["/usr/sbin/fcgiwrap", "-c", "2", "-s", f"unix:{fcgi}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                           start_new_session=True)
     try:
         time.sleep(1)
         os.chmod(fcgi, 0o777)
@@ -379,9 +380,10 @@ http {{ access_log off; client_body_temp_path {b.dir}/n1; proxy_temp_path {b.dir
             row("directory page of 200 entries, 16 connections", "nginx autoindex", ours, statistics.median(n), 1, "requests/s", at_least=True)
             row("directory page of 200 entries, 16 connections", "cgit's tree page", ours, statistics.median(c), 50, "requests/s", at_least=True)
     finally:
-        for p in (nginx, cgi):
-            p.terminate()
-            p.wait()
+        nginx.terminate()
+        nginx.wait()
+        os.killpg(cgi.pid, 15)  # its children do not end with it
+        cgi.wait()
 
 
 def force(b):
