@@ -191,11 +191,12 @@ enum sight view_sight(const struct catalog_view *v, struct path dir);
 bool view_sees(const struct catalog_view *v, struct path file);
 /* Strings point into the tree. */
 void entry_of_node(const struct node *n, struct path path, struct catalog_entry *e);
+#define ALL_STATES ((1u << STATE_COUNT) - 1)
 /*
- * Every file below d that has a state and may be seen, in the order of paths, until fn returns false (then false).
+ * Every file below d that is in one of the states (bits) and may be seen, in the order of paths, until fn returns false (then false).
  * buf holds d's path, of len bytes (0 for the root), and room for more. after: a path relative to d; NULL: from the start.
  */
-bool walk_files(const struct dir *d, const struct catalog_view *v, enum sight sight, char *buf, size_t len, const char *after,
-    bool (*fn)(void *arg, const struct node *n, struct path path), void *arg);
+bool walk_files(const struct dir *d, const struct catalog_view *v, enum sight sight, unsigned states, char *buf, size_t len,
+    const char *after, bool (*fn)(void *arg, const struct node *n, struct path path), void *arg);
 
 #endif

@@ -63,11 +63,20 @@ static size_t dirs_behind(const struct dir *d, const char *name, size_t len, cha
 	return lo;
 }
 
-bool walk_files(const struct dir *d, const struct catalog_view *v, enum sight sight, char *buf, size_t len, const char *after,
-    bool (*fn)(void *arg, const struct node *n, struct path path), void *arg)
+/* Is anything at or below in one of these states? The kept counts tell, so that a walk passes by what it does not want. */
+static bool holds(const struct dir *d, unsigned states)
+{
+	for (int i = 0; i < STATE_COUNT; i++)
+		if (states & (1u << i) && d->counts[i])
+			return true;
+	return false;
+}
+
+bool walk_files(const struct dir *d, const struct catalog_view *v, enum sight sight, unsigned states, char *buf, size_t len,
+    const char *after, bool (*fn)(void *arg, const struct node *n, struct path path), void *arg)
 {
 	size_t f = 0, s = 0;
-	if (sight == SIGHT_NONE)
+	if (sight == SIGHT_NONE || !holds(d, states))
 		return true;
 	if (after) {
 		const char *slash = strchr(after, '/');
@@ -78,7 +87,7 @@ bool walk_files(const struct dir *d, const struct catalog_view *v, enum sight si
 		const struct dir *sub = slash ? dir_find(d, after, n, NULL) : NULL;
 		if (sub) {
 			struct path p = path_with(buf, len, sub->name, sub->name_len);
-			if (!walk_files(sub, v, sight == SIGHT_ALL ? SIGHT_ALL : view_sight(v, p), buf, p.len, slash + 1, fn, arg))
+			if (!walk_files(sub, v, sight == SIGHT_ALL ? SIGHT_ALL : view_sight(v, p), states, buf, p.len, slash + 1, fn, arg))
 				return false;
 		}
 	}
@@ -87,7 +96,7 @@ bool walk_files(const struct dir *d, const struct catalog_view *v, enum sight si
 		const struct dir *sub = s < d->n_dirs ? d->dirs[s] : NULL;
 		if (n && (!sub || name_compare(n->name, n->name_len, end_of(n), sub->name, sub->name_len, '/') < 0)) {
 			f++;
-			if (n->state == STATE_COUNT)
+			if (n->state == STATE_COUNT || !(states & (1u << n->state)))
 				continue;
 			struct path p = path_with(buf, len, n->name, n->name_len);
 			if (sight == SIGHT_EACH && !view_sees(v, p))
@@ -98,7 +107,7 @@ bool walk_files(const struct dir *d, const struct catalog_view *v, enum sight si
 		}
 		s++;
 		struct path p = path_with(buf, len, sub->name, sub->name_len);
-		if (!walk_files(sub, v, sight == SIGHT_ALL ? SIGHT_ALL : view_sight(v, p), buf, p.len, NULL, fn, arg))
+		if (!walk_files(sub, v, sight == SIGHT_ALL ? SIGHT_ALL : view_sight(v, p), states, buf, p.len, NULL, fn, arg))
 			return false;
 	}
 	return true;
@@ -159,7 +168,7 @@ static void counts_of(const struct dir *d, const struct catalog_view *v, enum si
 {
 	*out = (struct catalog_counts){ 0 };
 	if (sight == SIGHT_EACH) {
-		(void)walk_files(d, v, sight, buf, len, NULL, count_one, out);
+		(void)walk_files(d, v, sight, ALL_STATES, buf, len, NULL, count_one, out);
 		return;
 	}
 	if (sight == SIGHT_NONE)
@@ -271,7 +280,7 @@ static bool matches(const struct listing *l, struct path path)
 static bool list_file(void *arg, const struct node *n, struct path path)
 {
 	const struct listing *l = arg;
-	if ((l->q->states && !(l->q->states & (1u << n->state))) || !matches(l, path))
+	if (!matches(l, path))
 		return true;
 	struct catalog_entry e;
 	entry_of_node(n, path, &e);
@@ -416,7 +425,7 @@ enum err catalog_list(struct catalog *c, const struct catalog_query *q, const st
 			}
 			after += l.from;
 		}
-		(void)walk_files(d, view, sight, buf, len, after, list_file, &l);
+		(void)walk_files(d, view, sight, q->states ? q->states : ALL_STATES, buf, len, after, list_file, &l);
 	} else if (q->order == ORDER_NAME) {
 		list_by_name(&l, d, sight, buf, len);
 	} else {

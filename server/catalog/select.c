@@ -28,6 +28,7 @@ static bool pick(void *arg, const struct node *n, struct path path)
 {
 	struct picking *p = arg;
 	enum file_state state = (enum file_state)n->state;
+	/* of a file beside the directory that has taken its name */
 	if (!p->named && !selection_takes(p->act, state))
 		return true;
 	const char *refusal = selection_refusal(p->act, state);
@@ -68,6 +69,17 @@ static bool pick(void *arg, const struct node *n, struct path path)
 	return true;
 }
 
+/* What the act takes up of a directory that is named. */
+static unsigned states_taken(const char *act)
+{
+	unsigned states = 0;
+
+	for (int i = 0; i < STATE_COUNT; i++)
+		if (selection_takes(act, (enum file_state)i))
+			states |= 1u << i;
+	return states;
+}
+
 static enum err pick_path(struct catalog *c, struct picking *p, struct path path, bool recursive)
 {
 	char buf[NODE_PATH_SIZE];
@@ -98,7 +110,7 @@ static enum err pick_path(struct catalog *c, struct picking *p, struct path path
 		size_t len = path_is_root(path) ? 0 : path.len;
 		memcpy(buf, path.s, len);
 		buf[len] = 0;
-		(void)walk_files(d, v, sight, buf, len, NULL, pick, p);
+		(void)walk_files(d, v, sight, states_taken(p->act), buf, len, NULL, pick, p);
 		if (p->err)
 			return p->err;
 		seen = true;
