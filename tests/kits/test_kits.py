@@ -299,8 +299,9 @@ def test_the_quiet_period(stopped):
     d.start()
     d.sign("/index.html")
     end = time.monotonic() + 20
-    while time.monotonic() < end and not d.live():
+    run = {}
+    while time.monotonic() < end and not (run.get("release") and run["state"] != "running"):
         time.sleep(0.05)
+        run = (d.must("GET", d.api_site("/sync/runs"))["items"] or [{}])[0]
     assert d.live() == {"/index.html": b"<h1>one</h1>"}
-    run = d.must("GET", d.api_site("/sync/runs"))["items"][0]
     assert run["trigger"] == "quiet" and run["added"] == 1
