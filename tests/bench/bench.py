@@ -462,20 +462,25 @@ def memory(b):
 
 
 def quickstart(b):
-    data = b.dir / "quick"
     env = {**os.environ, "HOME": str(b.dir)}
     port = lib.free_ports(1)[0]
-    run = lambda *a: subprocess.run([str(TOP / "quickstart"), "--data", str(data), *a], check=True, stdout=subprocess.DEVNULL, env=env)  # noqa: E731
-    run("--port", str(port), "--detach")
-    run("--stop")
-    times = []
-    for _ in range(3):
-        times.append(took(lambda: run("--port", str(port), "--detach")))
-        run("--stop")
-    shutil.rmtree(data, ignore_errors=True)
-    first = took(lambda: run("--port", str(port), "--detach"))
-    run("--stop")
-    figure("./quickstart on a built tree, until the server answers", f"{statistics.median(times):.2f} s (new data: {first:.2f} s)", "at most 3 s",
+
+    def run(data, *more):
+        subprocess.run([str(TOP / "quickstart"), "--data", str(b.dir / data), *more], check=True, stdout=subprocess.DEVNULL, env=env)
+
+    def start(data):
+        return took(lambda: run(data, "--port", str(port), "--detach"))
+
+    start("build")  # builds, if that was not done yet
+    run("build", "--stop")
+    first, times = [], []
+    for data in ("one", "two", "three"):
+        first.append(start(data))
+        run(data, "--stop")
+        times.append(start(data))
+        run(data, "--stop")
+    figure("./quickstart on a built tree, until the server answers",
+           f"{statistics.median(times):.2f} s (with new data and the sample site: {statistics.median(first):.2f} s)", "at most 3 s",
            statistics.median(times) <= 3)
 
 
@@ -495,11 +500,15 @@ def main():
             ALL[name](b)
     finally:
         b.close()
+        table(o.table)
+
+
+def table(file):
     lines = ["| what | peer | DryDock | peer | ratio | limit | met |", "|---|---|---|---|---|---|---|"]
     lines += ["| " + " | ".join(r) + " |" for r in ROWS]
     print("\n".join(lines))
-    if o.table:
-        pathlib.Path(o.table).write_text("\n".join(lines) + "\n")
+    if file:
+        pathlib.Path(file).write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
