@@ -259,11 +259,16 @@ static enum err run_tool(const char *what, const char *const *argv, int64_t limi
 	struct spawn_result r;
 	enum err e = spawn_run(&s, &r);
 
-	if (!e && r.timed_out)
+	if (!e && r.timed_out) {
 		e = err_set(ERR_FAILED, "%s: %s did not come to an end", what, argv[0]);
-	else if (!e && r.status)
-		e = err_set(ERR_FAILED, "%s: %s failed with status %d: %.600s", what, argv[0], r.status,
-		    out.len > 600 ? out.p + out.len - 600 : buf_text(&out));
+	} else if (!e && r.status) {
+		/* What went wrong stands before much advice; without an error of its own the end says most. */
+		const char *cause = strstr(buf_text(&out), "[ERROR]");
+
+		if (!cause)
+			cause = out.len > 600 ? out.p + out.len - 600 : buf_text(&out);
+		e = err_set(ERR_FAILED, "%s: %s failed with status %d: %.600s", what, argv[0], r.status, cause);
+	}
 	buf_release(&out);
 	return e;
 }

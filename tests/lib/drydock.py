@@ -275,6 +275,12 @@ class Drydock:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
         if not os.environ.get("DRYDOCK_TEST_KEEP"):
+            # what a test made unreadable goes too
+            for path, dirs, _ in os.walk(self.dir):
+                for name in dirs:
+                    with contextlib.suppress(OSError):
+                        if not os.path.islink(os.path.join(path, name)):
+                            os.chmod(os.path.join(path, name), 0o700)
             shutil.rmtree(self.dir, ignore_errors=True)
 
     def __enter__(self):
