@@ -40,6 +40,7 @@
 #define RESTART_WAIT (2 * CLOCK_SECOND) /* how long supervise waits for a server that it started */
 #define RESTART_PAUSE_MAX (30 * CLOCK_SECOND)
 #define STOP_LIMIT (60 * CLOCK_SECOND)
+#define INSTALL_TRIES 3
 #define INSTALL_LIMIT (120 * CLOCK_SECOND)
 #define UPGRADE_LIMIT (600 * CLOCK_SECOND)
 #define LOG_KEEP (8u << 20) /* db.log starts over past this size */
@@ -309,6 +310,15 @@ static enum err install(struct private_db *p)
 		"--skip-test-db", "--skip-name-resolve", "--innodb-log-file-size=32M", "--innodb-use-native-aio=0",
 		"--innodb-flush-log-at-trx-commit=0", "--sync-frm=0", geteuid() == 0 ? "--user=root" : NULL, NULL };
 	e = run_tool("installing the private database", argv, INSTALL_LIMIT);
+	/* Seen to abort by itself on a busy machine, about once in a hundred: nothing is lost by another try, in an empty place. */
+	for (int tries = 1; e == ERR_FAILED && tries < INSTALL_TRIES; tries++) {
+		log_event(LOG_LEVEL_WARN, "db.private_install", "error", err_text(), NULL);
+		e = file_remove_tree(AT_FDCWD, fresh);
+		if (!e)
+			e = file_mkdirs(fresh, 0700);
+		if (!e)
+			e = run_tool("installing the private database", argv, INSTALL_LIMIT);
+	}
 	if (e == ERR_NOT_FOUND)
 		return err_set(ERR_FAILED, "mariadb-install-db is not installed (Debian packages mariadb-server-core and mariadb-client-core)");
 	if (e)
