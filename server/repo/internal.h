@@ -28,7 +28,12 @@ struct repo {
 };
 
 void repo_repacked(void); /* packs were taken away */
-enum err repo_reopen(struct repo *r) MUST_CHECK; /* forget the packs that are known */
+/* Around the removal of packs whose objects are in another one by now. */
+void repo_removal_begin(void);
+void repo_removal_end(void);
+/* Ask for an object; what is not found or fails is asked once more of the packs as they are now. Returns libgit2's code. */
+typedef int odb_look(git_odb *odb, void *arg);
+int repo_look(struct repo *r, odb_look *look, void *arg);
 /* For stock git: nobody's settings but the repository's own. */
 extern const char *const git_environment[];
 enum err git_ready(void) MUST_CHECK; /* libgit2 is started once, at first use */

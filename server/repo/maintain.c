@@ -183,10 +183,11 @@ static enum err maintain(struct repo *r, unsigned above, bool *done)
 	/* on disk with its name before anything is taken away */
 	if (!e && sys_syncfs(dir) != 0)
 		e = err_sys(ERR_FAILED, "cannot make a pack durable in %s", r->dir);
+	repo_removal_begin();
 	for (size_t i = 0; i < few && !e; i++)
 		if (strcmp(packs[i].stem, stem) != 0)
 			e = remove_pack(r, dir, packs[i].stem);
-	repo_repacked();
+	repo_removal_end();
 	repo_refresh(r);
 	if (!e) {
 		*done = true;

@@ -132,10 +132,21 @@ static const char *hex(const struct blob_id *id, char out[2 * BLOB_ID_SIZE + 1])
 	return out;
 }
 
+struct look_bytes {
+	git_oid oid;
+	git_odb_object *found;
+};
+
+static int look_bytes(git_odb *odb, void *arg)
+{
+	struct look_bytes *l = arg;
+	return git_odb_read(&l->found, odb, &l->oid);
+}
+
 enum err object_read(struct repo *r, const struct blob_id *id, git_object_t want, struct object *out)
 {
 	char text[2 * BLOB_ID_SIZE + 1];
-	git_oid oid;
+	struct look_bytes look = { 0 };
 	int got;
 
 	*out = (struct object){ 0 };
@@ -145,15 +156,9 @@ enum err object_read(struct repo *r, const struct blob_id *id, git_object_t want
 		out->n = out->recent->n;
 		out->type = out->recent->type;
 	} else {
-		memcpy(oid.id, id->b, BLOB_ID_SIZE);
-		for (int try = 0;; try++) {
-			pthread_mutex_lock(&r->lock);
-			got = git_odb_read(&out->odb, r->odb, &oid);
-			pthread_mutex_unlock(&r->lock);
-			/* a pack that was taken away by a repack */
-			if (got == 0 || got == GIT_ENOTFOUND || try > 0 || repo_reopen(r) != ERR_OK)
-				break;
-		}
+		memcpy(look.oid.id, id->b, BLOB_ID_SIZE);
+		got = repo_look(r, look_bytes, &look);
+		out->odb = look.found;
 		if (got == GIT_ENOTFOUND)
 			return err_set(ERR_NOT_FOUND, "object %s is not in %s", hex(id, text), r->dir);
 		if (got != 0)

@@ -10,49 +10,54 @@
 #include "base/sys.h"
 #include "repo/internal.h"
 
+struct look_header {
+	git_oid oid;
+	git_object_t type;
+	size_t n;
+};
+
+static int look_header(git_odb *odb, void *arg)
+{
+	struct look_header *l = arg;
+	return git_odb_read_header(&l->n, &l->type, odb, &l->oid);
+}
+
+static int look_exists(git_odb *odb, void *arg)
+{
+	return git_odb_exists(odb, arg) == 1 ? 0 : GIT_ENOTFOUND;
+}
+
 bool repo_has(struct repo *r, const struct blob_id *id)
 {
 	git_oid oid;
-	int got;
 
 	memcpy(oid.id, id->b, BLOB_ID_SIZE);
-	pthread_mutex_lock(&r->lock);
-	got = git_odb_exists(r->odb, &oid);
-	pthread_mutex_unlock(&r->lock);
-	return got == 1;
+	return repo_look(r, look_exists, &oid) == 0;
 }
 
 enum err repo_blob_size(struct repo *r, const struct blob_id *id, uint64_t *size)
 {
 	char hex[2 * BLOB_ID_SIZE + 1];
 	struct recent *o = recent_find(&r->tag, id);
-	git_object_t type;
-	git_oid oid;
-	size_t n;
+	struct look_header look = { 0 };
 	int got;
 
 	if (o) {
-		*size = o->n;
-		type = o->type;
+		look.n = o->n;
+		look.type = o->type;
 		recent_unref(o);
 	} else {
-		memcpy(oid.id, id->b, BLOB_ID_SIZE);
-		for (int try = 0;; try++) {
-			pthread_mutex_lock(&r->lock);
-			got = git_odb_read_header(&n, &type, r->odb, &oid);
-			pthread_mutex_unlock(&r->lock);
-			if (got == 0 || got == GIT_ENOTFOUND || try > 0 || repo_reopen(r) != ERR_OK)
-				break;
-		}
+		memcpy(look.oid.id, id->b, BLOB_ID_SIZE);
+		got = repo_look(r, look_header, &look);
 		if (got != 0) {
 			hex_of(hex, id->b, BLOB_ID_SIZE);
 			return git_failed(got == GIT_ENOTFOUND ? ERR_NOT_FOUND : ERR_FAILED, "cannot read object %s of %s", hex,
 			    r->dir);
 		}
-		*size = n;
 	}
-	if (type != GIT_OBJECT_BLOB)
+	if (look.type != GIT_OBJECT_BLOB)
 		return err_set(ERR_FAILED, "an object of %s is not a blob", r->dir);
+	*size = look.n;
 	return ERR_OK;
 }
 

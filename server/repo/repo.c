@@ -39,6 +39,13 @@ static const char CONFIG[] = "[core]\n"
  */
 static unsigned repacks; /* atomic */
 
+/*
+ * Held by whoever takes packs away; shared by a second look at what the first did not find. A scan of objects/pack that
+ * began before the new pack had its name may list an old one that is gone when it is opened, and libgit2 looks only once
+ * more: then an object that is there all the time is in none of the packs that it knows.
+ */
+static pthread_rwlock_t removal = PTHREAD_RWLOCK_INITIALIZER;
+
 const char *const git_environment[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "HOME=/nonexistent",
 	"GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null", NULL };
 
@@ -229,7 +236,19 @@ void repo_repacked(void)
 	__atomic_add_fetch(&repacks, 1, __ATOMIC_RELEASE);
 }
 
-enum err repo_reopen(struct repo *r)
+void repo_removal_begin(void)
+{
+	pthread_rwlock_wrlock(&removal);
+}
+
+void repo_removal_end(void)
+{
+	repo_repacked();
+	pthread_rwlock_unlock(&removal);
+}
+
+/* Forget the packs that are known. */
+static enum err reopen(struct repo *r)
 {
 	unsigned now = __atomic_load_n(&repacks, __ATOMIC_ACQUIRE);
 	enum err e;
@@ -241,6 +260,29 @@ enum err repo_reopen(struct repo *r)
 	return e;
 }
 
+static int look_once(struct repo *r, odb_look *look, void *arg)
+{
+	int got;
+
+	pthread_mutex_lock(&r->lock);
+	got = look(r->odb, arg);
+	pthread_mutex_unlock(&r->lock);
+	return got;
+}
+
+int repo_look(struct repo *r, odb_look *look, void *arg)
+{
+	int got = look_once(r, look, arg);
+
+	if (got == 0)
+		return 0;
+	pthread_rwlock_rdlock(&removal);
+	if (reopen(r) == ERR_OK)
+		got = look_once(r, look, arg);
+	pthread_rwlock_unlock(&removal);
+	return got;
+}
+
 /* No scan of objects/pack if nothing was put there or taken away since the last one. */
 void repo_refresh(struct repo *r)
 {
@@ -248,7 +290,7 @@ void repo_refresh(struct repo *r)
 	bool changed;
 
 	r->refreshed = clock_boot();
-	if (r->epoch != __atomic_load_n(&repacks, __ATOMIC_ACQUIRE) && repo_reopen(r) == ERR_OK)
+	if (r->epoch != __atomic_load_n(&repacks, __ATOMIC_ACQUIRE) && reopen(r) == ERR_OK)
 		return;
 	pthread_mutex_lock(&r->lock);
 	packs_time(r, &now);
