@@ -128,12 +128,8 @@ struct own_act {
 	bool remove;
 };
 
-static enum err ask(struct decision *d, struct own_act *o, const struct identity *target, bool self)
+static enum err ask_over(struct decision *d, struct over_sites over, bool self)
 {
-	struct over_sites over = { .actor = o->actor, .t = o->t, .a = o->a, .target = target };
-
-	if (!o->actor)
-		return ERR_OK;
 	sites_each(find_admin, &over);
 	if (over.rule_site) {
 		d->rule = over.rule;
@@ -144,6 +140,16 @@ static enum err ask(struct decision *d, struct own_act *o, const struct identity
 	if (!self)
 		sites_each(passes_over, &over);
 	return over.err;
+}
+
+enum err over_sites_ask(struct decision *d, struct actor_tools *t, struct arena *a, const struct identity *target)
+{
+	return ask_over(d, (struct over_sites){ .actor = &d->rq->actor->who, .t = t, .a = a, .target = target }, false);
+}
+
+static enum err ask(struct decision *d, struct own_act *o, const struct identity *target, bool self)
+{
+	return o->actor ? ask_over(d, (struct over_sites){ .actor = o->actor, .t = o->t, .a = o->a, .target = target }, self) : ERR_OK;
 }
 
 static enum err ask_admins(struct own_act *o, const char *drop_user, const char *drop_group, const char *drop_member)

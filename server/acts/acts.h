@@ -164,4 +164,20 @@ enum err act_account_put(struct site *installation, struct actor_tools *t, const
 enum err act_group(struct site *installation, struct actor_tools *t, const struct act_request *rq, const char *group, bool remove, struct act_answer *out) MUST_CHECK;
 enum err act_membership(struct site *installation, struct actor_tools *t, const struct act_request *rq, const char *group, const char *principal, bool remove, struct act_answer *out) MUST_CHECK;
 
+/* --- API tokens: acts/token.c -------------------------------------------------------------------------------------- */
+
+struct token_wish {
+	const char *label; /* what it is for */
+	enum role role; /* at most that */
+	const char *site; /* "": every site */
+	struct path path; /* there and below */
+	int64_t expires_at; /* at most two years ahead */
+	const char *expires; /* as it was asked for: "90d" is another time each time */
+};
+struct token_made { char text[API_TOKEN_TEXT]; char id[TOKEN_ID]; }; /* empty if the act was done before: it is shown once */
+enum err act_token_add(struct site *installation, struct actor_tools *t, const struct act_request *rq, const struct token_wish *w,
+    struct token_made *made, struct act_answer *out) MUST_CHECK;
+/* By its owner, or by who is admin of its site; of a token for every site: by an admin wherever its owner has a role. */
+enum err act_token_revoke(struct site *installation, struct actor_tools *t, const struct act_request *rq, const char *id, struct act_answer *out) MUST_CHECK;
+
 #endif

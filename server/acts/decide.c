@@ -343,6 +343,9 @@ static enum err transact(struct db *db, void *arg)
 		return err;
 	if (!d->fields)
 		d->fields = json_object();
+	/* The act is his, but it was not he who sat there. */
+	if (who->limit)
+		json_object_set_new(d->fields, "token", json_string(who->limit->token));
 	err = build(d);
 	act_step("built");
 	if (!err)

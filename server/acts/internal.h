@@ -92,6 +92,14 @@ enum err act_refused(struct site *s, struct actor_tools *t, const struct act_req
 /* The role needed on one path; *rule is the one that decided. ERR_NOT_FOUND where even view is missing. */
 enum err act_role(const struct rules *rules, const struct identity *who, struct path path, enum role need, struct rule *rule) MUST_CHECK;
 
+/* --- account.c ----------------------------------------------------------------------------------------------------- */
+
+/*
+ * Is the actor admin of a whole site, and admin wherever target has a role? Then d->rule is the rule that makes him one,
+ * and d->fields, which has to be there, says of which site.
+ */
+enum err over_sites_ask(struct decision *d, struct actor_tools *t, struct arena *a, const struct identity *target) MUST_CHECK;
+
 /* --- site.c -------------------------------------------------------------------------------------------------------- */
 
 /* Rules of the locked version: from memory, or from the database if another server changed them. Referenced. */

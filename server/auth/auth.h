@@ -64,6 +64,16 @@ enum err auth_session_end_all(struct auth *a, struct db *db, const char *princip
 /* Write back last-seen times, expire old sessions and events: called by the janitor every minute. */
 enum err auth_housekeeping(struct auth *a, struct db *db) MUST_CHECK;
 
+/* --- API tokens ---------------------------------------------------------------------------------------------------- */
+
+#define API_TOKEN_TEXT 48 /* "ddt_", base64url of 32 bytes, and NUL */
+/* A new one: the text is shown once and kept nowhere; the id names it in lists and records. */
+void auth_token_make(char text[API_TOKEN_TEXT], struct sha256 *hash, char id[TOKEN_ID]);
+/* As auth_session_cached: who comes with this text. out->person->who.limit says what it may at most do; no CSRF token. */
+bool auth_token_cached(struct auth *a, const char *text, struct session *out);
+/* The same through the database; the use is noted. ERR_NOT_FOUND: unknown, expired, or the owner may not act; err_text() says. */
+enum err auth_token_find(struct auth *a, struct db *db, const char *text, const char *address, struct session *out) MUST_CHECK;
+
 /* --- who there is -------------------------------------------------------------------------------------------------- */
 
 /* The peer of the local socket. ERR_DENIED for an unknown or overflow uid. Groups by getgrouplist and own memberships. */

@@ -12,6 +12,7 @@
 #define SESSION_BUCKETS 1024u /* a power of two */
 #define PEER_LIMIT 1024 /* UNIX users remembered at once */
 #define GROUPS_LIMIT 4096 /* of one user */
+#define TOKEN_SLOTS 256u /* API tokens remembered at once; a power of two */
 #define NSS_LIMIT (1u << 20) /* largest buffer given to getpwnam_r and its like */
 
 struct session_slot {
@@ -29,6 +30,13 @@ struct peer_slot {
 	int64_t fresh_until; /* boot clock */
 };
 
+struct token_slot {
+	struct sha256 hash;
+	struct person *person; /* referenced, with its limit; NULL: the slot is free */
+	int64_t created_at, expires_at; /* wall clock */
+	int64_t fresh_until; /* boot clock */
+};
+
 struct auth {
 	struct auth_options o;
 	char *dummy; /* a yescrypt setting: what an unknown name's password is hashed with */
@@ -38,6 +46,8 @@ struct auth {
 	struct session_slot *sessions[SESSION_BUCKETS];
 	struct peer_slot peers[PEER_LIMIT];
 	size_t n_peers;
+	struct token_slot tokens[TOKEN_SLOTS];
+	int64_t gone_at; /* boot clock: when owners of tokens are looked up again */
 };
 
 /* --- provider.c ---------------------------------------------------------------------------------------------------- */
@@ -63,6 +73,14 @@ void provider_user_group(struct provider_user *u, struct arena *a, const char *p
 
 /* A new person with one reference. Groups are copied. */
 struct person *person_new(const char *provider, const char *name, const char *display, const char *const *groups, size_t n);
+
+/* The same person within a limit, which is copied. */
+struct person *person_limited(const struct person *p, const struct role_limit *limit);
+
+/* --- token.c ------------------------------------------------------------------------------------------------------- */
+
+void tokens_forget(struct auth *a); /* with the lock held */
+enum err tokens_of_the_gone(struct auth *a, struct db *db) MUST_CHECK;
 
 /* --- own.c --------------------------------------------------------------------------------------------------------- */
 

@@ -39,6 +39,18 @@ struct person *person_new(const char *provider, const char *name, const char *di
 	return &box->person;
 }
 
+struct person *person_limited(const struct person *p, const struct role_limit *limit)
+{
+	struct person *out = person_new(p->who.provider, p->who.name, p->display, p->who.groups, p->who.n_groups);
+	struct arena *a = ((struct person_box *)out)->arena;
+	struct role_limit *copy = arena_alloc(a, sizeof *copy);
+
+	*copy = (struct role_limit){ .role = limit->role, .path = path_copy(limit->path, a), .site = arena_dup(a, limit->site),
+		.token = arena_dup(a, limit->token) };
+	out->who.limit = copy;
+	return out;
+}
+
 struct person *person_ref(struct person *p)
 {
 	if (p)

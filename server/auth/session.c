@@ -11,6 +11,7 @@
 #include "base/digest.h"
 #include "base/log.h"
 
+#define EXPIRED_KEEP (90 * 24 * 3600 * CLOCK_SECOND) /* how long a token that has expired is still listed */
 #define SEEN_STEP (60 * CLOCK_SECOND) /* a last-seen time is written when it has moved by more */
 
 struct auth *auth_new(const struct auth_options *o)
@@ -43,6 +44,7 @@ void auth_free(struct auth *a)
 		}
 	for (size_t i = 0; i < a->n_peers; i++)
 		person_unref(a->peers[i].person);
+	tokens_forget(a);
 	throttle_free(a->throttle);
 	pthread_mutex_destroy(&a->lock);
 	free(a->dummy);
@@ -389,6 +391,10 @@ enum err auth_housekeeping(struct auth *a, struct db *db)
 	free(list);
 	if (!err)
 		err = db_session_expire(db, now - a->o.idle_us, now - a->o.absolute_us);
+	if (!err)
+		err = db_token_expire(db, now - EXPIRED_KEEP);
+	if (!err)
+		err = tokens_of_the_gone(a, db);
 	if (!err && a->o.event_keep_us)
 		err = db_event_expire(db, now - a->o.event_keep_us);
 	return err;
@@ -406,6 +412,7 @@ void auth_forget(struct auth *a)
 		a->peers[i].person = NULL;
 	}
 	a->n_peers = 0;
+	tokens_forget(a);
 	pthread_mutex_unlock(&a->lock);
 }
 

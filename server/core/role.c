@@ -265,7 +265,8 @@ static bool decides_over(const struct rule *a, const struct rule *b)
 	return strcmp(a->principal, b->principal) < 0;
 }
 
-struct role_answer role_resolve(const struct rules *r, const struct identity *who, struct path path)
+/* What the rules say, whatever limits the one who asks. */
+static struct role_answer resolve(const struct rules *r, const struct identity *who, struct path path)
 {
 	const struct rule *best = NULL;
 
@@ -281,6 +282,18 @@ struct role_answer role_resolve(const struct rules *r, const struct identity *wh
 			best = rule;
 	}
 	return (struct role_answer){ best ? best->role : ROLE_NONE, best };
+}
+
+struct role_answer role_resolve(const struct rules *r, const struct identity *who, struct path path)
+{
+	struct role_answer answer;
+
+	if (who->limit && !path_covers(who->limit->path, path))
+		return (struct role_answer){ ROLE_NONE, NULL };
+	answer = resolve(r, who, path);
+	if (who->limit && answer.role > who->limit->role)
+		answer.role = who->limit->role;
+	return answer;
 }
 
 enum role role_on(const struct rules *r, const struct identity *who, struct path path)
@@ -340,6 +353,12 @@ static const char *principal_of(const struct identity *who, size_t i)
 	return i < who->n_groups ? who->groups[i] : NULL;
 }
 
+/* Where a limit begins, a role may change without a rule. */
+static bool limit_below(const struct identity *who, struct path dir)
+{
+	return who->limit && path_covers(dir, who->limit->path) && !path_equal(dir, who->limit->path);
+}
+
 /*
  * A role changes on the way down only at a path that has a rule of one of his principals, so these paths speak for
  * everything below dir.
@@ -349,6 +368,8 @@ bool role_sees_below(const struct rules *r, const struct identity *who, struct p
 	const char *principal;
 
 	if (role_on(r, who, dir) >= ROLE_VIEW)
+		return true;
+	if (limit_below(who, dir) && role_on(r, who, who->limit->path) >= ROLE_VIEW)
 		return true;
 	for (size_t k = 0; (principal = principal_of(who, k)); k++) {
 		for (size_t i = first_below(r, principal, dir); is_below(r, i, principal, dir); i++)
@@ -363,6 +384,8 @@ bool role_uniform_below(const struct rules *r, const struct identity *who, struc
 	const char *principal;
 	enum role here = role_on(r, who, dir);
 
+	if (limit_below(who, dir) && role_on(r, who, who->limit->path) != here)
+		return false;
 	for (size_t k = 0; (principal = principal_of(who, k)); k++) {
 		for (size_t i = first_below(r, principal, dir); is_below(r, i, principal, dir); i++)
 			if (role_on(r, who, r->by_principal[i]->path) != here)

@@ -26,6 +26,14 @@ bool role_parse(enum role *out, const char *name);
 bool principal_valid(const char *text);
 bool principal_is_group(const char *text);
 
+/* What a token may at most do: no more than role, and nothing outside path. */
+struct role_limit {
+	enum role role;
+	struct path path;
+	const char *site; /* "": every site; asked by those who know which site it is about */
+	const char *token; /* its id, for records and the log */
+};
+
 /* Who is asking. user: a principal; groups: group principals. Frozen into each record. */
 struct identity {
 	const char *user; /* "own:alice" */
@@ -33,6 +41,7 @@ struct identity {
 	const char *provider; /* "own" */
 	const char *const *groups;
 	size_t n_groups;
+	const struct role_limit *limit; /* NULL: what the rules give him */
 };
 
 struct rule {

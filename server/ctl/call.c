@@ -47,7 +47,7 @@ enum ctl_exit ctl_problem(struct ctl *c)
 		fprintf(stderr, "the server answered with status %d", c->status);
 	}
 	fputc('\n', stderr);
-	if (c->status == 401 && c->transport == &transport_curl)
+	if (c->status == 401 && c->transport == &transport_curl && !*c->token)
 		fputs("Log in first: drydock --server URL login NAME\n", stderr);
 	json_decref(root);
 	if (c->o->json)

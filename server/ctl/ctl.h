@@ -20,7 +20,7 @@ struct options {
 	const char *server, *data, *site;
 	bool json, help, recursive, all, scan, as_staged, content, staged, remove;
 	const char *note, *selection, *from, *id, *user, *act, *since, *until, *limit, *state, *plan;
-	const char *password_file, *display;
+	const char *password_file, *display, *token_file, *role, *path, *expires;
 	int enabled; /* -1: not said */
 	const char *args[4096]; /* what is not an option */
 	int n_args;
@@ -41,12 +41,15 @@ struct ctl {
 	int status; /* of the last answer */
 	struct buf answer;
 	char cookie[512], csrf[128]; /* over HTTP: of the session */
+	char token[128]; /* or an API token in their place */
 };
 
 extern const struct transport transport_socket, transport_curl;
 
 /* session.c: the login over HTTP, kept in $XDG_CONFIG_HOME/drydock (0600). */
 void session_load(struct ctl *c);
+/* An API token from --token-file or DRYDOCK_TOKEN_FILE, which only its owner may read; false after a sentence was printed. */
+bool token_load(struct ctl *c);
 enum ctl_exit session_save(struct ctl *c);
 void session_drop(struct ctl *c);
 
@@ -65,6 +68,16 @@ const char *ctl_path(struct ctl *c, const char *typed);
 void ctl_print_answer(struct ctl *c);
 enum ctl_exit ctl_problem(struct ctl *c); /* say what the last answer's problem was */
 
+/* manage.c: what commands share */
+/* Get, and print it as it came or item by item; `empty` is the sentence for an empty list. */
+enum ctl_exit ctl_list(struct ctl *c, const char *target, void (*item_print)(const json_t *item), const char *empty);
+/* An act on anything but files: adds id and note, takes body, prints its record. */
+enum ctl_exit ctl_act(struct ctl *c, const char *target, json_t *body, const char *done_text);
+enum ctl_exit ctl_usage(const char *text);
+bool ctl_is(const struct ctl *c, int arg, const char *word);
+/* From --password-file, or from the terminal without echo; NULL after a sentence was printed. In the arena. */
+const char *ctl_password(struct ctl *c, bool twice);
+
 /* print.c */
 void print_state(const char *state); /* symbol and word, padded */
 const char *print_time(const char *rfc3339, char out[64]); /* local time and how long ago */
@@ -76,6 +89,6 @@ bool ask_yes(const char *question); /* on the terminal; no by default */
 
 typedef enum ctl_exit command_fn(struct ctl *c);
 command_fn cmd_status, cmd_act, cmd_log, cmd_diff, cmd_show, cmd_role, cmd_access, cmd_preapprove, cmd_sync, cmd_release, cmd_user,
-    cmd_group, cmd_site, cmd_target, cmd_whoami, cmd_login, cmd_logout;
+    cmd_group, cmd_site, cmd_target, cmd_whoami, cmd_login, cmd_logout, cmd_token, cmd_session;
 
 #endif

@@ -90,6 +90,8 @@ static enum ctl_exit call(struct ctl *c, const char *method, const char *target,
 	headers = api.append(headers, arena_printf(c->arena, "Origin: %s", c->place));
 	if (body)
 		headers = api.append(headers, "Content-Type: application/json");
+	if (*c->token)
+		headers = api.append(headers, arena_printf(c->arena, "Authorization: Bearer %s", c->token));
 	if (*c->cookie)
 		headers = api.append(headers, arena_printf(c->arena, "Cookie: %s", c->cookie));
 	if (*c->csrf)

@@ -60,11 +60,17 @@ static const struct command COMMANDS[] = {
 	{ "whoami", "", "who the server takes you for", "", 0, 0, cmd_whoami, "" },
 	{ "login", "NAME", "log in over HTTP (not needed on the local socket)", "password-file", 1, 1, cmd_login, "" },
 	{ "logout", "", "end that session", "", 0, 0, cmd_logout, "" },
+	{ "session", "list | end ID | end --all", "where you are logged in", "all", 1, 2, cmd_session, "" },
+	{ "token", "list [--all] | add LABEL [--role R] [--path P] [--expires T] | revoke ID", "let a program act as you, within limits",
+	    "all role path expires note id", 1, 2, cmd_token,
+	    "The text of a new token is printed once. It may at most do what --role says (view), on --site (every site) in and\n"
+	    "below --path (/), and ends at --expires: a time from now such as 90d (the default), or a date. A program uses it\n"
+	    "with --token-file FILE, or DRYDOCK_TOKEN_FILE, together with --server URL. --all lists those of others too.\n" },
 };
 #define N_COMMANDS (sizeof COMMANDS / sizeof *COMMANDS)
 
 enum { OPT_SERVER = 256, OPT_DATA, OPT_SITE, OPT_JSON, OPT_VERSION, OPT_ALL, OPT_SCAN, OPT_AS_STAGED, OPT_CONTENT, OPT_STAGED, OPT_SELECTION,
-	OPT_FROM, OPT_ID, OPT_USER, OPT_ACT, OPT_SINCE, OPT_UNTIL, OPT_LIMIT, OPT_STATE, OPT_PLAN, OPT_PASSWORD_FILE, OPT_DISPLAY };
+	OPT_FROM, OPT_ID, OPT_USER, OPT_ACT, OPT_SINCE, OPT_UNTIL, OPT_LIMIT, OPT_STATE, OPT_PLAN, OPT_PASSWORD_FILE, OPT_DISPLAY, OPT_TOKEN_FILE, OPT_ROLE, OPT_PATH, OPT_EXPIRES };
 
 static const struct option OPTIONS[] = {
 	{ "help", no_argument, NULL, 'h' },
@@ -73,6 +79,7 @@ static const struct option OPTIONS[] = {
 	{ "data", required_argument, NULL, OPT_DATA },
 	{ "site", required_argument, NULL, OPT_SITE },
 	{ "json", no_argument, NULL, OPT_JSON },
+	{ "token-file", required_argument, NULL, OPT_TOKEN_FILE },
 	{ "recursive", no_argument, NULL, 'r' },
 	{ "note", required_argument, NULL, 'm' },
 	{ "reason", required_argument, NULL, 'm' },
@@ -93,10 +100,13 @@ static const struct option OPTIONS[] = {
 	{ "plan", required_argument, NULL, OPT_PLAN },
 	{ "password-file", required_argument, NULL, OPT_PASSWORD_FILE },
 	{ "display", required_argument, NULL, OPT_DISPLAY },
+	{ "role", required_argument, NULL, OPT_ROLE },
+	{ "path", required_argument, NULL, OPT_PATH },
+	{ "expires", required_argument, NULL, OPT_EXPIRES },
 	{ NULL, 0, NULL, 0 },
 };
-/* The first six belong to every command. */
-#define COMMON_OPTIONS 6
+/* The first seven belong to every command. */
+#define COMMON_OPTIONS 7
 
 static void help(FILE *out)
 {
@@ -108,6 +118,7 @@ static void help(FILE *out)
 	    "  --data DIR           the server whose data directory this is, by its local socket (or DRYDOCK_DATA)\n"
 	    "  --site NAME          the site; may be left out where there is one\n"
 	    "  --json               what the API answers, for programs\n"
+	    "  --token-file FILE    an API token in place of a login, over HTTP (or DRYDOCK_TOKEN_FILE)\n"
 	    "  --help, --version\n\n"
 	    "`drydock COMMAND --help` says more. Exit codes: 0 done, 1 usage, 2 not found, 3 refused, 4 conflict, 5 cannot reach\n"
 	    "the server, 6 failed.\n", out);
@@ -172,6 +183,10 @@ static void option_take(struct options *o, int c)
 	case OPT_PLAN: o->plan = optarg; break;
 	case OPT_PASSWORD_FILE: o->password_file = optarg; break;
 	case OPT_DISPLAY: o->display = optarg; break;
+	case OPT_TOKEN_FILE: o->token_file = optarg; break;
+	case OPT_ROLE: o->role = optarg; break;
+	case OPT_PATH: o->path = optarg; break;
+	case OPT_EXPIRES: o->expires = optarg; break;
 	default: break;
 	}
 }
@@ -254,7 +269,10 @@ static bool find_server(struct ctl *c, const struct options *o)
 			n--;
 		c->transport = &transport_curl;
 		c->place = arena_dupn(c->arena, server, n);
-		session_load(c);
+		if (!token_load(c))
+			return false;
+		if (!*c->token)
+			session_load(c);
 		return true;
 	}
 	if (*server != '/' && *server != '.') {

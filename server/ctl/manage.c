@@ -10,7 +10,7 @@
 #include "ctl/ctl.h"
 
 /* Get, and print it as it came or item by item; `empty` is the sentence for an empty list. */
-static enum ctl_exit list(struct ctl *c, const char *target, void (*item_print)(const json_t *item), const char *empty)
+enum ctl_exit ctl_list(struct ctl *c, const char *target, void (*item_print)(const json_t *item), const char *empty)
 {
 	json_t *root = NULL, *item;
 	enum ctl_exit rc = ctl_get(c, target, &root);
@@ -31,7 +31,7 @@ static enum ctl_exit list(struct ctl *c, const char *target, void (*item_print)(
 }
 
 /* An act on anything but files: adds id and note, prints its record. */
-static enum ctl_exit act(struct ctl *c, const char *target, json_t *body, const char *done_text)
+enum ctl_exit ctl_act(struct ctl *c, const char *target, json_t *body, const char *done_text)
 {
 	json_t *done = NULL;
 	enum ctl_exit rc;
@@ -49,13 +49,13 @@ static enum ctl_exit act(struct ctl *c, const char *target, json_t *body, const 
 	return rc;
 }
 
-static enum ctl_exit usage(const char *text)
+enum ctl_exit ctl_usage(const char *text)
 {
 	fprintf(stderr, "Usage: drydock %s\n", text);
 	return EXIT_USAGE;
 }
 
-static bool is(const struct ctl *c, int arg, const char *word)
+bool ctl_is(const struct ctl *c, int arg, const char *word)
 {
 	return arg < c->o->n_args && strcmp(c->o->args[arg], word) == 0;
 }
@@ -98,7 +98,7 @@ enum ctl_exit cmd_log(struct ctl *c)
 	target = ctl_query(c, target, "since", o->since);
 	target = ctl_query(c, target, "until", o->until);
 	target = ctl_query(c, target, "limit", o->limit);
-	return list(c, target, print_record, "Nothing is recorded that fits.");
+	return ctl_list(c, target, print_record, "Nothing is recorded that fits.");
 }
 
 /* --- rights ---------------------------------------------------------------------------------------------------------- */
@@ -115,18 +115,18 @@ static void print_rule(const json_t *item)
 enum ctl_exit cmd_role(struct ctl *c)
 {
 	const struct options *o = c->o;
-	const bool set = is(c, 0, "set") && o->n_args == 4, remove = is(c, 0, "remove") && o->n_args == 3;
+	const bool set = ctl_is(c, 0, "set") && o->n_args == 4, remove = ctl_is(c, 0, "remove") && o->n_args == 3;
 
-	if (is(c, 0, "list") && o->n_args <= 2) {
+	if (ctl_is(c, 0, "list") && o->n_args <= 2) {
 		const char *target = ctl_site(c, "/roles");
 
 		if (o->n_args == 2)
 			target = ctl_query(c, target, "path", ctl_path(c, o->args[1]));
-		return list(c, target, print_rule, "There are no rules that you may see.");
+		return ctl_list(c, target, print_rule, "There are no rules that you may see.");
 	}
 	if (!set && !remove)
-		return usage("role list [PATH] | set PRINCIPAL PATH ROLE | remove PRINCIPAL PATH");
-	return act(c, ctl_site(c, "/roles"), json_pack("{s:s, s:s, s:s?}", "principal", o->args[1], "path", ctl_path(c, o->args[2]),
+		return ctl_usage("role list [PATH] | set PRINCIPAL PATH ROLE | remove PRINCIPAL PATH");
+	return ctl_act(c, ctl_site(c, "/roles"), json_pack("{s:s, s:s, s:s?}", "principal", o->args[1], "path", ctl_path(c, o->args[2]),
 	    "role", set ? o->args[3] : NULL), set ? "The rule is set" : "The rule is removed");
 }
 
@@ -137,8 +137,8 @@ enum ctl_exit cmd_access(struct ctl *c)
 	json_t *root = NULL;
 	enum ctl_exit rc;
 
-	if (!is(c, 0, "explain"))
-		return usage("access explain [USER] PATH");
+	if (!ctl_is(c, 0, "explain"))
+		return ctl_usage("access explain [USER] PATH");
 	target = ctl_site(c, "/access");
 	target = ctl_query(c, target, "user", o->n_args == 3 ? o->args[1] : NULL);
 	rc = ctl_get(c, ctl_query(c, target, "path", ctl_path(c, o->args[o->n_args - 1])), &root);
@@ -169,13 +169,13 @@ static void print_preapproval(const json_t *item)
 enum ctl_exit cmd_preapprove(struct ctl *c)
 {
 	const struct options *o = c->o;
-	const bool add = is(c, 0, "add"), remove = is(c, 0, "remove");
+	const bool add = ctl_is(c, 0, "add"), remove = ctl_is(c, 0, "remove");
 
-	if (is(c, 0, "list") && o->n_args == 1)
-		return list(c, ctl_site(c, "/preapprovals"), print_preapproval, "No path is pre-approved.");
+	if (ctl_is(c, 0, "list") && o->n_args == 1)
+		return ctl_list(c, ctl_site(c, "/preapprovals"), print_preapproval, "No path is pre-approved.");
 	if ((!add && !remove) || o->n_args != 2)
-		return usage("preapprove add PATH | remove PATH | list");
-	return act(c, ctl_site(c, "/preapprovals"), json_pack("{s:s, s:b}", "path", ctl_path(c, o->args[1]), "remove", remove),
+		return ctl_usage("preapprove add PATH | remove PATH | list");
+	return ctl_act(c, ctl_site(c, "/preapprovals"), json_pack("{s:s, s:b}", "path", ctl_path(c, o->args[1]), "remove", remove),
 	    add ? "Pre-approved: picked up at each sync" : "The pre-approval is taken back; what it let out stays approved until revoked");
 }
 
@@ -276,14 +276,14 @@ enum ctl_exit cmd_sync(struct ctl *c)
 	const struct options *o = c->o;
 	json_t *body;
 
-	if (is(c, 0, "status") && o->n_args == 1)
+	if (ctl_is(c, 0, "status") && o->n_args == 1)
 		return sync_status(c);
-	if (is(c, 0, "plan") && o->n_args == 1)
+	if (ctl_is(c, 0, "plan") && o->n_args == 1)
 		return sync_plan(c);
-	if (is(c, 0, "log"))
-		return o->n_args == 2 ? sync_run(c) : list(c, ctl_query(c, ctl_site(c, "/sync/runs"), "limit", o->limit), print_run, "There was no run yet.");
-	if (!is(c, 0, "force") || o->n_args != 1)
-		return usage("sync status | plan | force -m REASON | log [RUN]");
+	if (ctl_is(c, 0, "log"))
+		return o->n_args == 2 ? sync_run(c) : ctl_list(c, ctl_query(c, ctl_site(c, "/sync/runs"), "limit", o->limit), print_run, "There was no run yet.");
+	if (!ctl_is(c, 0, "force") || o->n_args != 1)
+		return ctl_usage("sync status | plan | force -m REASON | log [RUN]");
 	if (!o->note || !*o->note) {
 		fprintf(stderr, "drydock: say why with -m: the reason is recorded.\n");
 		return EXIT_USAGE;
@@ -291,7 +291,7 @@ enum ctl_exit cmd_sync(struct ctl *c)
 	body = json_pack("{s:s}", "reason", o->note);
 	if (o->plan)
 		json_object_set_new(body, "plan", json_string(o->plan));
-	return act(c, ctl_site(c, "/sync/force"), body, "A sync is asked for; `drydock sync status` tells how it goes");
+	return ctl_act(c, ctl_site(c, "/sync/force"), body, "A sync is asked for; `drydock sync status` tells how it goes");
 }
 
 static void print_release(const json_t *item)
@@ -310,10 +310,10 @@ enum ctl_exit cmd_release(struct ctl *c)
 	const char *target;
 	enum ctl_exit rc;
 
-	if (is(c, 0, "list") && c->o->n_args == 1)
-		return list(c, ctl_query(c, ctl_site(c, "/releases"), "limit", c->o->limit), print_release, "There is no release yet.");
-	if (!is(c, 0, "show") || c->o->n_args != 2)
-		return usage("release list | show N");
+	if (ctl_is(c, 0, "list") && c->o->n_args == 1)
+		return ctl_list(c, ctl_query(c, ctl_site(c, "/releases"), "limit", c->o->limit), print_release, "There is no release yet.");
+	if (!ctl_is(c, 0, "show") || c->o->n_args != 2)
+		return ctl_usage("release list | show N");
 	target = ctl_site(c, arena_printf(c->arena, "/releases/%s", c->o->args[1]));
 	rc = ctl_get(c, target, &root);
 	if (!rc && c->o->json)
@@ -341,8 +341,8 @@ enum ctl_exit cmd_target(struct ctl *c)
 	enum ctl_exit rc;
 	size_t i;
 
-	if (!is(c, 0, "list"))
-		return usage("target list");
+	if (!ctl_is(c, 0, "list"))
+		return ctl_usage("target list");
 	target = ctl_site(c, "/sync");
 	rc = ctl_get(c, target, &root);
 	if (!rc && c->o->json) {
@@ -364,7 +364,7 @@ enum ctl_exit cmd_target(struct ctl *c)
 /* --- people ---------------------------------------------------------------------------------------------------------- */
 
 /* From the file, or from the terminal without echo. The result lives in the arena. */
-static const char *read_password(struct ctl *c, bool twice)
+const char *ctl_password(struct ctl *c, bool twice)
 {
 	struct termios old, quiet;
 	char first[512] = "", second[512] = "";
@@ -433,20 +433,20 @@ static enum ctl_exit expect_user(struct ctl *c, const char *name, bool wanted)
 enum ctl_exit cmd_user(struct ctl *c)
 {
 	const struct options *o = c->o;
-	const bool add = is(c, 0, "add"), password = is(c, 0, "password"), enable = is(c, 0, "enable"), disable = is(c, 0, "disable");
+	const bool add = ctl_is(c, 0, "add"), password = ctl_is(c, 0, "password"), enable = ctl_is(c, 0, "enable"), disable = ctl_is(c, 0, "disable");
 	enum ctl_exit rc;
 	json_t *body;
 
-	if (is(c, 0, "list") && o->n_args == 1)
-		return list(c, "/users", print_user, "There are no accounts.");
+	if (ctl_is(c, 0, "list") && o->n_args == 1)
+		return ctl_list(c, "/users", print_user, "There are no accounts.");
 	if ((!add && !password && !enable && !disable) || o->n_args != 2)
-		return usage("user list | add NAME | password NAME | enable NAME | disable NAME");
+		return ctl_usage("user list | add NAME | password NAME | enable NAME | disable NAME");
 	rc = expect_user(c, o->args[1], !add);
 	if (rc)
 		return rc;
 	body = json_pack("{s:s, s:b}", "name", o->args[1], "enabled", !disable);
 	if (add || password) {
-		const char *text = read_password(c, true);
+		const char *text = ctl_password(c, true);
 
 		if (!text) {
 			json_decref(body);
@@ -456,7 +456,7 @@ enum ctl_exit cmd_user(struct ctl *c)
 	}
 	if (o->display)
 		json_object_set_new(body, "display", json_string(o->display));
-	return act(c, "/users", body, add ? "The account is there" : password ? "The password is changed" : enable ? "Enabled" : "Disabled");
+	return ctl_act(c, "/users", body, add ? "The account is there" : password ? "The password is changed" : enable ? "Enabled" : "Disabled");
 }
 
 static void print_group(const json_t *item)
@@ -472,16 +472,16 @@ static void print_group(const json_t *item)
 enum ctl_exit cmd_group(struct ctl *c)
 {
 	const struct options *o = c->o;
-	const bool add = is(c, 0, "add"), remove = is(c, 0, "remove"), join = is(c, 0, "join"), leave = is(c, 0, "leave");
+	const bool add = ctl_is(c, 0, "add"), remove = ctl_is(c, 0, "remove"), join = ctl_is(c, 0, "join"), leave = ctl_is(c, 0, "leave");
 
-	if (is(c, 0, "list") && o->n_args <= 2)
-		return list(c, o->n_args == 2 ? arena_printf(c->arena, "/groups/%s", o->args[1]) : "/groups", print_group, "There are none.");
+	if (ctl_is(c, 0, "list") && o->n_args <= 2)
+		return ctl_list(c, o->n_args == 2 ? arena_printf(c->arena, "/groups/%s", o->args[1]) : "/groups", print_group, "There are none.");
 	if ((add || remove) && o->n_args == 2)
-		return act(c, "/groups", json_pack("{s:s, s:b}", "name", o->args[1], "remove", remove), add ? "The group is there" : "The group is removed");
+		return ctl_act(c, "/groups", json_pack("{s:s, s:b}", "name", o->args[1], "remove", remove), add ? "The group is there" : "The group is removed");
 	if ((join || leave) && o->n_args == 3)
-		return act(c, arena_printf(c->arena, "/groups/%s/members", o->args[1]), json_pack("{s:s, s:b}", "principal", o->args[2], "remove", leave),
+		return ctl_act(c, arena_printf(c->arena, "/groups/%s/members", o->args[1]), json_pack("{s:s, s:b}", "principal", o->args[2], "remove", leave),
 		    join ? "Joined" : "Left");
-	return usage("group list [GROUP] | add GROUP | remove GROUP | join GROUP PRINCIPAL | leave GROUP PRINCIPAL");
+	return ctl_usage("group list [GROUP] | add GROUP | remove GROUP | join GROUP PRINCIPAL | leave GROUP PRINCIPAL");
 }
 
 static void print_site(const json_t *item)
@@ -493,7 +493,7 @@ static void print_site(const json_t *item)
 
 enum ctl_exit cmd_site(struct ctl *c)
 {
-	return is(c, 0, "list") ? list(c, "/sites", print_site, "There is no site that you may see.") : usage("site list");
+	return ctl_is(c, 0, "list") ? ctl_list(c, "/sites", print_site, "There is no site that you may see.") : ctl_usage("site list");
 }
 
 enum ctl_exit cmd_whoami(struct ctl *c)
@@ -523,7 +523,7 @@ enum ctl_exit cmd_login(struct ctl *c)
 		fprintf(stderr, "drydock: on the local socket you are your UNIX user: there is nothing to log in to. Use --server http://... or https://...\n");
 		return EXIT_USAGE;
 	}
-	password = read_password(c, false);
+	password = ctl_password(c, false);
 	if (!password)
 		return EXIT_USAGE;
 	*c->cookie = *c->csrf = '\0';

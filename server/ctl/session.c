@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/sys.h"
@@ -49,6 +50,29 @@ void session_load(struct ctl *c)
 		}
 	}
 	buf_release(&b);
+}
+
+bool token_load(struct ctl *c)
+{
+	const char *name = c->o->token_file ? c->o->token_file : getenv("DRYDOCK_TOKEN_FILE");
+	struct buf b = BUF_INIT(sizeof c->token);
+	struct stat st;
+	bool ok = false;
+
+	if (!name || !*name)
+		return true;
+	if (stat(name, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 077))
+		fprintf(stderr, "drydock: %s: others may read this token: chmod 600 it.\n", name);
+	else if (file_read(AT_FDCWD, name, &b))
+		fprintf(stderr, "drydock: %s\n", err_text());
+	else if (strcspn(buf_text(&b), "\r\n") == 0)
+		fprintf(stderr, "drydock: %s: there is no token in it.\n", name);
+	else
+		ok = snprintf(c->token, sizeof c->token, "%.*s", (int)strcspn(buf_text(&b), "\r\n"), buf_text(&b)) > 0;
+	if (b.p)
+		explicit_bzero(b.p, b.cap);
+	buf_release(&b);
+	return ok;
 }
 
 enum ctl_exit session_save(struct ctl *c)

@@ -192,6 +192,27 @@ enum err db_session_end_all(struct db *db, const char *principal) MUST_CHECK;
 enum err db_session_list(struct db *db, const char *principal, bool (*fn)(void *arg, const struct db_session *s), void *arg) MUST_CHECK;
 enum err db_session_expire(struct db *db, int64_t seen_before, int64_t created_before) MUST_CHECK;
 
+/* API tokens. Texts live as long as the arena, or the call of fn */
+#define TOKEN_ID 13 /* twelve hexadecimal digits, and NUL */
+struct db_token {
+	char id[TOKEN_ID];
+	struct sha256 hash; /* of the text, which is kept nowhere */
+	const char *principal, *label;
+	unsigned role;
+	const char *site, *path; /* site "": every site */
+	int64_t created_at, expires_at, used_at; /* used_at 0: never */
+	const char *used_from;
+	uint64_t seq;
+};
+enum err db_token_put(struct db *db, const struct db_token *t) MUST_CHECK;
+enum err db_token_get(struct db *db, const struct sha256 *hash, struct db_token *out, struct arena *a) MUST_CHECK; /* ERR_NOT_FOUND */
+enum err db_token_named(struct db *db, const char *id, struct db_token *out, struct arena *a) MUST_CHECK; /* ERR_NOT_FOUND */
+enum err db_token_list(struct db *db, const char *principal, bool (*fn)(void *arg, const struct db_token *t), void *arg) MUST_CHECK; /* NULL: everybody's */
+enum err db_token_used(struct db *db, const struct sha256 *hash, int64_t at, const char *from) MUST_CHECK;
+enum err db_token_remove(struct db *db, const char *id) MUST_CHECK; /* ERR_NOT_FOUND */
+enum err db_token_remove_all(struct db *db, const char *principal) MUST_CHECK;
+enum err db_token_expire(struct db *db, int64_t before) MUST_CHECK;
+
 /* events */
 struct db_event { uint64_t id; const char *site; int64_t at; const char *kind, *principal, *address, *path, *detail; };
 /* Texts are cut to their columns; NULL is "". */

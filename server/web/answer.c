@@ -17,7 +17,72 @@ void request_forget_person(struct life *l)
 		person_unref(r->person);
 	r->person = NULL;
 	r->has_session = false;
+	r->by_token = false;
 	memset(&r->session, 0, sizeof(r->session));
+}
+
+static enum err refuse_token(struct life *l, const char *why)
+{
+	char *text = arena_dup(l->r.arena, why);
+
+	log_event(LOG_LEVEL_WARN, "auth.token.refused", "from", l->r.address, "why", text, NULL);
+	reply_header(&l->r, "WWW-Authenticate", "Bearer");
+	l->status = 401;
+	return err_set(ERR_DENIED, "%s", text);
+}
+
+/* Who comes with a token is nobody but that, whatever cookie lies beside it. */
+static enum err token_person(struct life *l, const char *token)
+{
+	struct req *r = &l->r;
+	struct auth *auth = l->web->o.auth;
+	enum err e;
+
+	if (!auth_token_cached(auth, token, &r->session)) {
+		if (!r->tools)
+			return ERR_RETRY;
+		e = auth_token_find(auth, tools_db(r->tools), token, r->address, &r->session);
+		if (e == ERR_NOT_FOUND)
+			return refuse_token(l, err_text());
+		if (e)
+			return e;
+	}
+	r->has_session = r->by_token = true;
+	r->person = r->session.person;
+	return ERR_OK;
+}
+
+/*
+ * "Authorization: Bearer": on the API only, so that no page is ever shown by it; another scheme is between the browser
+ * and a proxy. NULL if there is none.
+ */
+static enum err bearer_token(struct life *l, const char **token)
+{
+	const char *value = NULL;
+
+	*token = NULL;
+	if (!l->r.route || (l->r.route->needs & NEED_NO_SESSION))
+		return ERR_OK; /* where it does not matter who asks */
+	for (size_t i = 0; i < l->n_headers; i++) {
+		const struct guard_header *h = &l->headers[i];
+
+		if (h->name_len != 13 || strncasecmp(h->name, "Authorization", 13) != 0 || strncasecmp(h->value, "Bearer", 6) != 0 ||
+		    (h->value[6] && h->value[6] != ' '))
+			continue;
+		if (value)
+			return refuse_token(l, "There are two tokens.");
+		value = h->value + 6;
+	}
+	if (!value)
+		return ERR_OK;
+	/* Headers do not count there; who believes to act within a token's limit would not. */
+	if (l->r.local)
+		return refuse_token(l, "On the local socket you are who the kernel says; a token is for the server's address.");
+	if (!(l->r.route->needs & ROUTE_API))
+		return refuse_token(l, "A token is for the addresses below /api/ only.");
+	value += strspn(value, " ");
+	*token = arena_dupn(l->r.arena, value, strcspn(value, " "));
+	return ERR_OK;
 }
 
 enum err request_person(struct life *l)
@@ -26,7 +91,13 @@ enum err request_person(struct life *l)
 	struct db *db = r->tools ? tools_db(r->tools) : NULL;
 	enum err e;
 
+	const char *token;
+
 	request_forget_person(l);
+	if ((e = bearer_token(l, &token)))
+		return e;
+	if (token)
+		return token_person(l, token);
 	if (r->local) {
 		if (!db)
 			return ERR_RETRY;
@@ -34,7 +105,7 @@ enum err request_person(struct life *l)
 			return err_set(ERR_DENIED, "The kernel did not say who is at the other end of the socket.");
 		return auth_unix_peer(l->web->o.auth, db, l->conn->uid, &r->person);
 	}
-	const char *token = cookie_token(l);
+	token = cookie_token(l);
 	if (!token)
 		return ERR_OK;
 	if (l->stream || !auth_session_cached(l->web->o.auth, token, &r->session)) {
@@ -52,6 +123,8 @@ enum err request_person(struct life *l)
 static bool admin_somewhere(struct life *l)
 {
 	for (size_t i = 0; i < l->web->o.n_sites; i++) {
+		if (!req_site_open(&l->r, l->web->sites[i].site))
+			continue;
 		struct rules *rules = site_rules(l->web->sites[i].site);
 		bool admin = role_on(rules, &l->r.person->who, path_root()) == ROLE_ADMIN;
 		rules_unref(rules);
@@ -70,6 +143,9 @@ enum err request_rights(struct life *l)
 		rules_unref(r->rules);
 	r->rules = NULL;
 	r->role = ROLE_NONE;
+	/* What belongs to no site is not within a token for one. */
+	if ((route->needs & ROUTE_ANY_SITE_ADMIN) && r->by_token && *r->person->who.limit->site)
+		return err_set(ERR_DENIED, "This token is for the site %s only.", r->person->who.limit->site);
 	if ((route->needs & ROUTE_ANY_SITE_ADMIN) && (!r->person || !admin_somewhere(l)))
 		return err_set(ERR_DENIED, "Only an admin of a whole site may do this.");
 	if (!r->site)
@@ -159,6 +235,8 @@ static enum err find_path(struct life *l)
 /* Does this site exist for him at all? */
 static bool sees_site(const struct life *l, struct site *s)
 {
+	if (!req_site_open(&l->r, s))
+		return false;
 	struct rules *rules = site_rules(s);
 	const struct identity *who = &l->r.person->who;
 	const bool sees = role_on(rules, who, path_root()) >= ROLE_VIEW || role_sees_below(rules, who, path_root());
@@ -198,7 +276,7 @@ static enum err find_site(struct life *l)
 	} else {
 		s = web_site(l->web, name);
 	}
-	if (!s)
+	if (!s || !req_site_open(&l->r, s->site))
 		return err_set(ERR_NOT_FOUND, "There is nothing at this address.");
 	l->r.site = s->site;
 	l->r.sync = s->sync;
@@ -259,9 +337,12 @@ static enum err answer(struct life *l)
 			l->status = 401;
 			return err_set(ERR_DENIED, "Log in first.");
 		}
+		if (r->by_token && (route->needs & NEED_NO_TOKEN))
+			return err_set(ERR_DENIED, "A token may not do this: log in.");
 		if ((e = csrf_origin(l)))
 			return e;
-		if ((route->needs & NEED_CSRF) && (e = csrf_token(l)))
+		/* A browser adds cookies by itself, but never a token. */
+		if ((route->needs & NEED_CSRF) && !r->by_token && (e = csrf_token(l)))
 			return e;
 	}
 	if ((e = find_site(l)) || (e = find_path(l)))

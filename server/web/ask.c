@@ -91,6 +91,13 @@ enum err req_number(struct req *r, const char *name, uint64_t low, uint64_t high
 	return ERR_OK;
 }
 
+bool req_site_open(const struct req *r, const struct site *s)
+{
+	const struct role_limit *limit = r->person ? r->person->who.limit : NULL;
+
+	return !limit || !*limit->site || strcmp(limit->site, s->name) == 0;
+}
+
 enum role req_role_on(struct req *r, struct path p)
 {
 	return r->rules && r->person ? role_on(r->rules, &r->person->who, p) : ROLE_NONE;

@@ -396,7 +396,8 @@ void http_done(void *cls, struct MHD_Connection *c, void **con_cls, enum MHD_Req
 	atomic_fetch_add(&w->requests, 1);
 	if (l->status >= 100 && l->status < 600)
 		atomic_fetch_add(&w->by_class[l->status / 100], 1);
-	log_event(LOG_LEVEL_INFO, "http", "id", l->id, "from", l->r.address, "user", l->r.person ? l->r.person->who.user : NULL, "method", l->method_text,
+	log_event(LOG_LEVEL_INFO, "http", "id", l->id, "from", l->r.address, "user", l->r.person ? l->r.person->who.user : NULL, "token",
+	    l->r.by_token ? l->r.person->who.limit->token : NULL, "method", l->method_text,
 	    "target", target_for_log(l), "status", log_u64(l->status), "us", log_u64((unsigned long long)(clock_boot() - l->begun)), "end",
 	    end_for_log(l, why), NULL);
 	if (l->conn)

@@ -56,6 +56,7 @@ enum route_needs {
 	 * path on which the role is below ROLE_VIEW does not exist: 404.
 	 */
 	ROUTE_ANCESTOR = 128,
+	NEED_NO_TOKEN = 256, /* an API token may not do this: passwords, tokens, sessions */
 };
 
 struct req;
@@ -94,6 +95,7 @@ struct req {
 	struct person *person; /* NULL: nobody */
 	struct session session; /* zero on the local socket */
 	bool has_session;
+	bool by_token; /* came with an API token: session is the token's, without CSRF token; person->who.limit bounds it */
 	const char *address; /* of the peer */
 	const char *id; /* for the log */
 	/* of the route */
@@ -128,6 +130,8 @@ enum err req_segment_number(struct req *r, const char *name, uint64_t *out) MUST
 /* His role on another path; visibility of it. */
 enum role req_role_on(struct req *r, struct path p);
 struct catalog_view req_view(struct req *r);
+/* False for the sites that his token is not for; a role is to be asked for besides. */
+bool req_site_open(const struct req *r, const struct site *s);
 
 /* The site of that name, or NULL; all of them: web_sites(). Rights are the caller's matter. */
 const struct web_site *web_site(struct web *w, const char *name);

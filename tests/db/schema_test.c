@@ -1,6 +1,7 @@
 /* Migrations, every statement, grants, and what lists cost. */
 #include "testlib.h"
 
+#include <glob.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -76,12 +77,12 @@ static void every_statement_prepares(void **state)
 /* --- grants -------------------------------------------------------------------------------------------------------- */
 
 /* "table right" lines, as the migrations say and as the server has them. */
-static void grants_of_files(struct buf *out)
+static void grants_of_file(struct buf *out, const char *file)
 {
 	struct buf text = BUF_INIT(1 << 20);
 	char table[64] = "";
 
-	OK(file_read(AT_FDCWD, SQL "/0001-first.sql", &text));
+	OK(file_read(AT_FDCWD, file, &text));
 	for (char *line = text.p, *nl; line && *line; line = nl ? nl + 1 : NULL) {
 		nl = strchr(line, '\n');
 		if (nl)
@@ -97,8 +98,18 @@ static void grants_of_files(struct buf *out)
 		}
 		table[0] = '\0';
 	}
-	buf_str(out, "meta SELECT\n");
 	buf_release(&text);
+}
+
+static void grants_of_files(struct buf *out)
+{
+	glob_t files;
+
+	assert_int_equal(glob(SQL "/[0-9]*.sql", 0, NULL, &files), 0);
+	for (size_t i = 0; i < files.gl_pathc; i++)
+		grants_of_file(out, files.gl_pathv[i]);
+	globfree(&files);
+	buf_str(out, "meta SELECT\n");
 }
 
 static int by_text(const void *a, const void *b)

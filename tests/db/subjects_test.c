@@ -583,6 +583,59 @@ static void sessions(void **state)
 	free(long_agent);
 }
 
+static bool see_token(void *arg, const struct db_token *t)
+{
+	struct seen *s = arg;
+	size_t len = strlen(s->text);
+
+	snprintf(s->text + len, sizeof(s->text) - len, "%s:%s ", t->id, t->label);
+	return true;
+}
+
+static void tokens(void **state)
+{
+	(void)state;
+	struct db_token in = { .id = "0123456789ab", .principal = "own:zoe", .label = "one", .role = 3, .site = "www", .path = "/docs",
+		.created_at = 10, .expires_at = 100, .used_from = "", .seq = 7 }, got;
+	struct arena *a = arena_new();
+	struct seen s = { "", 0, 0 };
+
+	in.hash.b[0] = 1;
+	OK(db_token_put(db, &in));
+	GIVES(ERR_STALE, db_token_put(db, &in));
+	OK(db_token_get(db, &in.hash, &got, a));
+	assert_string_equal(got.id, "0123456789ab");
+	assert_string_equal(got.path, "/docs");
+	assert_int_equal(got.role, 3);
+	assert_int_equal(got.used_at, 0);
+	OK(db_token_used(db, &in.hash, 55, "192.0.2.1"));
+	OK(db_token_named(db, "0123456789ab", &got, a));
+	assert_int_equal(got.used_at, 55);
+	assert_string_equal(got.used_from, "192.0.2.1");
+	memcpy(in.id, "ffffffffffff", sizeof(in.id));
+	in.hash.b[0] = 2;
+	in.label = "two";
+	in.created_at = 20;
+	in.expires_at = 200;
+	OK(db_token_put(db, &in));
+	memcpy(in.id, "aaaaaaaaaaaa", sizeof(in.id));
+	in.hash.b[0] = 3;
+	in.principal = "own:adam";
+	OK(db_token_put(db, &in));
+	OK(db_token_list(db, "own:zoe", see_token, &s));
+	assert_string_equal(s.text, "ffffffffffff:two 0123456789ab:one ");
+	s.text[0] = '\0';
+	OK(db_token_list(db, NULL, see_token, &s));
+	assert_string_equal(s.text, "aaaaaaaaaaaa:two ffffffffffff:two 0123456789ab:one ");
+	OK(db_token_expire(db, 101));
+	GIVES(ERR_NOT_FOUND, db_token_named(db, "0123456789ab", &got, a));
+	OK(db_token_remove(db, "ffffffffffff"));
+	GIVES(ERR_NOT_FOUND, db_token_remove(db, "ffffffffffff"));
+	OK(db_token_remove_all(db, "own:adam"));
+	GIVES(ERR_NOT_FOUND, db_token_get(db, &in.hash, &got, a));
+	arena_free(a);
+}
+
 static bool see_event(void *arg, const struct db_event *e)
 {
 	struct seen *s = arg;
@@ -932,6 +985,7 @@ int main(void)
 		cmocka_unit_test(accounts),
 		cmocka_unit_test(groups),
 		cmocka_unit_test(sessions),
+		cmocka_unit_test(tokens),
 		cmocka_unit_test(events),
 		cmocka_unit_test(schedules),
 		cmocka_unit_test(counters),

@@ -246,6 +246,40 @@ static enum role slow_role(const struct rule *list, size_t n, const struct ident
 	return role < 0 ? ROLE_NONE : (enum role)role;
 }
 
+/* A limit (of a token) is never more than the rules give, nothing outside its path, and seen from above. */
+static void test_limit(void **state)
+{
+	(void)state;
+	static const char *const sets[] = { "own:a / admin", "own:a / view\nown:a /a sign", "own:a /a/b none\nown:@g / sign", "own:@g /ab review", "" };
+
+	for (size_t s = 0; s < COUNT(sets); s++)
+		for (size_t at = 0; at < COUNT(some_paths); at++)
+			for (int most = ROLE_VIEW; most <= ROLE_ADMIN; most++) {
+				struct world w = make(sets[s]);
+				struct identity *who = parse_who(w.arena, "own:a own:@g"), free_one = *who;
+				const struct role_limit limit = { .role = (enum role)most, .path = P(some_paths[at]), .site = "", .token = "t" };
+
+				who->limit = &limit;
+				for (size_t p = 0; p < COUNT(some_paths); p++) {
+					struct path path = P(some_paths[p]);
+					enum role without = role_on(w.rules, &free_one, path), with = role_on(w.rules, who, path);
+					bool sees = false, uniform = true;
+
+					assert_int_equal(with, !path_covers(limit.path, path) ? ROLE_NONE : (int)without < most ? (int)without : most);
+					for (size_t q = 0; q < COUNT(some_paths); q++)
+						if (path_covers(path, P(some_paths[q]))) {
+							sees |= role_on(w.rules, who, P(some_paths[q])) >= ROLE_VIEW;
+							uniform &= role_on(w.rules, who, P(some_paths[q])) == with;
+						}
+					assert_int_equal(role_sees_below(w.rules, who, path), sees);
+					/* It may be careful, but never say so where there is a difference. */
+					if (!uniform)
+						assert_false(role_uniform_below(w.rules, who, path));
+				}
+				drop(&w);
+			}
+}
+
 static void test_random(void **state)
 {
 	static const char *const groups[] = { "own:@g", "own:@h" };
@@ -457,6 +491,7 @@ int main(void)
 		cmocka_unit_test(test_resolve),
 		cmocka_unit_test(test_explain),
 		cmocka_unit_test(test_below),
+		cmocka_unit_test(test_limit),
 		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_sets),
 		cmocka_unit_test(test_principals),

@@ -23,6 +23,22 @@ enum err answer_send(struct req *r, struct answer *a, unsigned status)
 	return reply_json(r, status, &a->buf);
 }
 
+void answer_items(struct answer *a)
+{
+	answer_begin(a);
+	json_out_name(&a->out, "items");
+	json_out_begin(&a->out, '[');
+}
+
+enum err answer_items_send(struct req *r, struct answer *a, enum err e)
+{
+	json_out_end(&a->out, ']');
+	if (!e)
+		return answer_send(r, a, 200);
+	buf_release(&a->buf);
+	return reply_error(r, e, NULL);
+}
+
 void answer_time(struct json_out *o, const char *name, int64_t wall)
 {
 	char text[CLOCK_TEXT_SIZE];

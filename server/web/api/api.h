@@ -23,6 +23,9 @@ struct answer {
 };
 void answer_begin(struct answer *a);
 enum err answer_send(struct req *r, struct answer *a, unsigned status);
+/* A list in one piece: begin; the items; then the answer, or the error that came up meanwhile. */
+void answer_items(struct answer *a);
+enum err answer_items_send(struct req *r, struct answer *a, enum err e);
 
 /* Parts that several answers have. */
 void answer_file(struct req *r, struct json_out *o, const struct catalog_entry *e);

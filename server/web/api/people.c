@@ -22,7 +22,9 @@ enum err api_whoami(struct req *r)
 
 	answer_begin(&a);
 	identity_members(&a.out, r->person);
-	if (r->has_session)
+	if (r->by_token)
+		json_out_kstr(&a.out, "token", r->person->who.limit->token);
+	else if (r->has_session)
 		json_out_kstr(&a.out, "csrf", r->session.csrf);
 	return answer_send(r, &a, 200);
 }
@@ -83,7 +85,7 @@ enum err api_sites(struct req *r)
 		struct rules *rules = site_rules(s);
 		const enum role role = role_on(rules, &r->person->who, path_root());
 
-		if (role >= ROLE_VIEW || role_sees_below(rules, &r->person->who, path_root())) {
+		if (req_site_open(r, s) && (role >= ROLE_VIEW || role_sees_below(rules, &r->person->who, path_root()))) {
 			json_out_begin(&a.out, '{');
 			json_out_kstr(&a.out, "name", s->name);
 			json_out_kstr(&a.out, "title", s->conf->title);
@@ -127,29 +129,13 @@ static bool member_item(void *arg, const char *principal)
 	return true;
 }
 
-static enum err items_send(struct req *r, struct answer *a, enum err e)
-{
-	json_out_end(&a->out, ']');
-	if (!e)
-		return answer_send(r, a, 200);
-	buf_release(&a->buf);
-	return reply_error(r, e, NULL);
-}
-
-static void items_begin(struct answer *a)
-{
-	answer_begin(a);
-	json_out_name(&a->out, "items");
-	json_out_begin(&a->out, '[');
-}
-
 /* GET /api/v1/users */
 enum err api_users(struct req *r)
 {
 	struct answer a;
 
-	items_begin(&a);
-	return items_send(r, &a, db_account_list(tools_db(r->tools), user_item, &a.out));
+	answer_items(&a);
+	return answer_items_send(r, &a, db_account_list(tools_db(r->tools), user_item, &a.out));
 }
 
 /* GET /api/v1/groups */
@@ -157,8 +143,8 @@ enum err api_groups(struct req *r)
 {
 	struct answer a;
 
-	items_begin(&a);
-	return items_send(r, &a, db_group_list(tools_db(r->tools), group_item, &a.out));
+	answer_items(&a);
+	return answer_items_send(r, &a, db_group_list(tools_db(r->tools), group_item, &a.out));
 }
 
 /* GET /api/v1/groups/:group */
@@ -166,8 +152,8 @@ enum err api_group_members(struct req *r)
 {
 	struct answer a;
 
-	items_begin(&a);
-	return items_send(r, &a, db_member_list(tools_db(r->tools), req_segment(r, "group"), member_item, &a.out));
+	answer_items(&a);
+	return answer_items_send(r, &a, db_member_list(tools_db(r->tools), req_segment(r, "group"), member_item, &a.out));
 }
 
 static enum err act_send(struct req *r, enum err e, const struct act_answer *done)
