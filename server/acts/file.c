@@ -5,6 +5,7 @@
 
 #include "acts/internal.h"
 #include "base/clock.h"
+#include "base/weaken.h"
 
 struct file_kind {
 	const char *name;
@@ -173,7 +174,7 @@ static enum err compare_shown(struct job *j)
 {
 	const struct file_act *fa = j->fa;
 
-	if (fa->selection && !sha256_equal(fa->selection, &j->sel.digest))
+	if (fa->selection && !sha256_equal(fa->selection, &j->sel.digest) && !WEAK(shown_selection))
 		return stale_selection(j, "The files are not as they were shown any more: look at them again.");
 	if (!fa->expected)
 		return ERR_OK;
@@ -187,7 +188,7 @@ static enum err compare_shown(struct job *j)
 
 		if (!same && !j->kind->keep && j->kind->staged && path_equal(item->path, e->path))
 			same = reviews_approved(j, item, e);
-		if (!same) {
+		if (!same && !WEAK(shown_expected)) {
 			char *why = mem_printf("%s is not what was shown any more: look at it again.", e->path.s);
 
 			stale_selection(j, why);
@@ -318,6 +319,7 @@ enum err act_files(struct site *s, struct actor_tools *t, const struct act_reque
 		err = compare_shown(&j);
 	if (!err && !j.sel.n)
 		err = err_set(ERR_INPUT, "There is nothing here to %s.", j.kind->name);
+	act_step("selected");
 	if (!err)
 		err = read_files(&j);
 	act_step("read");

@@ -78,6 +78,11 @@ struct decision {
 	uint64_t built_rules;
 	struct act_answer answer;
 };
+/*
+ * Held around the acts that may take rights from somebody: rules of a site, accounts and groups of the installation.
+ * Each is judged by what the others have left, "/" keeps an admin for instance, so two of them must not be judged at once.
+ */
+extern pthread_mutex_t act_rights_lock;
 /* Everything from taking the site's writer lock to the answer; releases what *d took over. Events for refusals too. */
 enum err decide(struct decision *d, struct act_answer *out) MUST_CHECK;
 

@@ -8,6 +8,7 @@
 
 #include "acts/internal.h"
 #include "base/pool.h"
+#include "base/weaken.h"
 
 #define READERS 2
 #define PROGRESS_STEP 512 /* files between two calls of progress */
@@ -109,7 +110,7 @@ static enum err read_one(struct reading *r, struct read_item *item)
 	char why[PROBLEM_SENTENCE];
 	enum err err = door_read(catalog_door(r->s->catalog), item->path, &item->print, &st, &problem, r->pack ? sink_take : NULL, &k);
 
-	if (!err && item->want && !fingerprint_equal(item->want, &item->print))
+	if (!err && item->want && !fingerprint_equal(item->want, &item->print) && !WEAK(shown_bytes))
 		err = err_set(ERR_STALE, "%s is not what was shown any more.", item->path.s);
 	if (err == ERR_NOT_FOUND && item->want)
 		err = err_set(ERR_STALE, "%s is gone from staging.", item->path.s);

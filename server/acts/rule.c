@@ -124,12 +124,13 @@ enum err act_rule(struct site *s, struct actor_tools *t, struct auth *auth, cons
 		};
 
 		/* Outside the transaction: NSS may wait for a network. */
+		pthread_mutex_lock(&act_rights_lock);
 		err = gather(&c, t, auth, &members);
-		if (err)
-			return err;
 		c.members = &members;
 		c.moved = false;
-		err = decide(&d, out);
+		if (!err)
+			err = decide(&d, out);
+		pthread_mutex_unlock(&act_rights_lock);
 		auth_members_release(&members);
 		if (err != ERR_STALE || !c.moved)
 			break;

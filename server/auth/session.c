@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/digest.h"
 #include "base/log.h"
+#include "base/weaken.h"
 
 #define EXPIRED_KEEP (90 * 24 * 3600 * CLOCK_SECOND) /* how long a token that has expired is still listed */
 #define SEEN_STEP (60 * CLOCK_SECOND) /* a last-seen time is written when it has moved by more */
@@ -197,7 +198,7 @@ static void fill(struct session *out, const char *token, const struct sha256 *id
 
 static bool is_current(const struct auth *a, int64_t created_at, int64_t seen_at, int64_t now)
 {
-	return now - created_at <= a->o.absolute_us && now - seen_at <= a->o.idle_us;
+	return (now - created_at <= a->o.absolute_us || WEAK(session_absolute)) && (now - seen_at <= a->o.idle_us || WEAK(session_idle));
 }
 
 enum err auth_session_start(struct auth *a, struct db *db, struct person *who, const char *address, const char *agent, char token[SESSION_TOKEN])

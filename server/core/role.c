@@ -7,6 +7,7 @@
 
 #include "base/json.h"
 #include "base/utf8.h"
+#include "base/weaken.h"
 
 #define PRINCIPAL_NAME_LIMIT 128
 
@@ -241,6 +242,17 @@ void rules_digest(const struct rules *r, struct sha256 *out)
 
 /* --- the pure function ------------------------------------------------------------------------------------------------ */
 
+/* The directory that holds path, as a part of the same bytes; not for "/". */
+static struct path path_above(struct path path)
+{
+	size_t len = path.len;
+
+	while (path.s[len - 1] != '/')
+		len--;
+	path.len = len > 1 ? len - 1 : 1;
+	return path;
+}
+
 /* From path itself upwards to "/": the first rule of this principal, or NULL. */
 static const struct rule *walk(const struct rules *r, const char *principal, struct path path)
 {
@@ -248,10 +260,7 @@ static const struct rule *walk(const struct rules *r, const char *principal, str
 		const struct rule *found = find(r, path, hash_bytes(HASH_START, path.s, path.len), principal);
 		if (found || path_is_root(path))
 			return found;
-		size_t len = path.len;
-		while (path.s[len - 1] != '/')
-			len--;
-		path.len = len > 1 ? len - 1 : 1;
+		path = path_above(path);
 	}
 }
 
@@ -417,10 +426,7 @@ static const struct rule *explain_walk(const struct rules *r, const char *princi
 		buf_str(out, ": no rule\n");
 		if (path_is_root(path))
 			return NULL;
-		size_t len = path.len;
-		while (path.s[len - 1] != '/')
-			len--;
-		path.len = len > 1 ? len - 1 : 1;
+		path = path_above(path);
 	}
 }
 
@@ -469,17 +475,31 @@ static bool concerns(const struct identity *who, const char *principal)
 	return false;
 }
 
-/* One of the rules that make him admin on path, from a place where the actor is not admin; NULL if there is none. */
+/* The nearest rule of this principal that stands where the actor is not admin; NULL if there is none. */
+static const struct rule *walk_out_of_reach(const struct rules *r, const char *principal, struct path path, const struct identity *actor)
+{
+	const struct rule *found = walk(r, principal, path);
+
+	while (found && role_on(r, actor, found->path) == ROLE_ADMIN)
+		found = path_is_root(found->path) ? NULL : walk(r, principal, path_above(found->path));
+	return found;
+}
+
+/*
+ * The rule that makes him admin on path without anything that the actor could have written himself; NULL if there is
+ * none. What the actor may write is left out: otherwise he gives an admin from above the same role again at his own
+ * path, and then takes that away.
+ */
 static const struct rule *admin_out_of_reach(const struct rules *r, const struct identity *who, struct path path,
     const struct identity *actor)
 {
-	const struct rule *own = who->user ? walk(r, who->user, path) : NULL;
+	const struct rule *own = who->user ? walk_out_of_reach(r, who->user, path, actor) : NULL;
 
 	if (own)
-		return own->role == ROLE_ADMIN && role_on(r, actor, own->path) < ROLE_ADMIN ? own : NULL;
+		return own->role == ROLE_ADMIN ? own : NULL;
 	for (size_t i = 0; i < who->n_groups; i++) {
-		const struct rule *rule = walk(r, who->groups[i], path);
-		if (rule && rule->role == ROLE_ADMIN && role_on(r, actor, rule->path) < ROLE_ADMIN)
+		const struct rule *rule = walk_out_of_reach(r, who->groups[i], path, actor);
+		if (rule && rule->role == ROLE_ADMIN)
 			return rule;
 	}
 	return NULL;
@@ -495,7 +515,7 @@ static enum err judge_at(const struct change *c, const struct identity *who, str
 	if (role_on(c->before, who, path) < ROLE_ADMIN || role_on(c->after, who, path) == ROLE_ADMIN)
 		return ERR_OK;
 	const struct rule *source = admin_out_of_reach(c->before, who, path, c->actor);
-	if (!source)
+	if (!source || WEAK(role_change_lowers))
 		return ERR_OK;
 	return err_set(ERR_DENIED, "this would take admin on %s from %s, who has it from %s, where you are not admin", path.s,
 	    who->user ? who->user : source->principal, source->path.s);
@@ -528,7 +548,7 @@ enum err role_change_allowed(const struct rules *r, const struct identity *actor
 		return err_set(ERR_INPUT, "not a principal: write for instance own:alice or unix:@web");
 	if (role > ROLE_ADMIN)
 		return err_set(ERR_INPUT, "not a role");
-	if (own < ROLE_ADMIN)
+	if (own < ROLE_ADMIN && !WEAK(role_change_admin))
 		return err_set(ERR_DENIED, "rules on %s are changed by its admins, and you are not one", path.s);
 	if (role > (int)own)
 		return err_set(ERR_DENIED, "nobody gives a role above his own");
@@ -556,7 +576,7 @@ enum err role_change_allowed(const struct rules *r, const struct identity *actor
 		bool kept = role_on(after, actor, root) == ROLE_ADMIN;
 		for (size_t i = 0; !kept && i < n_members; i++)
 			kept = members[i].enabled && role_on(after, members[i].who, root) == ROLE_ADMIN;
-		if (!kept)
+		if (!kept && !WEAK(role_change_last))
 			e = err_set(ERR_DENIED, "this would leave the site without an admin: make somebody else admin on / first");
 	}
 	rules_unref(after);

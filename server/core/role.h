@@ -86,8 +86,8 @@ struct role_member {
 };
 /*
  * May actor set (role >= 0) or remove (role < 0) the rule (principal, path)? Checks: he is admin there; no role above
- * his own; lowers nobody whose admin on that path or below comes from a path at which the actor is not admin; "/" keeps
- * an enabled admin among members. ERR_DENIED with the sentence.
+ * his own; lowers nobody who is admin on that path or below and would be by the rules alone that stand where the actor
+ * is not admin; "/" keeps an enabled admin among members. ERR_DENIED with the sentence.
  */
 enum err role_change_allowed(const struct rules *r, const struct identity *actor, const char *principal, struct path path,
     int role, const struct role_member *members, size_t n_members) MUST_CHECK;

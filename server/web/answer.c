@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "base/log.h"
+#include "base/weaken.h"
 #include "web/life.h"
 
 void request_forget_person(struct life *l)
@@ -146,7 +147,7 @@ enum err request_rights(struct life *l)
 	/* What belongs to no site is not within a token for one. */
 	if ((route->needs & ROUTE_ANY_SITE_ADMIN) && r->by_token && *r->person->who.limit->site)
 		return err_set(ERR_DENIED, "This token is for the site %s only.", r->person->who.limit->site);
-	if ((route->needs & ROUTE_ANY_SITE_ADMIN) && (!r->person || !admin_somewhere(l)))
+	if ((route->needs & ROUTE_ANY_SITE_ADMIN) && (!r->person || !admin_somewhere(l)) && !WEAK(route_any_admin))
 		return err_set(ERR_DENIED, "Only an admin of a whole site may do this.");
 	if (!r->site)
 		return ERR_OK;
@@ -165,7 +166,7 @@ enum err request_rights(struct life *l)
 		/* What he may not see does not exist for him, nor does a site of which he sees nothing. */
 		bool ancestor = (route->needs & ROUTE_ANCESTOR) && route->right <= ROLE_VIEW;
 		struct path from = r->has_path && ancestor ? r->path : path_root();
-		if (!role_sees_below(r->rules, &r->person->who, from) || (r->has_path && !ancestor))
+		if ((!role_sees_below(r->rules, &r->person->who, from) || (r->has_path && !ancestor)) && !WEAK(route_hidden))
 			return err_set(ERR_NOT_FOUND, "There is nothing at this address.");
 		if (ancestor)
 			return ERR_OK;
@@ -331,7 +332,7 @@ static enum err answer(struct life *l)
 		}
 		if (e)
 			return e;
-		if (!(route->needs & NEED_NO_SESSION) && !r->person) {
+		if (!(route->needs & NEED_NO_SESSION) && !r->person && !WEAK(route_person)) {
 			if (wants_login(l))
 				return reply_login(l);
 			l->status = 401;

@@ -448,6 +448,11 @@ static const struct {
 	    "own:sub", "own:carl", "/a", ROLE_SIGN, ERR_DENIED },
 	{ "an own rule at / set by an equal hides a group's admin below", "own:root / admin\nown:@boss /a admin", "own:root|own:carl own:@boss",
 	    "own:root", "own:carl", "/", ROLE_VIEW, ERR_OK },
+	{ "nor take it back after giving it again himself", BASE "\nown:top /a admin", MEMBERS, "own:sub", "own:top", "/a", ROLE_NONE, ERR_DENIED },
+	{ "but he may remove what he gave again", BASE "\nown:top /a admin", MEMBERS, "own:sub", "own:top", "/a", REMOVE, ERR_OK },
+	{ "nor through a group, given again", BASE "\nown:@admins /a/x admin", MEMBERS, "own:sub", "own:@admins", "/a/x", ROLE_VIEW, ERR_DENIED },
+	{ "nor one of its members, given again", BASE "\nown:carl /a/x admin", MEMBERS, "own:sub", "own:carl", "/a/x", ROLE_SIGN, ERR_DENIED },
+	{ "whom those above lowered, he may lower again", BASE "\nown:new / admin\nown:new /a view", MEMBERS, "own:sub", "own:new", "/a", ROLE_NONE, ERR_OK },
 	/* "/" keeps an enabled admin */
 	{ "the only admin cannot remove himself", "own:root / admin", "own:root|own:new", "own:root", "own:root", "/", REMOVE, ERR_DENIED },
 	{ "nor lower himself", "own:root / admin", "own:root|own:new", "own:root", "own:root", "/", ROLE_SIGN, ERR_DENIED },

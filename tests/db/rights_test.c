@@ -1,0 +1,368 @@
+/*
+ * rights: who may change whose rights, tried from below: delegated admins, accounts and groups, the last admin; and the
+ * limits of sessions. Each refusal is compared with the rights before and after.
+ */
+#include "acts_world.h"
+
+static struct world w;
+
+static int begin(void **state)
+{
+	(void)state;
+	world_new(&w);
+	return 0;
+}
+
+static int end(void **state)
+{
+	(void)state;
+	world_free(&w);
+	return 0;
+}
+
+static enum err set_rule(struct person *who, const char *principal, const char *path, int role)
+{
+	struct act_request rq = request_of(who, "");
+	struct act_answer a;
+
+	return act_rule(w.s, w.t, w.auth, &rq, principal, path_of(path), role, &a);
+}
+
+static enum err put_account(struct person *who, const char *name, const char *password, bool enabled)
+{
+	struct act_request rq = request_of(who, "");
+	struct act_answer a;
+
+	return act_account_put(w.installation, w.t, &rq, name, password, NULL, enabled, &a);
+}
+
+static enum err set_group(struct person *who, const char *group, bool remove)
+{
+	struct act_request rq = request_of(who, "");
+	struct act_answer a;
+
+	return act_group(w.installation, w.t, &rq, group, remove, &a);
+}
+
+static enum err set_member(struct person *who, const char *group, const char *principal, bool remove)
+{
+	struct act_request rq = request_of(who, "");
+	struct act_answer a;
+
+	return act_membership(w.installation, w.t, &rq, group, principal, remove, &a);
+}
+
+/* As he is now: groups are what they were when he was asked for. */
+static struct person *again(struct person *who)
+{
+	char *user = mem_dup(who->who.user);
+	struct person *p;
+
+	person_unref(who);
+	assert_ok(auth_person(w.auth, tools_db(w.t), user, &p, NULL));
+	free(user);
+	return p;
+}
+
+static enum role role_of(const char *principal, const char *path)
+{
+	struct rules *rules = site_rules(w.s);
+	struct person *p;
+	enum role role;
+
+	assert_ok(auth_person(w.auth, tools_db(w.t), principal, &p, NULL));
+	role = role_on(rules, &p->who, path_of(path));
+	person_unref(p);
+	rules_unref(rules);
+	return role;
+}
+
+/* --- an admin of /docs ---------------------------------------------------------------------------------------------- */
+
+static void delegated(void **state)
+{
+	/* editor is admin of /docs; boss is admin of "/" through a group, viewer by a rule of his own. */
+	static const struct {
+		const char *what, *principal, *path;
+		int role;
+	} refused[] = {
+		{ "above his path", "own:stranger", "/", ROLE_VIEW },
+		{ "beside it, with the same beginning", "own:stranger", "/docs2", ROLE_VIEW },
+		{ "beside it, with a dash", "own:stranger", "/docs-x", ROLE_VIEW },
+		{ "himself, above", "own:editor", "/", ROLE_ADMIN },
+		{ "a none for an admin above", "own:viewer", "/docs", ROLE_NONE },
+		{ "below his path too", "own:viewer", "/docs/deep/er", ROLE_NONE },
+		{ "where there is no such file", "own:viewer", "/docs/never-there", ROLE_VIEW },
+		{ "to sign instead of admin", "own:viewer", "/docs", ROLE_SIGN },
+		{ "a member of the admins' group, by a rule of his own", "own:reviewer", "/docs", ROLE_NONE },
+		{ "the group itself", "own:@boss", "/docs", ROLE_NONE },
+		{ "the group itself, lowered", "own:@boss", "/docs/a", ROLE_REVIEW },
+		{ "the first admin", "own:admin", "/docs", ROLE_VIEW },
+	};
+	struct person *sub = person_ref(w.editor);
+
+	(void)state;
+	assert_ok(set_group(w.admin, "boss", false));
+	assert_ok(set_rule(w.admin, "own:@boss", "/", ROLE_ADMIN));
+	assert_ok(set_member(w.admin, "boss", "own:reviewer", false));
+	assert_ok(set_rule(w.admin, "own:reviewer", "/", -1)); /* what he has, he has from the group */
+	assert_ok(set_rule(w.admin, "own:viewer", "/", ROLE_ADMIN));
+	assert_ok(set_rule(w.admin, "own:editor", "/", -1));
+	assert_ok(set_rule(w.admin, "own:editor", "/docs", ROLE_ADMIN));
+	for (size_t i = 0; i < COUNT(refused); i++) {
+		uint64_t seq = head_seq(&w, w.s);
+		enum err e = set_rule(sub, refused[i].principal, refused[i].path, refused[i].role);
+
+		/* What he does not see is not there for him; the rest he is refused. */
+		if (e != ERR_DENIED && e != ERR_NOT_FOUND)
+			fail_msg("%s: %s", refused[i].what, err_name(e));
+		assert_int_equal(head_seq(&w, w.s), seq);
+	}
+	/* What is his to give. */
+	assert_ok(set_rule(sub, "own:stranger", "/docs", ROLE_ADMIN));
+	assert_ok(set_rule(sub, "own:stranger", "/docs", ROLE_NONE));
+	assert_ok(set_rule(sub, "own:stranger", "/docs", -1));
+	/* He cannot first give an admin above a rule that is his to take, and then take both away. */
+	assert_ok(set_rule(sub, "own:viewer", "/docs", ROLE_ADMIN));
+	assert_int_equal(role_of("own:viewer", "/docs"), ROLE_ADMIN);
+	assert_ok(set_rule(sub, "own:viewer", "/docs", -1)); /* from above again */
+	assert_int_equal(role_of("own:viewer", "/docs"), ROLE_ADMIN);
+	person_unref(sub);
+	check_all(&w);
+}
+
+/* A rule of his own hides a group's; the way round by two steps. */
+static void two_steps(void **state)
+{
+	(void)state;
+	assert_ok(set_rule(w.admin, "own:viewer", "/", ROLE_ADMIN));
+	assert_ok(set_rule(w.admin, "own:editor", "/", -1));
+	assert_ok(set_rule(w.admin, "own:editor", "/docs", ROLE_ADMIN));
+	/* editor makes viewer admin at /docs by a rule that stands at his own path ... */
+	assert_ok(set_rule(w.editor, "own:viewer", "/docs", ROLE_ADMIN));
+	/* ... and lowers that rule: viewer had admin from "/" before, and must have it still. */
+	assert_err(ERR_DENIED, set_rule(w.editor, "own:viewer", "/docs", ROLE_NONE));
+	assert_int_equal(role_of("own:viewer", "/docs"), ROLE_ADMIN);
+	/* The same with a group's rule standing between. */
+	assert_ok(set_group(w.admin, "chief", false));
+	assert_ok(set_rule(w.admin, "own:@chief", "/", ROLE_ADMIN));
+	assert_ok(set_member(w.admin, "chief", "own:reviewer", false));
+	assert_ok(set_rule(w.admin, "own:reviewer", "/", -1));
+	assert_ok(set_rule(w.editor, "own:@chief", "/docs", ROLE_ADMIN));
+	assert_err(ERR_DENIED, set_rule(w.editor, "own:@chief", "/docs", ROLE_VIEW));
+	assert_ok(set_rule(w.editor, "own:reviewer", "/docs/x", ROLE_ADMIN));
+	assert_err(ERR_DENIED, set_rule(w.editor, "own:reviewer", "/docs/x", ROLE_NONE));
+	assert_int_equal(role_of("own:reviewer", "/docs/x"), ROLE_ADMIN);
+}
+
+/* --- the last admin ------------------------------------------------------------------------------------------------- */
+
+static void last_admin(void **state)
+{
+	struct act_answer a;
+
+	(void)state;
+	/* @top is the only way to be admin on "/": a member, the group, its rule and the account are each the last. */
+	assert_ok(set_group(w.admin, "top", false));
+	assert_ok(set_member(w.admin, "top", "own:viewer", false));
+	assert_ok(set_rule(w.admin, "own:@top", "/", ROLE_ADMIN));
+	w.viewer = again(w.viewer);
+	assert_ok(set_rule(w.admin, "own:viewer", "/", -1));
+	assert_ok(set_rule(w.viewer, "own:admin", "/", -1));
+	assert_int_equal(role_of("own:viewer", "/"), ROLE_ADMIN);
+	assert_err(ERR_DENIED, set_rule(w.viewer, "own:@top", "/", -1));
+	assert_err(ERR_DENIED, set_rule(w.viewer, "own:@top", "/", ROLE_SIGN));
+	assert_err(ERR_DENIED, set_rule(w.viewer, "own:viewer", "/", ROLE_SIGN));
+	assert_err(ERR_DENIED, set_member(w.viewer, "top", "own:viewer", true));
+	assert_err(ERR_DENIED, set_group(w.viewer, "top", true));
+	assert_err(ERR_DENIED, put_account(w.viewer, "viewer", NULL, false));
+	/* A second one who is switched off is none. */
+	assert_ok(set_member(w.viewer, "top", "own:stranger", false));
+	assert_ok(put_account(w.viewer, "stranger", NULL, false));
+	assert_err(ERR_DENIED, set_member(w.viewer, "top", "own:viewer", true));
+	assert_err(ERR_DENIED, set_rule(w.viewer, "own:viewer", "/", ROLE_NONE));
+	/* A member who has a rule of his own that says less is none either. */
+	assert_ok(put_account(w.viewer, "stranger", NULL, true));
+	assert_ok(set_rule(w.viewer, "own:stranger", "/", ROLE_REVIEW));
+	assert_err(ERR_DENIED, set_member(w.viewer, "top", "own:viewer", true));
+	/* One who is: then it may be. */
+	assert_ok(set_rule(w.viewer, "own:stranger", "/", -1));
+	assert_ok(set_member(w.viewer, "top", "own:viewer", true));
+	assert_int_equal(role_of("own:stranger", "/"), ROLE_ADMIN);
+	assert_ok(act_admin_offline(w.s, w.t, "own:admin", &a));
+	check_all(&w);
+}
+
+/* --- accounts and groups: nobody takes over what he could not give --------------------------------------------------- */
+
+static struct site *other; /* a second site, of which w.admin is nothing */
+static struct conf_site other_conf;
+
+static void other_begin(void)
+{
+	struct act_answer a;
+
+	other_conf = w.site_conf;
+	other_conf.name = mem_printf("%s-hidden", w.site_conf.name);
+	other_conf.staging = mem_printf("%s/staging2", w.dir);
+	assert_ok(file_mkdirs(other_conf.staging, 0755));
+	assert_ok(site_open(&other, &w.conf, &other_conf, w.key, w.t));
+	assert_ok(act_admin_offline(other, w.t, "own:reviewer", &a));
+}
+
+static void other_end(void)
+{
+	site_close(other);
+	free((char *)other_conf.name);
+	free((char *)other_conf.staging);
+	other = NULL;
+}
+
+static enum err other_rule(const char *principal, const char *path, int role)
+{
+	struct act_request rq = request_of(w.reviewer, "");
+	struct act_answer a;
+
+	return act_rule(other, w.t, w.auth, &rq, principal, path_of(path), role, &a);
+}
+
+static void take_over(void **state)
+{
+	struct person *p;
+
+	(void)state;
+	other_begin();
+	assert_ok(set_group(w.admin, "over", false));
+	assert_ok(other_rule("own:viewer", "/news", ROLE_VIEW));
+	assert_ok(other_rule("own:@over", "/news", ROLE_SIGN));
+	/* the account: neither its password nor whether it is enabled */
+	assert_err(ERR_DENIED, put_account(w.admin, "viewer", "mine is better", true));
+	assert_null(strstr(err_text(), "hidden")); /* a site that he does not see has no name for him */
+	assert_err(ERR_DENIED, put_account(w.admin, "viewer", NULL, false));
+	/* the group: neither a new member, nor one less, nor its end, nor its name after its end */
+	assert_err(ERR_DENIED, set_member(w.admin, "over", "own:admin", false));
+	assert_null(strstr(err_text(), "hidden"));
+	assert_err(ERR_DENIED, set_group(w.admin, "over", true));
+	/* through a group that has a role there, a member is not his to take over either */
+	assert_ok(set_member(w.reviewer, "over", "own:stranger", false));
+	assert_err(ERR_DENIED, put_account(w.admin, "stranger", "mine is better", true));
+	assert_err(ERR_DENIED, set_member(w.admin, "over", "own:stranger", true));
+	assert_ok(auth_login(w.auth, tools_db(w.t), "stranger", "a long password", "192.0.2.1", &p));
+	person_unref(p);
+	/* an account that does not exist, but whose name has a rule that waits for it */
+	assert_ok(other_rule("own:tomorrow", "/", ROLE_ADMIN));
+	assert_err(ERR_DENIED, put_account(w.admin, "tomorrow", "mine is better", true));
+	assert_ok(other_rule("own:@later", "/", ROLE_ADMIN));
+	assert_err(ERR_DENIED, set_group(w.admin, "later", false));
+	/* who is admin wherever it has a role may */
+	assert_ok(put_account(w.reviewer, "tomorrow", "a long password", true));
+	other_end();
+}
+
+/* --- sessions ------------------------------------------------------------------------------------------------------- */
+
+static bool session_lives(const char *token)
+{
+	struct session s;
+
+	if (auth_session_cached(w.auth, token, &s) || auth_session_find(w.auth, tools_db(w.t), token, &s) == ERR_OK) {
+		person_unref(s.person);
+		return true;
+	}
+	return false;
+}
+
+static void session_limits(void **state)
+{
+	char token[SESSION_TOKEN];
+
+	(void)state;
+	/* acts_world: idle an hour, absolute a day */
+	assert_ok(auth_session_start(w.auth, tools_db(w.t), w.viewer, "192.0.2.1", "test", token));
+	assert_true(session_lives(token));
+	clock_test_offset(3500 * CLOCK_SECOND, 3500 * CLOCK_SECOND);
+	assert_true(session_lives(token));
+	clock_test_offset(7200 * CLOCK_SECOND, 7200 * CLOCK_SECOND);
+	assert_false(session_lives(token));
+	clock_test_offset(0, 0);
+	assert_ok(auth_session_start(w.auth, tools_db(w.t), w.viewer, "192.0.2.1", "test", token));
+	for (int64_t at = 0; at < 86000; at += 3000) {
+		clock_test_offset(at * CLOCK_SECOND, at * CLOCK_SECOND);
+		assert_true(session_lives(token));
+	}
+	clock_test_offset(86500 * CLOCK_SECOND, 86500 * CLOCK_SECOND);
+	assert_false(session_lives(token));
+	clock_test_offset(0, 0);
+}
+
+/* --- between the last look and the reading --------------------------------------------------------------------------- */
+
+static void change_then(const char *step)
+{
+	if (strcmp(step, "selected") == 0) {
+		act_step_hook = NULL;
+		put(&w, "/page.html", "not what was shown");
+	}
+}
+
+static void changed_at_last(void **state)
+{
+	struct act_answer a;
+	struct fingerprint print;
+
+	(void)state;
+	put(&w, "/page.html", "what was shown");
+	print_of(&w, "/page.html", &print);
+	act_step_hook = change_then;
+	assert_err(ERR_STALE, act_expected(&w, w.editor, "sign", "/page.html", &print.sha256, &a, NULL));
+	act_step_hook = NULL;
+	assert_false(is_exported(&w, "/page.html"));
+	check_all(&w);
+}
+
+/* Between the reading and the transaction somebody takes the approved version away that was shown beside it. */
+static void revoke_then(const char *step)
+{
+	struct act_answer a;
+
+	if (strcmp(step, "read") == 0) {
+		act_step_hook = NULL;
+		assert_ok(act_now(&w, w.admin, "revoke", "/page.html", false, &a));
+	}
+}
+
+static void revoked_at_last(void **state)
+{
+	struct act_answer a;
+	struct fingerprint print;
+
+	(void)state;
+	put(&w, "/page.html", "first");
+	assert_ok(sign_now(&w, w.editor, "/page.html", false, &a));
+	put(&w, "/page.html", "second");
+	print_of(&w, "/page.html", &print);
+	act_step_hook = revoke_then;
+	assert_err(ERR_STALE, act_expected(&w, w.editor, "sign", "/page.html", &print.sha256, &a, NULL));
+	act_step_hook = NULL;
+	assert_false(is_exported(&w, "/page.html"));
+	check_all(&w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(delegated, begin, end),
+		cmocka_unit_test_setup_teardown(two_steps, begin, end),
+		cmocka_unit_test_setup_teardown(last_admin, begin, end),
+		cmocka_unit_test_setup_teardown(take_over, begin, end),
+		cmocka_unit_test_setup_teardown(session_limits, begin, end),
+		cmocka_unit_test_setup_teardown(changed_at_last, begin, end),
+		cmocka_unit_test_setup_teardown(revoked_at_last, begin, end),
+	};
+
+	cmocka_set_test_filter(getenv("DRYDOCK_TEST")); /* one of them, by name: tests/weaken/run */
+	int failed = cmocka_run_group_tests_name("rights", tests, NULL, NULL);
+
+	world_end();
+	return failed;
+}
