@@ -6,7 +6,8 @@
  *   data-all, data-selected    the box that ticks all, the sentence that counts them
  *   data-copy                  copied by a click
  *   data-key="s"               the button that the key s goes to; data-press: and presses
- *   data-events                address of server-sent events: "output" {target, from, text}, "changed" and "end" load the page again
+ *   data-events                address of server-sent events: "output" {target, from, text}, "progress" {step, count, done, total};
+ *                              "changed" and "end" load the page again
  */
 (function () {
 	"use strict";
@@ -185,6 +186,14 @@
 				log.appendChild(document.createTextNode(data.text));
 				if (end) log.scrollTop = log.scrollHeight;
 			});
+		});
+		source.addEventListener("progress", function (e) {
+			var data = JSON.parse(e.data), bar = box.querySelector("progress"), step = box.querySelector("[data-step]");
+			if (step.textContent !== data.step) step.textContent = data.step;
+			box.querySelector("[data-count]").textContent = data.count;
+			if (data.done < 0) return bar.removeAttribute("value");
+			bar.max = data.total;
+			bar.value = data.done;
 		});
 		source.addEventListener("changed", again);
 		source.addEventListener("end", function () { source.close(); again(); });

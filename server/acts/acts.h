@@ -119,7 +119,10 @@ struct file_act {
 	const struct expected_file *expected; /* a list: then paths/recursive are ignored */
 	size_t n_expected;
 	bool as_staged; /* whatever is there now: recorded as such */
-	/* progress of a long act, 0..total; may be NULL; called from the acting thread */
+	/*
+	 * How far a long act is; may be NULL; called from the acting thread. Steps, in order: "read" (files, done of
+	 * total), "wait" (for another act on the site), "record", "export" (from here on it is recorded).
+	 */
 	void (*progress)(void *arg, const char *step, uint64_t done, uint64_t total);
 	void *progress_arg;
 };

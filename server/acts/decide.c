@@ -419,6 +419,12 @@ static enum err settle_unknown(struct decision *d)
 	return ERR_OK;
 }
 
+static void tell(const struct decision *d, const char *step)
+{
+	if (d->progress)
+		d->progress(d->progress_arg, step, 0, d->total);
+}
+
 enum err decide(struct decision *d, struct act_answer *out)
 {
 	struct site *s = d->s;
@@ -436,8 +442,10 @@ enum err decide(struct decision *d, struct act_answer *out)
 	if (err)
 		goto out;
 
+	tell(d, "wait");
 	pthread_mutex_lock(&s->writer);
 	locked = true;
+	tell(d, "record");
 	if (!s->read_only && s->unsettled && (err = recover_locked(s, d->t, false)))
 		goto out;
 	if (s->read_only) {
@@ -461,6 +469,7 @@ enum err decide(struct decision *d, struct act_answer *out)
 	}
 	if (d->after)
 		d->after(d, d->arg);
+	tell(d, "export");
 	carry_act(s, d->t, &d->head.commit, &d->commit, d->changes, d->record.at, out->pending);
 	act_step("done");
 	atomic_fetch_add(&s->generation, 1);

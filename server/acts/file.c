@@ -222,6 +222,8 @@ static enum err read_files(struct job *j)
 	}
 	if (!j->n_items)
 		return ERR_OK;
+	if (r.progress)
+		r.progress(r.progress_arg, "read", 0, j->n_items);
 	if (j->kind->keep) {
 		err = tools_repo(j->t, j->s, &j->repo);
 		if (!err)
@@ -265,6 +267,9 @@ static enum err decide_files(struct job *j, const struct sha256 *request, struct
 		.shown = shown,
 		.pack = j->pack,
 		.bulk = j->n_items > 1,
+		.progress = j->fa->progress,
+		.progress_arg = j->fa->progress_arg,
+		.total = j->sel.n,
 		.check = approve_check,
 		.write = approve_write,
 		.after = approve_after,
@@ -277,8 +282,6 @@ static enum err decide_files(struct job *j, const struct sha256 *request, struct
 	else if (!j->fa->as_staged)
 		hex_of(shown, j->sel.digest.b, sizeof j->sel.digest.b);
 	j->pack = NULL;
-	if (j->fa->progress)
-		j->fa->progress(j->fa->progress_arg, "record", j->sel.n, j->sel.n);
 	approve_init(&x);
 	err = decide(&d, out);
 	/* Bytes that the approved tree had already do not wait for anything beside the export. */

@@ -42,6 +42,10 @@ struct decision {
 	const char *shown; /* "" if nothing was */
 	struct repo_pack *pack; /* blobs of the act; NULL: begun when needed. Freed by decide() */
 	bool bulk; /* one syncfs in place of a fsync for each file */
+	/* Told when it waits for the site, is recorded, is carried out: "wait", "record", "export"; may be NULL. */
+	void (*progress)(void *arg, const char *step, uint64_t done, uint64_t total);
+	void *progress_arg;
+	uint64_t total; /* for progress */
 	/* Ask the roles again, compare the expected states: the database is the truth here. */
 	enum err (*check)(struct decision *d, void *arg);
 	/* More objects for the pack, once the log commit is known; may be NULL. */

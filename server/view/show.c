@@ -95,7 +95,7 @@ const char *size_text(struct arena *a, uint64_t bytes)
 	return arena_printf(a, "%" PRIu64 " %s", (tenths + 5) / 10, unit[u]);
 }
 
-const char *count_text(struct arena *a, uint64_t n, const char *one)
+const char *number_text(struct arena *a, uint64_t n)
 {
 	char digits[24], grouped[32];
 	int len = snprintf(digits, sizeof digits, "%" PRIu64, n), at = 0;
@@ -106,7 +106,12 @@ const char *count_text(struct arena *a, uint64_t n, const char *one)
 		grouped[at++] = digits[i];
 	}
 	grouped[at] = '\0';
-	return arena_printf(a, "%s %s%s", grouped, one, n == 1 ? "" : "s");
+	return arena_dup(a, grouped);
+}
+
+const char *count_text(struct arena *a, uint64_t n, const char *one)
+{
+	return arena_printf(a, "%s %s%s", number_text(a, n), one, n == 1 ? "" : "s");
 }
 
 const char *period_text(struct arena *a, int64_t us)

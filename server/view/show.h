@@ -23,6 +23,7 @@ void show_hex(struct view_map *m, enum view_name name, const void *bytes, size_t
 const char *state_word(enum file_state s);
 /* "812 B", "12 kB", "3.4 MB": decimal units, as file managers show them. */
 const char *size_text(struct arena *a, uint64_t bytes);
+const char *number_text(struct arena *a, uint64_t n); /* "10,000" */
 /* "1 file", "12 files", "10,000 files". one: "file"; the plural adds an s. */
 const char *count_text(struct arena *a, uint64_t n, const char *one);
 /* What something took: "1.2 s", "3 min 20 s", "2 h 5 min"; microseconds. */

@@ -16,6 +16,7 @@
 #include "base/pool.h"
 #include "web/form.h"
 #include "web/guard.h"
+#include "web/jobs.h"
 #include "web/web.h"
 
 #define LIFE_ADDED 12 /* headers that a handler may add */
@@ -65,6 +66,7 @@ struct web {
 	struct listener listeners[LISTENER_COUNT];
 	struct conns *conns;
 	struct pool *pool;
+	struct jobs *jobs; /* acts that browsers asked for run there */
 	struct view_set *views;
 	struct statics *statics;
 	struct page_cache *cache;

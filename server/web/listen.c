@@ -307,6 +307,7 @@ static enum err start(struct web *w)
 	w->conns = conns_new();
 	w->previews = previews_new(w);
 	w->pool = pool_new("worker", conf->workers ? conf->workers : 1, conf->connections + 64, worker_start, worker_stop, w);
+	w->jobs = jobs_new(conf->workers ? conf->workers : 1, w->o.database);
 	w->streams = streams_new(w);
 	if ((e = daemon_start(w, LISTENER_LOCAL, 1)) || (e = daemon_start(w, LISTENER_MAIN, 2)))
 		return e;
@@ -355,7 +356,7 @@ enum err web_start(struct web **out, const struct web_options *o)
 	return ERR_OK;
 }
 
-/* True when no request is with a worker and no stream waits. */
+/* True when no request is with a worker, no stream waits and no act runs. */
 static bool settle(struct web *w)
 {
 	struct timespec until;
@@ -369,7 +370,7 @@ static bool settle(struct web *w)
 			break;
 	bool done = w->suspended == 0;
 	pthread_mutex_unlock(&w->lock);
-	return done;
+	return (!w->jobs || jobs_stop(w->jobs, &until)) && done;
 }
 
 void web_stop(struct web *w)
@@ -401,6 +402,7 @@ void web_stop(struct web *w)
 			log_event(LOG_LEVEL_WARN, "web.stop", "text", "cannot remove the socket", "path", l->path, NULL);
 	}
 	pool_free(w->pool);
+	jobs_free(w->jobs);
 	streams_free(w->streams);
 	conns_free(w->conns);
 	previews_free(w->previews);
@@ -448,4 +450,9 @@ struct site *web_installation(struct web *w)
 const struct node_key *web_key(struct web *w)
 {
 	return w->o.key;
+}
+
+struct jobs *web_jobs(struct web *w)
+{
+	return w->jobs;
 }

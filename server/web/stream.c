@@ -23,6 +23,8 @@ struct stream {
 	struct streams *all;
 	struct life *l;
 	stream_fn *fn;
+	uint64_t (*mark)(void *state); /* NULL: only what its site shows */
+	uint64_t marked; /* what it said last; of the looking thread */
 	void *state;
 	uint64_t seen; /* of its site, when next() was called last */
 	bool changed; /* told by the looking thread, for the worker */
@@ -140,17 +142,20 @@ static void work(void *s_, void *tools)
 static void give_work(struct streams *all, struct stream *s, int64_t now)
 {
 	const struct watched *x = watched_of(all, s->l->r.site);
+	const uint64_t mark = s->mark ? s->mark(s->state) : 0;
 
 	pthread_mutex_lock(&s->lock);
-	bool due = s->seen != x->version || now - s->sent_at >= HEARTBEAT;
-	if (s->waiting && !s->busy && !s->ended && due) {
-		uint64_t before = s->seen;
-		s->changed = s->seen != x->version;
+	bool changed = s->seen != x->version || s->marked != mark;
+	if (s->waiting && !s->busy && !s->ended && (changed || now - s->sent_at >= HEARTBEAT)) {
+		uint64_t before = s->seen, marked_before = s->marked;
+		s->changed = changed;
 		s->seen = x->version;
+		s->marked = mark;
 		s->busy = true;
 		if (pool_add(all->web->pool, (struct pool_job){ work, s })) {
 			s->busy = false; /* a busy server: the next look tries again */
 			s->seen = before;
+			s->marked = marked_before;
 		}
 	}
 	pthread_mutex_unlock(&s->lock);
@@ -303,6 +308,11 @@ void stream_done(struct life *l)
 
 enum err reply_stream(struct req *r, stream_fn *next, void *state)
 {
+	return reply_stream_marked(r, next, NULL, state);
+}
+
+enum err reply_stream_marked(struct req *r, stream_fn *next, uint64_t (*mark)(void *state), void *state)
+{
 	struct life *l = life_of(r);
 	struct streams *all = r->web->streams;
 	struct stream *s;
@@ -318,6 +328,8 @@ enum err reply_stream(struct req *r, stream_fn *next, void *state)
 	s->l = l;
 	s->fn = next;
 	s->state = state;
+	s->mark = mark;
+	s->marked = mark ? mark(state) : 0;
 	s->pending = BUF_INIT(PENDING_LIMIT);
 	pthread_mutex_init(&s->lock, NULL);
 	/* The first answer is made here and now: the version is read first, so that nothing is missed. */

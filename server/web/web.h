@@ -140,6 +140,7 @@ const struct conf *web_conf(struct web *w);
 struct auth *web_auth(struct web *w);
 struct site *web_installation(struct web *w);
 const struct node_key *web_key(struct web *w);
+struct jobs *web_jobs(struct web *w); /* web/jobs.h */
 
 /* --- replies (web/reply.c): each handler makes exactly one, and returns what the call returns ----------------------- */
 
@@ -174,6 +175,8 @@ void reply_cache_put(struct req *r, uint64_t generation);
  */
 typedef enum err stream_fn(struct req *r, void *state, struct buf *out, bool *end);
 enum err reply_stream(struct req *r, stream_fn *next, void *state);
+/* The same, and next() is called too when mark(), asked four times a second, gives another number. mark: memory only. */
+enum err reply_stream_marked(struct req *r, stream_fn *next, uint64_t (*mark)(void *state), void *state);
 
 /* --- addresses (web/address.c): the one place that writes them ------------------------------------------------------ */
 

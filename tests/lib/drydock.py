@@ -262,6 +262,23 @@ class Drydock:
                     return int(entry.name)
         return None
 
+    @contextlib.contextmanager
+    def held(self):
+        """Acts on the site wait inside their transaction while this lasts: somebody else holds the site's row."""
+        kw = {"user": self.uid, "group": self.gid, "extra_groups": []} if os.geteuid() == 0 else {}
+        client = subprocess.Popen(["mariadb", "--no-defaults", f"--socket={self.data}/db.sock", "--batch", "--skip-column-names",
+                                   "--unbuffered", "drydock"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=self.dir, **kw)
+        try:
+            client.stdin.write(f"BEGIN; SELECT 'held' FROM site WHERE site = '{self.site}' FOR UPDATE;\n")
+            client.stdin.flush()
+            assert client.stdout.readline().strip() == "held"
+            yield
+        finally:
+            with contextlib.suppress(BrokenPipeError):
+                client.stdin.close()
+            client.wait(30)
+            client.stdout.close()
+
     def close(self):
         """Stop everything and remove the directory. Only processes of this data directory are touched."""
         self.stop()

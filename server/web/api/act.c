@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "web/api/api.h"
+#include "web/jobs.h"
 
 static enum err expected_one(struct req *r, const json_t *v, struct expected_file *out)
 {
@@ -89,6 +90,62 @@ static json_t *conflict_json(const struct selection *s)
 	return extra;
 }
 
+/* What was recorded under an id of his: the same answer as when it was done. */
+static enum err recorded(struct req *r, const struct uuid *op)
+{
+	struct db_act_id id;
+	struct db_record_row row;
+	struct act_answer done;
+	struct answer a;
+	enum err e = db_act_id_get(tools_db(r->tools), r->site->name, r->person->who.user, op, &id);
+
+	if (!e)
+		e = db_record_get(tools_db(r->tools), r->site->name, id.node, id.seq, &row, r->arena);
+	if (e == ERR_NOT_FOUND)
+		return err_set(e, "No act of yours with this id is running, and none was recorded.");
+	if (e)
+		return e;
+	done = (struct act_answer){ .seq = id.seq, .op = *op, .at = row.at, .files = row.files_count, .repeated = true };
+	answer_begin(&a);
+	json_out_kstr(&a.out, "state", "recorded");
+	json_out_kstr(&a.out, "act", row.act);
+	answer_act(&a.out, &done);
+	return answer_send(r, &a, 200);
+}
+
+/* GET /api/v1/sites/:site/acts/:id */
+enum err api_act_state(struct req *r)
+{
+	static const char *const states[] = { [JOB_WAITING] = "waiting", [JOB_RUNNING] = "running", [JOB_OVER] = "refused" };
+	struct job_now now;
+	struct answer a;
+	struct uuid op;
+	struct job *j;
+
+	if (!uuid_parse(&op, req_segment(r, "id")))
+		return err_set(ERR_NOT_FOUND, "There is nothing at this address.");
+	j = jobs_find(web_jobs(r->web), r->site, r->person->who.user, &op);
+	if (!j)
+		return recorded(r, &op);
+	job_look(j, &now);
+	answer_begin(&a);
+	json_out_kstr(&a.out, "state", states[now.state]);
+	json_out_kstr(&a.out, "act", job_ask(j)->fa.act);
+	json_out_kstr(&a.out, "id", req_segment(r, "id"));
+	answer_time(&a.out, "since", now.since);
+	json_out_kstr(&a.out, "step", now.state == JOB_RUNNING ? (*now.step ? now.step : "select") : NULL);
+	json_out_kint(&a.out, "done", (int64_t)now.done);
+	json_out_kint(&a.out, "total", (int64_t)now.total);
+	json_out_kstr(&a.out, "detail", now.state == JOB_OVER ? now.why : NULL);
+	job_unref(j);
+	/* What a browser's act recorded is told like any other. */
+	if (now.state == JOB_OVER && !now.err) {
+		buf_release(&a.buf);
+		return recorded(r, &op);
+	}
+	return answer_send(r, &a, 200);
+}
+
 /* POST /api/v1/sites/:site/sign | review | revoke; the last segment of the address is the act */
 enum err api_act(struct req *r)
 {
@@ -102,8 +159,17 @@ enum err api_act(struct req *r)
 	e = api_act_request(r, &rq);
 	if (!e)
 		e = shown_parse(r, &fa);
-	if (!e)
+	if (!e) {
+		struct job *j = jobs_enter(web_jobs(r->web), &(struct job_ask){ .site = r->site, .rq = rq, .fa = { .act = fa.act },
+		    .dir = fa.n_paths == 1 ? fa.paths[0] : path_root() });
+
+		if (j) {
+			fa.progress = job_progress;
+			fa.progress_arg = j;
+		}
 		e = act_files(r->site, r->tools, &rq, &fa, &done, &conflict);
+		jobs_leave(j);
+	}
 	if (e) {
 		json_t *extra = e == ERR_STALE && conflict.arena ? conflict_json(&conflict) : NULL;
 

@@ -1,4 +1,4 @@
-/* Before an act on several files: what exactly it will take up; and the acts themselves, from any form. */
+/* Before an act on several files: what exactly it will take up. */
 #include <string.h>
 
 #include "base/clock.h"
@@ -81,8 +81,9 @@ static void files_model(struct req *r, struct view_map *m, const char *act, cons
 	}
 }
 
+/* conflict: the sentence about what changed, with the note as it was typed; NULL: shown for the first time. */
 static enum err confirm_page(struct req *r, unsigned status, const struct verb *v, const struct pick *p, const struct selection *s,
-    const char *conflict)
+    const char *conflict, const char *note)
 {
 	struct view_map *m = view_map_new(r->arena);
 	char *digest = arena_alloc(r->arena, SHA256_HEX);
@@ -112,9 +113,20 @@ static enum err confirm_page(struct req *r, unsigned status, const struct verb *
 		for (size_t i = 0; i < p->n; i++)
 			view_set(view_list_add(paths), VIEW_value, p->paths[i].s);
 	}
-	view_set(m, VIEW_note_value, req_form(r, "note"));
+	view_set(m, VIEW_note_value, note);
 	view_set(m, VIEW_back_href, back);
 	return reply_page(r, status, "confirm", arena_printf(r->arena, "%s %s", v->verb, count_text(r->arena, s->n, "file")), m);
+}
+
+static enum err select_now(struct req *r, const struct verb *v, const struct pick *p, struct selection *s)
+{
+	struct catalog_view view = req_view(r);
+	enum err e = catalog_select(r->site->catalog, v->act, p->paths, p->n, p->recursive, &view,
+	    strcmp(v->act, "review") == 0 ? ROLE_REVIEW : ROLE_SIGN, s);
+
+	if (!e && s->n == 0)
+		e = err_set(ERR_INPUT, "There is nothing to %s: no file there is in a state for it.", v->act);
+	return e;
 }
 
 /* POST /s/:site/confirm: nothing is written; it is a POST because a selection may be long. */
@@ -122,7 +134,6 @@ enum err page_confirm(struct req *r)
 {
 	const char *all = req_form(r, "all");
 	const struct verb *v = verb_find(all && *all ? all : req_form(r, "act"));
-	struct catalog_view view = req_view(r);
 	struct selection s = { 0 };
 	struct pick p;
 	enum err e;
@@ -131,67 +142,26 @@ enum err page_confirm(struct req *r)
 		return reply_error(r, err_set(ERR_INPUT, "The form does not say what to do: sign, review or revoke."), NULL);
 	e = pick_parse(r, v->act, &p);
 	if (!e)
-		e = catalog_select(r->site->catalog, v->act, p.paths, p.n, p.recursive, &view,
-		    strcmp(v->act, "review") == 0 ? ROLE_REVIEW : ROLE_SIGN, &s);
-	if (!e && s.n == 0)
-		e = err_set(ERR_INPUT, "There is nothing to %s: no file there is in a state for it.", v->act);
-	e = e ? reply_error(r, e, NULL) : confirm_page(r, 200, v, &p, &s, NULL);
+		e = select_now(r, v, &p, &s);
+	e = e ? reply_error(r, e, NULL) : confirm_page(r, 200, v, &p, &s, NULL, req_form(r, "note"));
 	selection_release(&s);
 	return e;
 }
 
-/* A single file's form says the fingerprint that was shown. */
-static enum err one_file(struct req *r, struct file_act *fa, struct expected_file *one)
+enum err page_conflict(struct req *r, const struct job_ask *ask, const char *sentence)
 {
-	const char *exec = req_form(r, "exec"), *path = req_form(r, "path");
-	enum err e;
+	const struct verb *v = verb_find(ask->fa.act);
+	struct selection s = { 0 };
+	struct pick p = { .paths = ask->fa.paths, .n = ask->fa.n_paths, .recursive = ask->fa.recursive, .dir = ask->dir, .state = ask->state,
+		.skipped = ask->skipped };
+	enum err e = ask->whole ? pick_whole(r, ask->dir, ask->state, &p) : ERR_OK;
 
-	if (!path || !hex_parse(one->sha256.b, sizeof one->sha256.b, req_form(r, "sha256")))
-		return err_set(ERR_INPUT, "The form is not complete: it does not say which version you were shown.");
-	one->exec = exec && *exec ? *exec == '1' : -1;
-	e = path_parse(&one->path, path, strlen(path), r->arena);
-	fa->expected = one;
-	fa->n_expected = 1;
-	return e;
-}
-
-/* POST /s/:site/sign, review, revoke: the last segment of the address is the act */
-enum err page_act_files(struct req *r)
-{
-	const struct verb *v = verb_find(strrchr(r->route->address, '/') + 1);
-	const bool single = req_form(r, "sha256") != NULL;
-	struct file_act fa = { .act = v->act };
-	struct act_request rq;
-	struct act_answer done;
-	struct expected_file one;
-	struct sha256 digest;
-	struct selection conflict = { 0 };
-	struct pick p = { .dir = path_root() };
-	enum err e;
-
-	e = page_act_request(r, &rq);
-	if (!e && single)
-		e = one_file(r, &fa, &one);
-	else if (!e)
-		e = pick_parse(r, v->act, &p);
-	if (!e && !single) {
-		if (!req_form(r, "selection") || !hex_parse(digest.b, sizeof digest.b, req_form(r, "selection")))
-			e = err_set(ERR_INPUT, "The form is not complete: it does not say what you were shown.");
-		fa.selection = &digest;
-		fa.paths = p.paths;
-		fa.n_paths = p.n;
-		fa.recursive = p.recursive;
-	}
 	if (!e)
-		e = act_files(r->site, r->tools, &rq, &fa, &done, &conflict);
-	if (!e)
-		e = page_done(r, single ? "/file" : "/tree", single ? &one.path : &p.dir, NULL, &done);
-	else if (e == ERR_STALE && single)
-		e = page_file_moved(r, one.path, arena_dup(r->arena, err_text()));
-	else if (e == ERR_STALE && conflict.arena && conflict.n)
-		e = confirm_page(r, 409, v, &p, &conflict, arena_dup(r->arena, err_text()));
-	else
-		e = reply_error(r, e, NULL);
-	selection_release(&conflict);
+		e = select_now(r, v, &p, &s);
+	/* Nothing is left that could be shown for another try: then only why. */
+	if (e == ERR_INPUT || e == ERR_STALE)
+		e = err_set(ERR_STALE, "%s", sentence);
+	e = e ? reply_error(r, e, NULL) : confirm_page(r, 409, v, &p, &s, sentence, ask->rq.note);
+	selection_release(&s);
 	return e;
 }

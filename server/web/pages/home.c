@@ -261,6 +261,7 @@ enum err page_home(struct req *r)
 	sync_status(r->sync, &st);
 	if (!st.running && st.next.due != WINDOW_NEVER)
 		show_time(m, VIEW_next_sync, st.next.due, clock_wall());
+	page_running(r, m);
 	page_notice(r, m);
 	return reply_page(r, 200, "home", "Home", m);
 }

@@ -6,6 +6,7 @@
 #ifndef DRYDOCK_WEB_PAGES_PAGES_H
 #define DRYDOCK_WEB_PAGES_PAGES_H
 
+#include "web/jobs.h"
 #include "web/web.h"
 
 /* The handlers, from the rows. */
@@ -56,5 +57,10 @@ const char *page_history_href(struct req *r, struct path path, bool is_dir);
 const char *page_why(struct req *r, struct path path);
 /* The page of a file on which an act just met a conflict: the sentence, and the file as it is now. */
 enum err page_file_moved(struct req *r, struct path path, const char *sentence);
+/* The same for an act on several: the sentence, and the list as it is now. */
+enum err page_conflict(struct req *r, const struct job_ask *ask, const char *sentence);
+
+/* Acts of this person on this site that are running, or came to nothing without his having seen it (pages/acts.c). */
+void page_running(struct req *r, struct view_map *m);
 
 #endif

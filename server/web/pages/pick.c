@@ -98,12 +98,27 @@ static void skip(struct req *r, struct pick *p, struct path *paths, const char *
 	p->n = kept;
 }
 
+enum err pick_whole(struct req *r, struct path dir, const char *state, struct pick *p)
+{
+	enum file_state s;
+
+	*p = (struct pick){ .dir = dir, .state = state, .whole = true };
+	if (*state) {
+		if (!state_parse(&s, state))
+			return err_set(ERR_INPUT, "There is no state \"%s\".", state);
+		return pick_state(r, p, s);
+	}
+	p->recursive = true;
+	p->paths = &p->dir;
+	p->n = 1;
+	return ERR_OK;
+}
+
 enum err pick_parse(struct req *r, const char *act, struct pick *p)
 {
 	const char *dir = req_form(r, "dir"), *state = req_form(r, "state"), *all = req_form(r, "all");
 	const size_t n = req_form_count(r, "path[]");
 	struct path *paths;
-	enum file_state s;
 	enum err e;
 
 	*p = (struct pick){ .dir = path_root(), .state = state ? state : "", .whole = all && *all };
@@ -112,17 +127,9 @@ enum err pick_parse(struct req *r, const char *act, struct pick *p)
 		if (e)
 			return e;
 	}
-	if (p->whole && *p->state) {
-		if (!state_parse(&s, p->state))
-			return err_set(ERR_INPUT, "There is no state \"%s\".", p->state);
-		return pick_state(r, p, s);
-	}
+	if (p->whole)
+		return pick_whole(r, p->dir, p->state, p);
 	p->recursive = true;
-	if (p->whole) {
-		p->paths = &p->dir;
-		p->n = 1;
-		return ERR_OK;
-	}
 	if (n == 0)
 		return err_set(ERR_INPUT, "Nothing is selected. Go back and tick at least one file.");
 	paths = arena_alloc(r->arena, n * sizeof *paths);

@@ -22,5 +22,7 @@ struct pick {
  * which the act makes no sense (signed already, gone) are left out: who ticks a whole page means those that can be done.
  */
 enum err pick_parse(struct req *r, const char *act, struct pick *p) MUST_CHECK;
+/* Everything in dir, or what of it is in that state ("": any), as it is now. */
+enum err pick_whole(struct req *r, struct path dir, const char *state, struct pick *p) MUST_CHECK;
 
 #endif
