@@ -86,6 +86,8 @@ enum ctl_exit ctl_post(struct ctl *c, const char *target, json_t *body, json_t *
 		return EXIT_USAGE;
 	}
 	rc = c->transport->call(c, "POST", target, text, strlen(text));
+	if (c->line)
+		progress_end(c->line);
 	free(text);
 	return rc ? rc : settle(c, root);
 }

@@ -7,6 +7,7 @@
 #ifndef DRYDOCK_CTL_CTL_H
 #define DRYDOCK_CTL_CTL_H
 
+#include <pthread.h>
 #include <stdbool.h>
 
 #include "base/buf.h"
@@ -40,6 +41,8 @@ struct ctl {
 	struct arena *arena;
 	int status; /* of the last answer */
 	struct buf answer;
+	bool quiet; /* what cannot be reached is not said */
+	struct progress *line; /* on the terminal, to be taken away when an answer came; NULL: none */
 	char cookie[512], csrf[128]; /* over HTTP: of the session */
 	char token[128]; /* or an API token in their place */
 };
@@ -77,6 +80,20 @@ enum ctl_exit ctl_usage(const char *text);
 bool ctl_is(const struct ctl *c, int arg, const char *word);
 /* From --password-file, or from the terminal without echo; NULL after a sentence was printed. In the arena. */
 const char *ctl_password(struct ctl *c, bool twice);
+
+/* progress.c */
+/* While a call of cmd_act waits for its answer, a line on the terminal tells how far the act with that id is. */
+struct progress {
+	struct ctl poll;
+	const char *target;
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	bool started, over, shown;
+};
+void progress_begin(struct progress *p, struct ctl *c, const char *id);
+void progress_end(struct progress *p); /* takes the line away; again: nothing */
+const char *ctl_new_id(struct ctl *c); /* a UUID; NULL: the kernel gave no randomness */
 
 /* print.c */
 void print_state(const char *state); /* symbol and word, padded */

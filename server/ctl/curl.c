@@ -21,14 +21,14 @@ struct curl_api {
 	void (*free_all)(struct curl_slist *);
 };
 
-static bool load(struct curl_api *api)
+static bool load(struct curl_api *to)
 {
 	void *lib = dlopen("libcurl.so.4", RTLD_NOW);
 	static const char *const names[] = { "curl_global_init", "curl_easy_init", "curl_easy_setopt", "curl_easy_perform",
 		"curl_easy_getinfo", "curl_easy_cleanup", "curl_easy_strerror", "curl_slist_append", "curl_slist_free_all" };
 	void *symbols[9];
 
-	_Static_assert(sizeof symbols == sizeof *api, "one symbol a member");
+	_Static_assert(sizeof symbols == sizeof *to, "one symbol a member");
 	if (!lib) {
 		fprintf(stderr, "drydock: a server by address needs libcurl (Debian: libcurl4): %s\n", dlerror());
 		return false;
@@ -38,8 +38,17 @@ static bool load(struct curl_api *api)
 			fprintf(stderr, "drydock: libcurl: %s\n", dlerror());
 			return false;
 		}
-	memcpy(api, symbols, sizeof *api);
-	return api->global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
+	memcpy(to, symbols, sizeof *to);
+	return to->global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
+}
+
+static struct curl_api api;
+static bool ready;
+static pthread_once_t loading = PTHREAD_ONCE_INIT;
+
+static void load_once(void)
+{
+	ready = load(&api);
 }
 
 static size_t take_body(char *p, size_t size, size_t n, void *arg)
@@ -71,15 +80,14 @@ static size_t take_header(char *p, size_t size, size_t n, void *arg)
 
 static enum ctl_exit call(struct ctl *c, const char *method, const char *target, const char *body, size_t body_len)
 {
-	static struct curl_api api;
-	static bool ready;
 	struct curl_slist *headers = NULL;
 	enum ctl_exit rc = EXIT_UNREACHABLE;
 	CURL *h;
 	CURLcode code;
 	long status = 0;
 
-	if (!ready && !(ready = load(&api)))
+	pthread_once(&loading, load_once);
+	if (!ready)
 		return EXIT_BROKEN;
 	h = api.easy_init();
 	if (!h)
@@ -112,7 +120,8 @@ static enum ctl_exit call(struct ctl *c, const char *method, const char *target,
 	}
 	code = api.perform(h);
 	if (code != CURLE_OK) {
-		fprintf(stderr, "drydock: %s: %s.\n", c->place, api.strerror(code));
+		if (!c->quiet)
+			fprintf(stderr, "drydock: %s: %s.\n", c->place, api.strerror(code));
 	} else {
 		api.getinfo(h, CURLINFO_RESPONSE_CODE, &status);
 		c->status = (int)status;

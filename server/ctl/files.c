@@ -223,8 +223,9 @@ enum ctl_exit cmd_act(struct ctl *c)
 {
 	const struct options *o = c->o;
 	json_t *body = json_object(), *paths = json_array(), *done = NULL;
-	const char *target = ctl_site(c, arena_printf(c->arena, "/%s", o->act));
+	const char *target = ctl_site(c, arena_printf(c->arena, "/%s", o->act)), *id = o->id;
 	enum ctl_exit rc = EXIT_DONE;
+	struct progress line;
 
 	if ((o->n_args == 0) == !o->from || (o->selection != NULL) + (o->from != NULL) + o->as_staged > 1) {
 		fprintf(stderr, "Usage: drydock %s [-r] [-m NOTE] [--selection DIGEST | --from FILE | --as-staged] PATH...\n", o->act);
@@ -234,8 +235,11 @@ enum ctl_exit cmd_act(struct ctl *c)
 		json_array_append_new(paths, json_string(ctl_path(c, o->args[i])));
 	if (o->note)
 		json_object_set_new(body, "note", json_string(o->note));
-	if (o->id)
-		json_object_set_new(body, "id", json_string(o->id));
+	/* With an id of ours the act can be asked for while it runs, and repeated if the answer is lost. */
+	if (!id)
+		id = ctl_new_id(c);
+	if (id)
+		json_object_set_new(body, "id", json_string(id));
 	if (!rc && o->from) {
 		json_t *files = read_list(c);
 
@@ -256,7 +260,11 @@ enum ctl_exit cmd_act(struct ctl *c)
 		json_decref(body);
 		return rc;
 	}
+	progress_begin(&line, c, id);
+	c->line = &line;
 	rc = ctl_post(c, target, body, &done);
+	progress_end(&line);
+	c->line = NULL;
 	if (rc == EXIT_CONFLICT)
 		print_conflict(c);
 	if (!rc && o->json)

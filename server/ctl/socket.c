@@ -116,6 +116,8 @@ static enum ctl_exit call(struct ctl *c, const char *method, const char *target,
 	enum ctl_exit rc = EXIT_UNREACHABLE;
 	int fd = connect_to(c->place);
 
+	if (fd < 0 && c->quiet)
+		return EXIT_UNREACHABLE;
 	if (fd < 0) {
 		fprintf(stderr, "drydock: no server answers at %s: %s.\n"
 		    "Start drydockd, or say where it is with --server, --data, DRYDOCK_SERVER or DRYDOCK_DATA.\n", c->place, strerror(errno));
@@ -130,12 +132,15 @@ static enum ctl_exit call(struct ctl *c, const char *method, const char *target,
 		fprintf(stderr, "drydock: the arguments are too long for one request; give a list with --from.\n");
 		rc = EXIT_USAGE;
 	} else if (send_all(fd, head.p, head.len) || (body && send_all(fd, body, body_len))) {
-		perror("drydock: sending to the server");
+		if (!c->quiet)
+			perror("drydock: sending to the server");
 	} else if (buf_read_fd(&c->answer, fd)) {
-		fprintf(stderr, "drydock: reading the server's answer: %s\n", err_text());
+		if (!c->quiet)
+			fprintf(stderr, "drydock: reading the server's answer: %s\n", err_text());
 	} else if (!answer_parse(c)) {
-		fprintf(stderr, "drydock: the server ended before its answer was complete. Whether the act was done is not known: "
-		    "ask `drydock log`, or repeat it with the same --id.\n");
+		if (!c->quiet)
+			fprintf(stderr, "drydock: the server ended before its answer was complete. Whether the act was done is not known: "
+			    "ask `drydock log`, or repeat it with the same --id.\n");
 	} else {
 		rc = EXIT_DONE;
 	}

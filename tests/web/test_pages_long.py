@@ -1,16 +1,19 @@
 """An act that takes long: a page of its own at once, progress, left and found again, never done twice, and how it ends."""
 import json
+import os
+import pty
 import re
+import subprocess
 import time
 import uuid
 
 import pytest
-from drydock import Drydock
+from drydock import Drydock, program
 from page import Page
 
 SITE = "/s/www/"
 # each test has a directory of its own
-FILES = {f"/{name}/{i:02}.html": f"page {i}" for name in ("docs", "short", "moved", "left", "died", "stop", "share", "events") for i in range(12)}
+FILES = {f"/{name}/{i:02}.html": f"page {i}" for name in ("docs", "short", "moved", "left", "died", "stop", "share", "events", "tty") for i in range(12)}
 
 
 @pytest.fixture(scope="module")
@@ -238,3 +241,47 @@ def test_ids_that_are_none(site):
         assert alice.get(f"/s/www/acts/{op}").status_code == 404
         assert alice.get(f"/api/v1/sites/www/acts/{op}").status_code == 404
     assert alice.get(f"/s/www/acts/{uuid.uuid4()}").status_code == 404
+
+
+def on_terminal(d, *argv):
+    """Run drydock with a terminal as its standard error: (process, what comes out there)."""
+    ours, theirs = pty.openpty()
+    kw = {"user": d.uid, "group": d.gid, "extra_groups": []} if os.geteuid() == 0 else {}
+    process = subprocess.Popen([program("drydock"), *argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=theirs, text=True, cwd=d.dir,
+                               env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "HOME": str(d.dir), "DRYDOCK_DATA": str(d.data)}, **kw)
+    os.close(theirs)
+    return process, ours
+
+
+def said(terminal, until=None):
+    """What was written to the terminal up to some words, or to its end."""
+    text = b""
+    while until is None or until not in text:
+        try:
+            piece = os.read(terminal, 4096)
+        except OSError:  # the other side is closed
+            piece = b""
+        if not piece:
+            assert until is None, text
+            break
+        text += piece
+    return text
+
+
+def test_the_terminal_shows_a_line_for_a_long_act(site):
+    with site.held():
+        process, terminal = on_terminal(site, "sign", "-r", "--as-staged", "/tty")
+        assert b"drydock: recording" in said(terminal, b"recording")
+        # the same act, seen from the browser of the same person; alice is another one
+        assert "Running now" not in Page(site.login("alice").get(SITE)).text
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 and "Signed: 12 files" in out
+    assert said(terminal).endswith(b"\x1b[K")  # taken away again
+    os.close(terminal)
+    # an act that is refused says so on a line of its own
+    process, terminal = on_terminal(site, "sign", "--as-staged", "/tty/00.html")
+    process.communicate(timeout=60)
+    assert process.returncode == 4 and b"signed already" in said(terminal)
+    os.close(terminal)
+    # without a terminal nothing of it is said
+    assert site.cli("revoke", "-r", "--as-staged", "/tty").stderr == ""

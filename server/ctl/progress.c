@@ -1,0 +1,115 @@
+/* How far a long act is, as one line on the terminal: asked of the server beside the call that waits for the answer. */
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "ctl/ctl.h"
+
+#define FIRST_MS 1000 /* acts that are over by then say nothing */
+#define EACH_MS 300
+
+static const char *step_words(const char *step)
+{
+	static const struct {
+		const char *step, *words;
+	} list[] = { { "select", "looking at the list" }, { "read", "reading the files" }, { "wait", "waiting for another act on this site" },
+		{ "record", "recording" }, { "export", "recorded; bringing the image of production along" } };
+
+	for (size_t i = 0; i < sizeof list / sizeof *list; i++)
+		if (strcmp(list[i].step, step) == 0)
+			return list[i].words;
+	return "waiting for its turn";
+}
+
+static void show(struct progress *p)
+{
+	json_t *root = NULL;
+	char line[128];
+	int n;
+
+	if (p->poll.transport->call(&p->poll, "GET", p->target, NULL, 0) || p->poll.status != 200 ||
+	    json_parse(&root, buf_text(&p->poll.answer), p->poll.answer.len))
+		return;
+	const char *step = text_of(root, "step");
+	n = snprintf(line, sizeof line, "drydock: %s", step_words(step));
+	if (strcmp(step, "read") == 0)
+		n += snprintf(line + n, sizeof line - (size_t)n, ": %lld of %lld", number_of(root, "done"), number_of(root, "total"));
+	n += snprintf(line + n, sizeof line - (size_t)n, "\033[K\r");
+	json_decref(root);
+	if (write(STDERR_FILENO, line, (size_t)n) == n)
+		p->shown = true;
+}
+
+/* The cursor stays at the begin of the line, so that whatever is said next takes its place. True if the act is over. */
+static bool pause_ms(struct progress *p, long ms)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += ms * 1000000;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	pthread_mutex_lock(&p->lock);
+	while (!p->over && pthread_cond_timedwait(&p->cond, &p->lock, &until) == 0)
+		;
+	const bool over = p->over;
+	pthread_mutex_unlock(&p->lock);
+	return over;
+}
+
+static void *follow(void *arg)
+{
+	struct progress *p = arg;
+
+	for (long ms = FIRST_MS; !pause_ms(p, ms); ms = EACH_MS)
+		show(p);
+	return NULL;
+}
+
+const char *ctl_new_id(struct ctl *c)
+{
+	unsigned char b[16];
+
+	if (getrandom(b, sizeof b, 0) != (ssize_t)sizeof b)
+		return NULL;
+	b[6] = (unsigned char)((b[6] & 0x0f) | 0x40);
+	b[8] = (unsigned char)((b[8] & 0x3f) | 0x80);
+	return arena_printf(c->arena, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1], b[2], b[3], b[4], b[5],
+	    b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
+}
+
+void progress_begin(struct progress *p, struct ctl *c, const char *id)
+{
+	memset(p, 0, sizeof *p);
+	if (!id || !isatty(STDERR_FILENO))
+		return;
+	p->poll = *c;
+	p->poll.quiet = true;
+	p->poll.arena = arena_new();
+	p->poll.answer = BUF_INIT(1 << 16);
+	p->target = ctl_site(&p->poll, arena_printf(p->poll.arena, "/acts/%s", id));
+	pthread_mutex_init(&p->lock, NULL);
+	pthread_cond_init(&p->cond, NULL);
+	p->started = pthread_create(&p->thread, NULL, follow, p) == 0;
+}
+
+void progress_end(struct progress *p)
+{
+	if (p->started) {
+		pthread_mutex_lock(&p->lock);
+		p->over = true;
+		pthread_cond_signal(&p->cond);
+		pthread_mutex_unlock(&p->lock);
+		pthread_join(p->thread, NULL);
+	}
+	if (p->shown)
+		(void)!write(STDERR_FILENO, "\033[K", 3);
+	if (p->poll.arena) {
+		pthread_cond_destroy(&p->cond);
+		pthread_mutex_destroy(&p->lock);
+		buf_release(&p->poll.answer);
+		arena_free(p->poll.arena);
+	}
+	*p = (struct progress){ .started = false };
+}
