@@ -40,6 +40,7 @@ struct conf_site {
 struct conf {
 	const char *file; /* the file it was read from, absolute */
 	const char *data; /* data directory, absolute, resolved; where the file is unless it says otherwise */
+	const char *name; /* of the installation: "drydock" */
 	const char *user; /* run as; "" unless started as root */
 	const char *address; /* "127.0.0.1" */
 	unsigned port; /* 8087 */

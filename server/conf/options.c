@@ -15,6 +15,8 @@ const struct option conf_options[] = {
 	{ "data", OPTION_TEXT, AT(data), "", 0, 0, CHECK_DIRECTORY, false, NULL,
 	    "The data directory: key, repositories, export directories, the private database and the local socket. Made by "
 	    "`drydockd init`. Not set: the directory that holds this file. Keep the name short: sockets live in it." },
+	{ "name", OPTION_TEXT, AT(name), "drydock", 1, 64, CHECK_NAME, false, NULL,
+	    "The name of this installation, as counters and queues report it. Servers that share a database share it." },
 	{ "user", OPTION_TEXT, AT(user), "", 0, 32, CHECK_NAME, false, NULL,
 	    "When started as root: the UNIX user that the daemon runs as. A small monitor stays root and starts it again "
 	    "should it end; the daemon itself is never root. The data directory has to belong to this user." },

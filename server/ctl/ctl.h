@@ -21,7 +21,7 @@ struct options {
 	const char *server, *data, *site;
 	bool json, help, recursive, all, scan, as_staged, content, staged, remove;
 	const char *note, *selection, *from, *id, *user, *act, *since, *until, *limit, *state, *plan;
-	const char *password_file, *display, *token_file, *role, *path, *expires;
+	const char *password_file, *display, *token_file, *role, *path, *expires, *name, *process;
 	int enabled; /* -1: not said */
 	const char *args[4096]; /* what is not an option */
 	int n_args;
@@ -106,6 +106,7 @@ bool ask_yes(const char *question); /* on the terminal; no by default */
 
 typedef enum ctl_exit command_fn(struct ctl *c);
 command_fn cmd_status, cmd_act, cmd_log, cmd_diff, cmd_show, cmd_role, cmd_access, cmd_preapprove, cmd_sync, cmd_release, cmd_user,
-    cmd_group, cmd_site, cmd_target, cmd_whoami, cmd_login, cmd_logout, cmd_token, cmd_session;
+    cmd_group, cmd_site, cmd_target, cmd_whoami, cmd_login, cmd_logout, cmd_token, cmd_session, cmd_counter,
+    cmd_queue;
 
 #endif

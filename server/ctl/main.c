@@ -57,6 +57,15 @@ static const struct command COMMANDS[] = {
 	    cmd_group, "" },
 	{ "site", "list", "the sites you may see", "", 1, 1, cmd_site, "" },
 	{ "target", "list", "where releases go, and what is there", "", 1, 1, cmd_target, "" },
+	{ "counter", "-i ID get | next | rm", "counters that servers and scripts share", "name id", 1, 1, cmd_counter,
+	    "`drydock -i ID counter next` adds one and prints the new value; the first is 1. ID: letters, digits and . _ - / : @.\n"
+	    "For admins of a site. --id UUID makes a repetition of `next` safe. What begins with release/ or publisher/ is\n"
+	    "DryDock's own and can only be looked at.\n" },
+	{ "queue", "-i ID [-p PROCESS] join | leave | get | list | rm", "queues that servers and scripts share", "name process", 1, 1,
+	    cmd_queue,
+	    "`drydock -i ID queue -p PROCESS join` takes a place at the end and prints position, ticket and process; the one at\n"
+	    "position 1 is the head. A ticket's number is never given twice; --json has the fencing token too, which rises with\n"
+	    "every change of the queue. Joining again changes nothing. `get` shows the own place, `list` all, `rm` removes the queue.\n" },
 	{ "whoami", "", "who the server takes you for", "", 0, 0, cmd_whoami, "" },
 	{ "login", "NAME", "log in over HTTP (not needed on the local socket)", "password-file", 1, 1, cmd_login, "" },
 	{ "logout", "", "end that session", "", 0, 0, cmd_logout, "" },
@@ -103,6 +112,8 @@ static const struct option OPTIONS[] = {
 	{ "role", required_argument, NULL, OPT_ROLE },
 	{ "path", required_argument, NULL, OPT_PATH },
 	{ "expires", required_argument, NULL, OPT_EXPIRES },
+	{ "name", required_argument, NULL, 'i' },
+	{ "process", required_argument, NULL, 'p' },
 	{ NULL, 0, NULL, 0 },
 };
 /* The first seven belong to every command. */
@@ -162,6 +173,8 @@ static void option_take(struct options *o, int c)
 	case 'h': o->help = true; break;
 	case 'r': o->recursive = true; break;
 	case 'm': o->note = optarg; break;
+	case 'i': o->name = optarg; break;
+	case 'p': o->process = optarg; break;
 	case OPT_SERVER: o->server = optarg; break;
 	case OPT_DATA: o->data = optarg; break;
 	case OPT_SITE: o->site = optarg; break;
@@ -206,7 +219,7 @@ static int options_parse(struct options *o, int argc, char **argv, const struct 
 	int seen[64], n_seen = 0, c;
 
 	o->enabled = -1;
-	while ((c = getopt_long(argc, argv, "hrm:", OPTIONS, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "hrm:i:p:", OPTIONS, NULL)) != -1) {
 		if (c == '?') {
 			fputs("Try `drydock --help`.\n", stderr);
 			return -1;

@@ -20,6 +20,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "core/named.h"
 #include "core/record.h"
 
 struct db;
@@ -227,7 +228,9 @@ enum err db_schedule_approval(struct db *db, const char *site, int64_t at) MUST_
 enum err db_schedule_started(struct db *db, const char *site, int64_t start, bool released) MUST_CHECK; /* end of a cycle; released: nothing is pending up to start */
 enum err db_schedule_force(struct db *db, const char *site, int64_t at, const char *by, const char *reason) MUST_CHECK; /* at 0 clears */
 
-/* Add one and return the new value (in the caller's transaction). */
+/* Counters and queues (core/named.h). In the caller's transaction if one is open. */
+struct named_store db_named(struct db *db);
+/* Add one and return the new value. */
 enum err db_counter_next(struct db *db, const char *id, uint64_t *value) MUST_CHECK;
 
 struct db_release { uint64_t number, seq; const char *node; int64_t at; struct blob_id log_commit, main_commit; uint64_t files_count; };

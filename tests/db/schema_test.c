@@ -159,7 +159,7 @@ static void grants_are_those_of_the_files(void **state)
 		"DROP TABLE record", "ALTER TABLE record ADD x INT", "CREATE TABLE x (y INT)", "UPDATE meta SET v = '0'", "DELETE FROM release_",
 		"CREATE TRIGGER x BEFORE INSERT ON record FOR EACH ROW SET NEW.note = ''", "GRANT ALL ON record TO drydock_program@localhost",
 		"REPLACE INTO record_dir VALUES ('a', 'b', 'c', 1, 1)", "SELECT * FROM mysql.global_priv", "SELECT LOAD_FILE('/etc/passwd')",
-		"SET GLOBAL innodb_flush_log_at_trx_commit = 0", "INSERT INTO counter SELECT 1, 2, 3, 4 INTO OUTFILE '/tmp/x'" };
+		"SET GLOBAL innodb_flush_log_at_trx_commit = 0", "INSERT INTO counter SELECT 1, 2, 3, 4, 5 INTO OUTFILE '/tmp/x'" };
 	for (size_t i = 0; i < sizeof(refused) / sizeof(*refused); i++) {
 		if (strstr(refused[i], "LOAD_FILE"))
 			assert_int_equal(number(db, refused[i]), -1);

@@ -12,7 +12,7 @@ import pytest
 from drydock import PASSWORD, Drydock, program
 
 COMMANDS = ["status", "sign", "review", "revoke", "log", "diff", "show", "role", "access", "preapprove", "sync", "release", "user", "group", "site",
-            "target", "whoami", "login", "logout"]
+            "target", "counter", "queue", "whoami", "login", "logout"]
 FILES = {"/index.html": "<h1>Home</h1>\n", "/docs/a.html": "<h1>A</h1>\n", "/docs/b.html": "<h1>B</h1>\n", "/docs/deep/c.html": "c", "/news/1.html": "news"}
 
 
@@ -333,3 +333,45 @@ def test_completion(d):
              '$(complete -p drydock | sed "s/.*-F \\([^ ]*\\).*/\\1/") drydock "" drydock; printf "%s\\n" "${COMPREPLY[@]}"'
     words = subprocess.run(["bash", "-c", source], capture_output=True, text=True).stdout.split()
     assert set(COMMANDS) <= set(words), words
+
+
+# --- counters and queues -----------------------------------------------------------------------------------------------
+
+
+def test_counter(d):
+    fails(d, 2, "-i", "works", "counter", "get")
+    assert [ok(d, "-i", "works", "counter", "next") for _ in range(3)] == ["1\n", "2\n", "3\n"]
+    assert js(d, "-i", "works", "counter", "get") == {"id": "works", "region": "drydock", "table": "counter", "value": 3}
+    same = str(uuid.uuid4())
+    assert ok(d, "-i", "works", "--id", same, "counter", "next") == ok(d, "counter", "next", "-i", "works", "--id", same) == "4\n"
+    fails(d, 4, "-i", "other", "--id", same, "counter", "next")
+    ok(d, "-i", "works", "counter", "rm")
+    fails(d, 2, "-i", "works", "counter", "rm")
+    assert ok(d, "-i", "works", "counter", "next") == "1\n"
+    assert "DryDock itself" in fails(d, 3, "-i", "release/www", "counter", "next")
+    for argv in (["counter", "next"], ["-i", "a b", "counter", "next"], ["-i", "x", "counter", "nothing"], ["-i", "x", "counter"], ["-i", "", "counter", "get"]):
+        fails(d, 1, *argv)
+
+
+def test_queue(d):
+    queue = lambda *argv: js(d, "-i", "line", "queue", *argv)
+    fails(d, 2, "-i", "line", "queue", "list")
+    first = queue("-p", "host-1:4", "join")
+    assert first == {"id": "line", "region": "drydock", "table": "counter", "fencing_token": 1, "ticket": {"process_id": "host-1:4", "counter": 1, "position": 1}}
+    assert queue("-p", "host-2:4", "join")["ticket"] == {"process_id": "host-2:4", "counter": 2, "position": 2}
+    assert queue("-p", "host-1:4", "join")["ticket"]["counter"] == 1
+    head, waiter = queue("-p", "host-1:4", "get"), queue("-p", "host-2:4", "get")
+    assert head["fencing_token"] == waiter["fencing_token"] > first["fencing_token"]
+    assert [t["process_id"] for t in queue("list")["tickets"]] == ["host-1:4", "host-2:4"]
+    fails(d, 2, "-i", "line", "queue", "-p", "host-3:4", "get")
+    fails(d, 2, "-i", "line", "queue", "-p", "host-3:4", "leave")
+    queue("-p", "host-1:4", "leave")
+    assert ok(d, "-i", "line", "queue", "list").split() == ["1", "ticket", "2", "host-2:4"]
+    fails(d, 4, "-i", "line", "counter", "next")
+    ok(d, "-i", "line", "queue", "rm")
+    assert queue("-p", "host-1:4", "join")["ticket"] == {"process_id": "host-1:4", "counter": 3, "position": 1}
+    queue("-p", "host-1:4", "leave")
+    assert "Nobody" in ok(d, "-i", "line", "queue", "list")
+    fails(d, 3, "-i", "publisher/www", "queue", "-p", "host-1:4", "join")
+    for argv in (["queue", "list"], ["-i", "x", "queue", "join"], ["-i", "x", "-p", "a b", "queue", "join"]):
+        fails(d, 1, *argv)
