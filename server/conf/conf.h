@@ -56,7 +56,7 @@ struct conf {
 	unsigned workers; /* 4 */
 	unsigned connections; /* 512 in all */
 	unsigned connections_per_address; /* 128 */
-	int64_t header_deadline_us, body_deadline_us, response_deadline_us, idle_us;
+	int64_t header_deadline_us, body_deadline_us, response_deadline_us, stream_deadline_us, idle_us;
 	int64_t session_idle_us, session_absolute_us; /* 8 h, 7 d */
 	int64_t event_keep_us; /* 90 d */
 	const char *log_level;

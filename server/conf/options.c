@@ -50,7 +50,8 @@ const struct option conf_options[] = {
 	{ "workers", OPTION_NUMBER, AT(workers), "4", 1, 64, CHECK_NOTHING, false, NULL,
 	    "Threads for what has to wait on disk, git or database. Each has a database connection of its own." },
 	{ "connections", OPTION_NUMBER, AT(connections), "512", 16, 16384, CHECK_NOTHING, false, NULL,
-	    "HTTP connections at the same time, in all." },
+	    "HTTP connections at the same time, in all. When three quarters are taken, those go first that have waited longest "
+	    "for their peer." },
 	{ "connections_per_address", OPTION_NUMBER, AT(connections_per_address), "128", 4, 16384, CHECK_NOTHING, false, NULL,
 	    "HTTP connections at the same time from one address. Behind a proxy this is the proxy's share." },
 	{ "header_deadline", OPTION_DURATION, AT(header_deadline_us), "20s", SECONDS(1), SECONDS(600), CHECK_NOTHING, false, NULL,
@@ -59,6 +60,8 @@ const struct option conf_options[] = {
 	    "The body of a request has to have arrived after this time." },
 	{ "response_deadline", OPTION_DURATION, AT(response_deadline_us), "10min", SECONDS(1), HOURS(6), CHECK_NOTHING, false, NULL,
 	    "A peer has to have taken an answer after this time. Event streams are not meant." },
+	{ "stream_deadline", OPTION_DURATION, AT(stream_deadline_us), "1h", SECONDS(1), DAYS(1), CHECK_NOTHING, false, NULL,
+	    "A stream of live events is ended after this time; browsers take it up again by themselves." },
 	{ "idle", OPTION_DURATION, AT(idle_us), "75s", SECONDS(1), HOURS(1), CHECK_NOTHING, false, NULL,
 	    "A connection on which nothing happens is closed after this time." },
 	{ "session_idle", OPTION_DURATION, AT(session_idle_us), "8h", SECONDS(60), DAYS(90), CHECK_NOTHING, false, NULL,

@@ -330,7 +330,7 @@ static enum err answer(struct life *l)
 			request_forget_person(l);
 			e = ERR_OK;
 		}
-		if (e)
+		if (e || (e = csrf_origin(l)))
 			return e;
 		if (!(route->needs & NEED_NO_SESSION) && !r->person && !WEAK(route_person)) {
 			if (wants_login(l))
@@ -340,8 +340,6 @@ static enum err answer(struct life *l)
 		}
 		if (r->by_token && (route->needs & NEED_NO_TOKEN))
 			return err_set(ERR_DENIED, "A token may not do this: log in.");
-		if ((e = csrf_origin(l)))
-			return e;
 		/* A browser adds cookies by itself, but never a token. */
 		if ((route->needs & NEED_CSRF) && !r->by_token && (e = csrf_token(l)))
 			return e;

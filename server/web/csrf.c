@@ -1,8 +1,9 @@
 /*
  * csrf: whether a write comes from a page of ours, whether the name in Host is one of ours, and the session's cookie.
  *
- * Three things must agree for a write from a browser: SameSite on the cookie (the browser's part), the Origin, and the
- * session's token in the form or in X-CSRF-Token. The local socket has no cookies and is exempt.
+ * Three things must agree for a write from a browser: SameSite on the cookie (the browser's part), from where it was
+ * sent (Origin, Sec-Fetch-Site, else Referer), and the session's token in the form or in X-CSRF-Token. The local socket
+ * has no cookies and is exempt.
  */
 #include <string.h>
 #include <strings.h>
@@ -46,28 +47,57 @@ static bool origin_ours(const struct life *l, const char *origin, size_t len)
 	return same_text(origin + 7, len - 7, l->host->value, strlen(l->host->value));
 }
 
+/* What the browser says of the page that asks: one of ours, or the person himself (address bar, bookmark). */
+static bool fetch_ours(const char *site)
+{
+	return strcmp(site, "same-origin") == 0 || strcmp(site, "none") == 0;
+}
+
+/* A link from elsewhere may be followed; a private page or answer is not a part of somebody else's page. */
+static enum err embedding(struct life *l)
+{
+	const char *site = req_header(&l->r, "Sec-Fetch-Site"), *mode, *dest;
+
+	if (!site || fetch_ours(site) || (l->r.route->needs & NEED_NO_SESSION))
+		return ERR_OK;
+	mode = req_header(&l->r, "Sec-Fetch-Mode");
+	dest = req_header(&l->r, "Sec-Fetch-Dest");
+	if (mode && dest && strcmp(mode, "navigate") == 0 && strcmp(dest, "document") == 0)
+		return ERR_OK;
+	return err_set(ERR_DENIED, "Another site asked for this to put it into a page of its own. Open the address itself.");
+}
+
+static bool referer_ours(const struct life *l, const char *from)
+{
+	const char *scheme = strstr(from, "://");
+
+	return scheme && origin_ours(l, from, (size_t)(scheme - from) + 3 + strcspn(scheme + 3, "/?#"));
+}
+
+/*
+ * Without any of these it is a program or a very old browser. Then nothing counts that a browser adds by itself (the
+ * cookie), and no form, which another site's page could send.
+ */
+static enum err program(const struct life *l)
+{
+	if (l->r.by_token || (!l->r.has_session && l->form.n == 0))
+		return ERR_OK;
+	return err_set(ERR_DENIED, "It was not said from where this was sent. A program that uses a session or a form sends the header "
+	    "Origin with this server's address. Nothing was changed.");
+}
+
 enum err csrf_origin(struct life *l)
 {
-	const char *origin, *from, *site;
+	const char *origin = req_header(&l->r, "Origin"), *site = req_header(&l->r, "Sec-Fetch-Site"), *from = req_header(&l->r, "Referer");
 
-	if (l->r.local || l->r.method == METHOD_GET)
+	if (l->r.local)
 		return ERR_OK;
-	origin = req_header(&l->r, "Origin");
-	if (origin) {
-		if (origin_ours(l, origin, strlen(origin)) || WEAK(csrf_origin))
-			return ERR_OK;
+	if (l->r.method == METHOD_GET)
+		return WEAK(csrf_embedding) ? ERR_OK : embedding(l);
+	if ((site && !fetch_ours(site) && !WEAK(csrf_fetch_site)) || (origin && !origin_ours(l, origin, strlen(origin)) && !WEAK(csrf_origin)) ||
+	    (!origin && !site && from && !referer_ours(l, from) && !WEAK(csrf_referer)))
 		return err_set(ERR_DENIED, "This was sent from another site. Nothing was changed.");
-	}
-	site = req_header(&l->r, "Sec-Fetch-Site");
-	if (site && strcmp(site, "same-origin") != 0 && strcmp(site, "none") != 0 && !WEAK(csrf_fetch_site))
-		return err_set(ERR_DENIED, "This was sent from another site. Nothing was changed.");
-	from = req_header(&l->r, "Referer");
-	if (!from)
-		return ERR_OK; /* a program, not a browser: the token decides */
-	const char *scheme = strstr(from, "://");
-	if (!scheme || !origin_ours(l, from, (size_t)(scheme - from) + 3 + strcspn(scheme + 3, "/?#")))
-		return err_set(ERR_DENIED, "This was sent from another site. Nothing was changed.");
-	return ERR_OK;
+	return origin || site || from || WEAK(csrf_nowhere) ? ERR_OK : program(l);
 }
 
 enum err csrf_token(struct life *l)

@@ -2,33 +2,104 @@
 
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 
 #define LOOK_NS 500000000L
+#define CROWDED_LOOK_NS 20000000L
 
 struct conns {
 	pthread_mutex_t lock;
-	pthread_cond_t some; /* the first connection came, or stopping */
+	pthread_cond_t some; /* the first connection came, a listener became crowded, or stopping */
 	struct conn *first;
-	size_t n;
-	bool stopping;
+	size_t n, of[LISTENER_COUNT], limit[LISTENER_COUNT];
+	bool crowded, stopping;
 	pthread_t thread;
 };
+
+/* Of each phase: how long a peer may take although others wait for its place (0: as long as its deadline), and its name. */
+static const struct { int64_t patience; const char *name; } PHASES[] = {
+	[PHASE_HEADERS] = { CLOCK_SECOND / 20, "headers" },
+	[PHASE_IDLE] = { CLOCK_SECOND / 20, "idle" },
+	[PHASE_BODY] = { 2 * CLOCK_SECOND, "body" },
+	[PHASE_WORK] = { 0, "work" },
+	[PHASE_REPLY] = { 5 * CLOCK_SECOND, "reply" },
+	[PHASE_STREAM] = { 0, "stream" },
+};
+
+static void cut(struct conn *x, const char *event, enum phase phase)
+{
+	x->cut = true;
+	shutdown(x->fd, SHUT_RDWR);
+	/* One that did nothing any more after its request is no event. */
+	log_event(phase == PHASE_IDLE ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO, event, "from", x->address, "waited_for", PHASES[phase].name, NULL);
+}
 
 static void look(struct conns *c, int64_t now)
 {
 	for (struct conn *x = c->first; x; x = x->next) {
 		int64_t deadline = atomic_load_explicit(&x->deadline, memory_order_relaxed);
-		if (!deadline || deadline > now || x->cut)
-			continue;
-		x->cut = true;
-		shutdown(x->fd, SHUT_RDWR);
-		log_event(LOG_LEVEL_INFO, "http.deadline", "address", x->address, NULL);
+		if (deadline && deadline <= now && !x->cut)
+			cut(x, "http.deadline", atomic_load_explicit(&x->phase, memory_order_relaxed));
 	}
 }
+
+/* --- crowds -------------------------------------------------------------------------------------------------------- */
+
+struct waiting {
+	struct conn *conn;
+	int64_t since;
+};
+
+static int longest_first(const void *a, const void *b)
+{
+	const struct waiting *x = a, *y = b;
+
+	return x->since < y->since ? -1 : x->since > y->since;
+}
+
+static size_t high(const struct conns *c, int kind)
+{
+	return c->limit[kind] - c->limit[kind] / 4;
+}
+
+/* True if more would have to go, but all have only just come. */
+static bool thin_out(struct conns *c, int kind, int64_t now)
+{
+	struct waiting *list = mem_array(c->of[kind], sizeof(*list));
+	size_t n = 0, gone = 0;
+
+	for (struct conn *x = c->first; x; x = x->next) {
+		if ((int)x->listener->kind != kind)
+			continue;
+		int64_t since = atomic_load_explicit(&x->since, memory_order_relaxed);
+		int64_t patience = PHASES[atomic_load_explicit(&x->phase, memory_order_relaxed)].patience;
+		if (x->cut)
+			gone++;
+		else if (patience && now - since >= patience)
+			list[n++] = (struct waiting){ x, since };
+	}
+	qsort(list, n, sizeof(*list), longest_first);
+	size_t there = c->of[kind] - gone;
+	/* Down to a half: each look makes room for many at once. */
+	for (size_t i = 0; i < n && there > c->limit[kind] / 2; i++, there--)
+		cut(list[i].conn, "http.crowded", atomic_load_explicit(&list[i].conn->phase, memory_order_relaxed));
+	free(list);
+	return there > high(c, kind);
+}
+
+static void crowds(struct conns *c, int64_t now)
+{
+	c->crowded = false;
+	for (int kind = 0; kind < LISTENER_COUNT; kind++)
+		if (c->limit[kind] && c->of[kind] > high(c, kind) && thin_out(c, kind, now))
+			c->crowded = true;
+}
+
+/* --- the thread ---------------------------------------------------------------------------------------------------- */
 
 static void *watch(void *c_)
 {
@@ -43,16 +114,20 @@ static void *watch(void *c_)
 		}
 		struct timespec until;
 		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_nsec += LOOK_NS;
+		until.tv_nsec += c->crowded ? CROWDED_LOOK_NS : LOOK_NS;
 		if (until.tv_nsec >= 1000000000L) {
 			until.tv_nsec -= 1000000000L;
 			until.tv_sec++;
 		}
-		/* Woken for the end only: new connections have time. */
-		while (!c->stopping && pthread_cond_timedwait(&c->some, &c->lock, &until) == 0)
+		/* Woken for a crowd and for the end only: other new connections have time. */
+		bool crowded = c->crowded;
+		while (!c->stopping && c->crowded == crowded && pthread_cond_timedwait(&c->some, &c->lock, &until) == 0)
 			;
-		if (!c->stopping)
-			look(c, clock_boot());
+		if (c->stopping)
+			break;
+		int64_t now = clock_boot();
+		look(c, now);
+		crowds(c, now);
 	}
 	pthread_mutex_unlock(&c->lock);
 	return NULL;
@@ -91,8 +166,10 @@ void conns_free(struct conns *c)
 	free(c);
 }
 
-void conns_add(struct conns *c, struct conn *conn)
+void conns_add(struct conns *c, struct conn *conn, size_t limit)
 {
+	const int kind = (int)conn->listener->kind;
+
 	pthread_mutex_lock(&c->lock);
 	conn->prev = NULL;
 	conn->next = c->first;
@@ -102,6 +179,12 @@ void conns_add(struct conns *c, struct conn *conn)
 		pthread_cond_signal(&c->some);
 	c->first = conn;
 	c->n++;
+	c->of[kind]++;
+	c->limit[kind] = limit;
+	if (limit && c->of[kind] > high(c, kind) && !c->crowded) {
+		c->crowded = true;
+		pthread_cond_signal(&c->some);
+	}
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -115,7 +198,19 @@ void conns_remove(struct conns *c, struct conn *conn)
 	if (conn->next)
 		conn->next->prev = conn->prev;
 	c->n--;
+	c->of[conn->listener->kind]--;
 	pthread_mutex_unlock(&c->lock);
+}
+
+size_t conns_of(struct conns *c, const char *address)
+{
+	size_t n = 0;
+
+	pthread_mutex_lock(&c->lock);
+	for (const struct conn *x = c->first; x; x = x->next)
+		n += strcmp(x->address, address) == 0;
+	pthread_mutex_unlock(&c->lock);
+	return n;
 }
 
 size_t conns_count(struct conns *c)
@@ -126,9 +221,11 @@ size_t conns_count(struct conns *c)
 	return n;
 }
 
-void conn_deadline(struct conn *c, int64_t us_from_now)
+void conn_phase(struct conn *c, enum phase phase, int64_t us_from_now)
 {
-	int64_t at = us_from_now ? clock_boot() + us_from_now : 0;
+	int64_t now = clock_boot();
 
-	atomic_store_explicit(&c->deadline, at, memory_order_relaxed);
+	atomic_store_explicit(&c->phase, phase, memory_order_relaxed);
+	atomic_store_explicit(&c->since, now, memory_order_relaxed);
+	atomic_store_explicit(&c->deadline, us_from_now ? now + us_from_now : 0, memory_order_relaxed);
 }

@@ -34,12 +34,17 @@ struct listener {
 
 /* --- connections and their absolute deadlines (web/deadlines.c) ----------------------------------------------------- */
 
+/* What a connection is waiting for. */
+enum phase { PHASE_HEADERS, PHASE_IDLE, PHASE_BODY, PHASE_WORK, PHASE_REPLY, PHASE_STREAM };
+
 struct conn {
 	struct conn *prev, *next;
 	struct listener *listener;
 	int fd;
 	bool cut; /* shut down by a deadline */
 	uid_t uid; /* of the local peer; (uid_t)-1 if unknown */
+	_Atomic enum phase phase;
+	_Atomic int64_t since; /* of the phase: clock_boot */
 	_Atomic int64_t deadline; /* clock_boot; 0: none */
 	char address[INET6_ADDRSTRLEN];
 };
@@ -49,14 +54,18 @@ struct conn {
  * second (only while there are connections) and shuts the socket of an overdue one down, which libmicrohttpd then
  * cleans up. conns_remove() is called before the descriptor is closed, under the same lock, so that a descriptor
  * number is never shut down that already belongs to somebody else.
+ *
+ * When a listener has more than three quarters of its connections, those go first that have waited longest for their
+ * peer: a crowd of slow ones from many addresses must not keep everybody else out until its deadlines pass.
  */
 struct conns;
 struct conns *conns_new(void);
 void conns_free(struct conns *c);
-void conns_add(struct conns *c, struct conn *conn);
+void conns_add(struct conns *c, struct conn *conn, size_t limit); /* limit: of its listener */
 void conns_remove(struct conns *c, struct conn *conn);
 size_t conns_count(struct conns *c);
-void conn_deadline(struct conn *c, int64_t us_from_now); /* 0: none */
+size_t conns_of(struct conns *c, const char *address); /* how many that address has, over all listeners */
+void conn_phase(struct conn *c, enum phase phase, int64_t us_from_now); /* 0: no deadline */
 
 /* --- the server ---------------------------------------------------------------------------------------------------- */
 
@@ -86,6 +95,8 @@ struct web {
 	pthread_mutex_t lock; /* around what follows */
 	pthread_cond_t idle;
 	bool stopping;
+	uint64_t turned_away; /* connections, since it was said last */
+	int64_t turned_away_said;
 	size_t suspended; /* connections: libmicrohttpd aborts if one is when it is stopped */
 	struct life *spare; /* request structures for reuse */
 	size_t n_spare;
@@ -128,6 +139,7 @@ struct life {
 	bool page_same; /* 304 */
 	struct MHD_Response *shared; /* or one that lives as long as the server */
 	bool replied;
+	const char *why; /* of a refusal, for the log */
 	unsigned status;
 	uint64_t reply_size;
 	bool cache_wanted;
@@ -168,13 +180,19 @@ const struct route *route_find(struct life *l, enum method method, unsigned *all
 enum err routes_check(void) MUST_CHECK; /* every writing row has its token; rights only where there is a site */
 
 /* web/csrf.c */
-enum err csrf_origin(struct life *l); /* of every request that is not a GET, from a browser */
+enum err csrf_origin(struct life *l); /* of every request: a write from elsewhere, a GET that embeds what is private */
 enum err csrf_token(struct life *l);
 bool host_known(struct life *l); /* a name of ours: else somebody else's name points here */
 /* The session's token from the Cookie header; NULL if absent or given twice. */
 const char *cookie_token(struct life *l);
 
 /* web/reply.c */
+/* Nothing of these is used by a page, and a preview must not ask for any of it in our name. */
+#define REPLY_PERMISSIONS \
+	"accelerometer=(), autoplay=(), camera=(), display-capture=(), fullscreen=(), geolocation=(), gyroscope=(), magnetometer=(), " \
+	"microphone=(), midi=(), payment=(), publickey-credentials-get=(), screen-wake-lock=(), usb=(), xr-spatial-tracking=()"
+/* The security headers that are on every answer but previews; false: no memory. cache NULL: no-store. */
+bool reply_dress(const struct web *w, struct MHD_Response *m, const char *cache) MUST_CHECK;
 /* Takes the response; with the security headers, and without any. cache NULL: no-store. */
 void reply_raw(struct life *l, unsigned status, struct MHD_Response *response, uint64_t size, const char *cache);
 void reply_bare(struct life *l, unsigned status, struct MHD_Response *response, uint64_t size);
@@ -200,6 +218,7 @@ void statics_free(struct statics *s);
 const char *statics_version(const struct statics *s); /* one for all files */
 
 /* web/stream.c */
+#define STREAM_PATIENCE (60 * CLOCK_SECOND) /* a client that does not take what was sent is cut off */
 struct streams *streams_new(struct web *w);
 void streams_stop(struct streams *s); /* end all: before libmicrohttpd is stopped */
 void streams_free(struct streams *s);

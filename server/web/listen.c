@@ -113,11 +113,22 @@ static enum err listen_unix(const char *path, int *fd)
 
 /* --- connections --------------------------------------------------------------------------------------------------- */
 
+static void address_text(char out[INET6_ADDRSTRLEN], const struct sockaddr *a)
+{
+	const void *bytes = NULL;
+
+	if (a->sa_family == AF_INET)
+		bytes = &((const struct sockaddr_in *)(const void *)a)->sin_addr;
+	else if (a->sa_family == AF_INET6)
+		bytes = &((const struct sockaddr_in6 *)(const void *)a)->sin6_addr;
+	if (!bytes || !inet_ntop(a->sa_family, bytes, out, INET6_ADDRSTRLEN))
+		snprintf(out, INET6_ADDRSTRLEN, "unknown");
+}
+
 static void peer_of(struct conn *conn)
 {
 	struct sockaddr_storage a = { 0 };
 	socklen_t len = sizeof(a);
-	const void *bytes = NULL;
 
 	conn->uid = (uid_t)-1;
 	if (conn->listener->kind == LISTENER_LOCAL) {
@@ -128,14 +139,42 @@ static void peer_of(struct conn *conn)
 		snprintf(conn->address, sizeof(conn->address), "local");
 		return;
 	}
-	if (getpeername(conn->fd, (struct sockaddr *)&a, &len) == 0) {
-		if (a.ss_family == AF_INET)
-			bytes = &((struct sockaddr_in *)&a)->sin_addr;
-		else if (a.ss_family == AF_INET6)
-			bytes = &((struct sockaddr_in6 *)&a)->sin6_addr;
+	if (getpeername(conn->fd, (struct sockaddr *)&a, &len))
+		a.ss_family = AF_UNSPEC;
+	address_text(conn->address, (struct sockaddr *)&a);
+}
+
+/* One line a second says that connections were refused, the last one's address, and how many: a crowd must not fill the disk. */
+static void say_refused(struct web *w, const char *address)
+{
+	int64_t now = clock_boot();
+
+	pthread_mutex_lock(&w->lock);
+	uint64_t n = ++w->turned_away;
+	bool say = now - w->turned_away_said >= CLOCK_SECOND;
+	if (say) {
+		w->turned_away = 0;
+		w->turned_away_said = now;
 	}
-	if (!bytes || !inet_ntop(a.ss_family, bytes, conn->address, sizeof(conn->address)))
-		snprintf(conn->address, sizeof(conn->address), "unknown");
+	pthread_mutex_unlock(&w->lock);
+	if (say)
+		log_event(LOG_LEVEL_WARN, "http.refused", "from", address, "connections", log_u64(n), "why",
+		    "too many connections from one address", NULL);
+}
+
+static enum MHD_Result connection_wanted(void *cls, const struct sockaddr *a, socklen_t len)
+{
+	struct listener *l = cls;
+	char address[INET6_ADDRSTRLEN];
+
+	(void)len;
+	if (l->kind == LISTENER_LOCAL)
+		return MHD_YES;
+	address_text(address, a);
+	if (conns_of(l->web->conns, address) < l->web->o.conf->connections_per_address)
+		return MHD_YES;
+	say_refused(l->web, address);
+	return MHD_NO;
 }
 
 static void connection_event(void *cls, struct MHD_Connection *c, void **context, enum MHD_ConnectionNotificationCode code)
@@ -148,9 +187,10 @@ static void connection_event(void *cls, struct MHD_Connection *c, void **context
 		conn->listener = l;
 		conn->fd = info ? info->connect_fd : -1;
 		peer_of(conn);
-		conn_deadline(conn, l->web->o.conf->header_deadline_us);
+		conn_phase(conn, PHASE_HEADERS, l->web->o.conf->header_deadline_us);
 		*context = conn;
-		conns_add(l->web->conns, conn);
+		/* Of the local socket everybody is somebody of this machine, and an act may wait there for long. */
+		conns_add(l->web->conns, conn, l->kind == LISTENER_LOCAL ? 0 : l->web->o.conf->connections);
 	} else if (*context) {
 		conns_remove(l->web->conns, *context);
 		free(*context);
@@ -186,7 +226,6 @@ static enum err daemon_start(struct web *w, enum listener_kind kind, unsigned th
 		{ MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)mhd_log, NULL },
 		{ MHD_OPTION_LISTEN_SOCKET, l->fd, NULL },
 		{ MHD_OPTION_CONNECTION_LIMIT, (intptr_t)conf->connections, NULL },
-		{ MHD_OPTION_PER_IP_CONNECTION_LIMIT, kind == LISTENER_LOCAL ? 0 : (intptr_t)conf->connections_per_address, NULL },
 		{ MHD_OPTION_CONNECTION_TIMEOUT, idle ? (intptr_t)idle : 1, NULL },
 		{ MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY, NULL },
 		{ MHD_OPTION_URI_LOG_CALLBACK, (intptr_t)http_begin, l },
@@ -197,8 +236,8 @@ static enum err daemon_start(struct web *w, enum listener_kind kind, unsigned th
 		{ MHD_OPTION_END, 0, NULL },
 	};
 
-	l->daemon = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL,
-	    NULL, http_step, l, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
+	l->daemon = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0,
+	    connection_wanted, l, http_step, l, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
 	if (l->daemon)
 		return ERR_OK;
 	l->fd = -1; /* libmicrohttpd closed it */

@@ -309,10 +309,16 @@ static void put_policy(struct life *l, const struct preview *p, struct buf *out)
 		put_origin(w, &own, p->token);
 	else
 		buf_fmt(&own, "http://%s/preview/%s/ https://%s/preview/%s/", l->host->value, p->token, l->host->value, p->token);
+	/*
+	 * In a frame of ours the page cannot lead its frame elsewhere (our own frame-src), nor open another window. As a
+	 * window of its own it could, and tell there what it has read here: then its scripts do not run.
+	 */
+	const char *dest = req_header(&l->r, "Sec-Fetch-Dest");
+	bool window = dest && strcmp(dest, "document") == 0;
 	buf_fmt(out,
-	    "sandbox allow-scripts; default-src %s data: blob: 'unsafe-inline' 'unsafe-eval'; connect-src 'none'; form-action 'none'; "
-	    "worker-src 'none'; object-src 'none'; base-uri 'none'; frame-ancestors ",
-	    buf_text(&own));
+	    "sandbox%s; default-src %s data: blob: 'unsafe-inline' 'unsafe-eval'; connect-src 'none'; form-action 'none'; "
+	    "worker-src 'none'; object-src 'none'; base-uri 'none'; webrtc 'block'; frame-ancestors ",
+	    window ? "" : " allow-scripts", buf_text(&own));
 	if (l->listener->kind == LISTENER_MAIN)
 		buf_str(out, "'self'");
 	else if (w->public_origin[0])
@@ -342,6 +348,8 @@ static void send_bytes(struct life *l, const struct preview *p, unsigned status,
 		{ "X-Content-Type-Options", "nosniff" },
 		{ "Cache-Control", "no-store" },
 		{ "Referrer-Policy", "no-referrer" },
+		{ "Permissions-Policy", REPLY_PERMISSIONS },
+		{ "X-DNS-Prefetch-Control", "off" }, /* a name that is looked up tells something too */
 		{ "Cross-Origin-Resource-Policy", "cross-origin" },
 		{ "Access-Control-Allow-Origin", "*" }, /* fonts and modules are asked for by an origin without a name */
 	};

@@ -25,14 +25,34 @@ static void header(struct MHD_Response *m, const char *name, const char *value)
 		log_event(LOG_LEVEL_ERROR, "http.header", "name", name, NULL);
 }
 
+bool reply_dress(const struct web *w, struct MHD_Response *m, const char *cache)
+{
+	const char *const HEADERS[][2] = {
+		{ "Cache-Control", cache ? cache : "no-store" },
+		{ "Content-Security-Policy", w->policy },
+		{ "Cross-Origin-Opener-Policy", "same-origin" },
+		{ "Cross-Origin-Resource-Policy", "same-origin" },
+		{ "Permissions-Policy", REPLY_PERMISSIONS },
+		{ "Referrer-Policy", "same-origin" },
+		{ "X-Content-Type-Options", "nosniff" },
+		{ "X-Frame-Options", "DENY" }, /* for those that do not know frame-ancestors */
+		{ "Strict-Transport-Security", w->secure ? "max-age=15552000" : NULL },
+	};
+	bool ok = true;
+
+	for (size_t i = 0; i < sizeof(HEADERS) / sizeof(HEADERS[0]); i++)
+		if (HEADERS[i][1] && MHD_add_response_header(m, HEADERS[i][0], HEADERS[i][1]) != MHD_YES)
+			ok = false;
+	return ok;
+}
+
 static void dress(struct life *l, struct MHD_Response *m, const char *cache)
 {
-	header(m, "X-Content-Type-Options", "nosniff");
-	header(m, "Cache-Control", cache ? cache : "no-store");
-	header(m, "Content-Security-Policy", l->web->policy);
-	header(m, "Referrer-Policy", "same-origin");
-	header(m, "Cross-Origin-Resource-Policy", "same-origin");
-	header(m, "Cross-Origin-Opener-Policy", "same-origin");
+	if (!reply_dress(l->web, m, cache)) {
+		/* Memory for a few bytes is all that it can lack; without them nothing goes out. */
+		log_event(LOG_LEVEL_ERROR, "http.memory", "text", "libmicrohttpd has no memory", NULL);
+		abort();
+	}
 	if (l->refused)
 		header(m, "Connection", "close");
 	for (size_t i = 0; i < l->n_added; i++)
@@ -99,6 +119,7 @@ void reply_plain(struct life *l, unsigned status, const char *text)
 		reply_status(l, status, NULL, text, NULL);
 		return;
 	}
+	l->why = arena_dup(l->r.arena, text);
 	buf_str(&b, text);
 	buf_char(&b, '\n');
 	reply_body(l, status, "text/plain; charset=utf-8", &b, NULL);
@@ -179,7 +200,7 @@ void reply_status(struct life *l, unsigned status, const char *title, const char
 	/* A sentence that came from outside may hold bytes that are not text; borrowed from err_text(): copied first. */
 	struct buf clean = BUF_INIT(8192);
 	utf8_visible(&clean, detail, strnlen(detail, 2048), false);
-	detail = arena_dup(l->r.arena, buf_text(&clean));
+	l->why = detail = arena_dup(l->r.arena, buf_text(&clean));
 	buf_release(&clean);
 	if (for_programs(l)) {
 		problem(l, status, heading, detail, extra);

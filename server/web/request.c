@@ -81,6 +81,9 @@ void *http_begin(void *cls, const char *target, struct MHD_Connection *c)
 
 	l->listener = listener;
 	l->conn = info ? info->socket_context : NULL;
+	/* The first line is here: what is left of the headers has the time that headers have, on a used connection too. */
+	if (l->conn && atomic_load_explicit(&l->conn->phase, memory_order_relaxed) == PHASE_IDLE)
+		conn_phase(l->conn, PHASE_HEADERS, w->o.conf->header_deadline_us);
 	l->mhd = c;
 	l->begun = clock_boot();
 	size_t n = strnlen(target, GUARD_TARGET + 1);
@@ -265,7 +268,8 @@ static enum MHD_Result send_reply(struct life *l)
 
 	l->stage = STAGE_SENT;
 	if (l->conn)
-		conn_deadline(l->conn, l->stream ? 0 : l->web->o.conf->response_deadline_us + (int64_t)(l->reply_size / SLOWEST) * CLOCK_SECOND);
+		conn_phase(l->conn, l->stream ? PHASE_STREAM : PHASE_REPLY,
+		    l->stream ? STREAM_PATIENCE : l->web->o.conf->response_deadline_us + (int64_t)(l->reply_size / SLOWEST) * CLOCK_SECOND);
 	if (l->stream)
 		MHD_set_connection_option(l->mhd, MHD_CONNECTION_OPTION_TIMEOUT, 0u);
 	return MHD_queue_response(l->mhd, l->status, response);
@@ -315,7 +319,7 @@ static enum MHD_Result body_ended(struct life *l)
 	const struct route *route = l->r.route;
 
 	if (l->conn)
-		conn_deadline(l->conn, 0);
+		conn_phase(l->conn, PHASE_WORK, 0);
 	if ((!route || (route->needs & ROUTE_MEMORY)) && request_run(l))
 		return send_reply(l);
 	l->stage = STAGE_WORKER;
@@ -348,7 +352,7 @@ enum MHD_Result http_step(void *cls, struct MHD_Connection *c, const char *url, 
 			return send_reply(l);
 		l->stage = STAGE_BODY;
 		if (l->conn)
-			conn_deadline(l->conn, l->web->o.conf->body_deadline_us);
+			conn_phase(l->conn, PHASE_BODY, l->web->o.conf->body_deadline_us);
 		return MHD_YES;
 	case STAGE_BODY:
 		if (*upload_size == 0)
@@ -399,9 +403,9 @@ void http_done(void *cls, struct MHD_Connection *c, void **con_cls, enum MHD_Req
 	log_event(LOG_LEVEL_INFO, "http", "id", l->id, "from", l->r.address, "user", l->r.person ? l->r.person->who.user : NULL, "token",
 	    l->r.by_token ? l->r.person->who.limit->token : NULL, "method", l->method_text,
 	    "target", target_for_log(l), "status", log_u64(l->status), "us", log_u64((unsigned long long)(clock_boot() - l->begun)), "end",
-	    end_for_log(l, why), NULL);
+	    end_for_log(l, why), "why", l->why, NULL);
 	if (l->conn)
-		conn_deadline(l->conn, w->o.conf->idle_us + w->o.conf->header_deadline_us);
+		conn_phase(l->conn, PHASE_IDLE, w->o.conf->idle_us + w->o.conf->header_deadline_us);
 	if (l->response)
 		MHD_destroy_response(l->response);
 	page_unref(l->page);

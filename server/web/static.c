@@ -76,11 +76,7 @@ static enum err response(struct MHD_Response **out, const struct web *w, const s
 	*out = m;
 	if (!m)
 		return err_set(ERR_FAILED, "no memory for a static file");
-	bool ok = MHD_add_response_header(m, "Cache-Control", cache) == MHD_YES && MHD_add_response_header(m, "ETag", f->etag) == MHD_YES &&
-	          MHD_add_response_header(m, "X-Content-Type-Options", "nosniff") == MHD_YES &&
-	          MHD_add_response_header(m, "Content-Security-Policy", w->policy) == MHD_YES &&
-	          MHD_add_response_header(m, "Referrer-Policy", "same-origin") == MHD_YES &&
-	          MHD_add_response_header(m, "Cross-Origin-Resource-Policy", "same-origin") == MHD_YES;
+	bool ok = reply_dress(w, m, cache) && MHD_add_response_header(m, "ETag", f->etag) == MHD_YES;
 	if (ok && body)
 		ok = MHD_add_response_header(m, "Content-Type", mime_type(f->name)) == MHD_YES;
 	return ok ? ERR_OK : err_set(ERR_FAILED, "a header of a static file");

@@ -14,14 +14,15 @@
 
 #define LOOK_NS 250000000L
 #define HEARTBEAT (15 * CLOCK_SECOND)
-#define TAKE_PATIENCE (60 * CLOCK_SECOND) /* a client that does not take what was sent is cut off */
 #define PENDING_LIMIT (1u << 20)
-#define STREAMS_LIMIT 256
+#define STREAMS_LIMIT 256 /* and never more than half of the connections */
+#define STREAMS_OF_ONE 32 /* of one person: pages that follow something, in as many windows */
 
 struct stream {
 	struct stream *prev, *next;
 	struct streams *all;
 	struct life *l;
+	const char *user;
 	stream_fn *fn;
 	uint64_t (*mark)(void *state); /* NULL: only what its site shows */
 	uint64_t marked; /* what it said last; of the looking thread */
@@ -74,6 +75,12 @@ static void look_at(struct streams *s, size_t i)
 	}
 }
 
+/* Browsers take a stream up again by themselves: no connection is for ever. */
+static bool too_old(const struct stream *s, int64_t now)
+{
+	return now - s->l->begun >= s->all->web->o.conf->stream_deadline_us;
+}
+
 /* --- on a worker --------------------------------------------------------------------------------------------------- */
 
 /* Ask again who he is and what he may; then what is new. Returns false if the stream is over. */
@@ -110,7 +117,7 @@ static void work(void *s_, void *tools)
 
 	log_request_set(s->l->id);
 	s->l->r.tools = tools;
-	bool on = ask(s, &out, false);
+	bool on = ask(s, &out, false) && !too_old(s, clock_boot());
 	s->l->r.tools = NULL;
 	log_request_set("");
 	pthread_mutex_lock(&s->lock);
@@ -129,7 +136,7 @@ static void work(void *s_, void *tools)
 		s->ended = true;
 	if (s->pending.len || s->ended) {
 		s->waiting = false;
-		conn_deadline(s->l->conn, TAKE_PATIENCE);
+		conn_phase(s->l->conn, PHASE_STREAM, STREAM_PATIENCE);
 		life_resume(w, s->l->mhd);
 	}
 	/* From the resume on the stream may only be freed after this lock is given back: stream_done() takes it. */
@@ -146,7 +153,7 @@ static void give_work(struct streams *all, struct stream *s, int64_t now)
 
 	pthread_mutex_lock(&s->lock);
 	bool changed = s->seen != x->version || s->marked != mark;
-	if (s->waiting && !s->busy && !s->ended && (changed || now - s->sent_at >= HEARTBEAT)) {
+	if (s->waiting && !s->busy && !s->ended && (changed || now - s->sent_at >= HEARTBEAT || too_old(s, now))) {
 		uint64_t before = s->seen, marked_before = s->marked;
 		s->changed = changed;
 		s->seen = x->version;
@@ -277,7 +284,7 @@ static ssize_t read_stream(void *s_, uint64_t pos, char *to, size_t max)
 		n = MHD_CONTENT_READER_END_OF_STREAM;
 	} else {
 		s->waiting = true;
-		conn_deadline(s->l->conn, 0);
+		conn_phase(s->l->conn, PHASE_STREAM, 0);
 	}
 	pthread_mutex_unlock(&s->lock);
 	return n;
@@ -326,6 +333,7 @@ enum err reply_stream_marked(struct req *r, stream_fn *next, uint64_t (*mark)(vo
 	s = mem_alloc(sizeof(*s));
 	s->all = all;
 	s->l = l;
+	s->user = arena_dup(r->arena, r->person ? r->person->who.user : "");
 	s->fn = next;
 	s->state = state;
 	s->mark = mark;
@@ -334,7 +342,10 @@ enum err reply_stream_marked(struct req *r, stream_fn *next, uint64_t (*mark)(vo
 	pthread_mutex_init(&s->lock, NULL);
 	/* The first answer is made here and now: the version is read first, so that nothing is missed. */
 	pthread_mutex_lock(&all->lock);
-	bool room = all->n < STREAMS_LIMIT && !all->stopping;
+	size_t of_one = 0, limit = r->web->o.conf->connections / 2;
+	for (struct stream *x = all->first; x; x = x->next)
+		of_one += strcmp(x->user, s->user) == 0;
+	bool room = all->n < (limit < STREAMS_LIMIT ? limit : STREAMS_LIMIT) && of_one < STREAMS_OF_ONE && !all->stopping;
 	if (room) {
 		size_t i = (size_t)(watched_of(all, r->site) - all->sites);
 		if (i < all->web->o.n_sites)

@@ -75,8 +75,10 @@ class Browser(requests.Session):
     def request(self, method, url, **kw):
         if url.startswith("/"):
             url = self.base + url
-        if method != "GET" and self.csrf:
-            kw["headers"] = {"X-CSRF-Token": self.csrf, **(kw.get("headers") or {})}
+        if method != "GET":
+            # As a browser does, unless the test says otherwise (None: not at all). What is private is not said to other hosts.
+            ours = {"Origin": self.base, **({"X-CSRF-Token": self.csrf} if self.csrf else {})} if url.startswith(self.base) else {}
+            kw["headers"] = {**ours, **(kw.get("headers") or {})}
         kw.setdefault("timeout", 60)
         return super().request(method, url, **kw)
 
@@ -310,6 +312,15 @@ class Drydock:
         with contextlib.suppress(OSError):
             return self.log_file.read_text(errors="replace")
         return ""
+
+    def wait_log(self, since, words, wait=10):
+        """The lines of the log from a position on, once these words are there: what is logged after an answer comes late."""
+        end = time.monotonic() + wait
+        while True:
+            text = self.log()[since:]
+            if words in text or time.monotonic() > end:
+                return text.splitlines()
+            time.sleep(0.02)
 
     # --- files ---------------------------------------------------------------------------------------------------
 
