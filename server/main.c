@@ -27,11 +27,17 @@ static const char HELP[] =
     "                 An account of DryDock's own that does not exist is made; its password is asked for, or is the\n"
     "                 first line of standard input\n"
     "  check-config   say whether the configuration is right\n"
+    "  fsck           check everything that was recorded: the signed log, the database against it, the approved tree, the\n"
+    "                 export directory, releases, owners and modes. Exit status: 0 nothing is wrong, 1 all that was wrong\n"
+    "                 is repaired, 2 damage, 3 it could not be checked\n"
     "\n"
     "Options:\n"
     "  --data DIR        the data directory; its configuration is DIR/drydock.conf\n"
     "  --conf FILE       the configuration file (without --data: " CONF_FILE ")\n"
-    "  --site NAME       admin: this site only. init: the first site, together with --staging\n"
+    "  --deep            fsck: every byte of the export and of every version too\n"
+    "  --repair          fsck: put right what can be derived; foreign files of the export go to export.foreign/\n"
+    "  --json            fsck: for programs\n"
+    "  --site NAME       admin, fsck: this site only. init: the first site, together with --staging\n"
     "  --staging DIR     init: the staging tree of that site\n"
     "  --production DIR  init: where its approved files are brought, on this machine\n"
     "  --port N          init: the port to listen on\n"
@@ -41,7 +47,7 @@ static const char HELP[] =
     "\n"
     "Exit status: 0 done, 1 wrong usage or configuration, 2 not found, 3 refused, 4 conflict, 6 failed or in use.\n";
 
-enum { OPT_DATA = 256, OPT_CONF, OPT_SITE, OPT_STAGING, OPT_PRODUCTION, OPT_PORT, OPT_USER, OPT_ADMIN, OPT_HELP, OPT_VERSION, OPT_HELP_CONFIG, OPT_SAMPLE };
+enum { OPT_DATA = 256, OPT_CONF, OPT_SITE, OPT_STAGING, OPT_PRODUCTION, OPT_PORT, OPT_USER, OPT_ADMIN, OPT_DEEP, OPT_REPAIR, OPT_JSON, OPT_HELP, OPT_VERSION, OPT_HELP_CONFIG, OPT_SAMPLE };
 
 static const struct option OPTIONS[] = {
 	{ "data", required_argument, NULL, OPT_DATA },
@@ -52,6 +58,9 @@ static const struct option OPTIONS[] = {
 	{ "port", required_argument, NULL, OPT_PORT },
 	{ "user", required_argument, NULL, OPT_USER },
 	{ "admin", required_argument, NULL, OPT_ADMIN },
+	{ "deep", no_argument, NULL, OPT_DEEP },
+	{ "repair", no_argument, NULL, OPT_REPAIR },
+	{ "json", no_argument, NULL, OPT_JSON },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ "version", no_argument, NULL, OPT_VERSION },
 	{ "help-config", no_argument, NULL, OPT_HELP_CONFIG },
@@ -63,6 +72,7 @@ static const struct option OPTIONS[] = {
 struct line {
 	const char *command, *user, *conf;
 	struct init_options init;
+	struct fsck_options fsck;
 	const char *admins[64];
 };
 
@@ -119,6 +129,9 @@ static int parse(int argc, char **argv, struct line *l)
 		case OPT_STAGING: l->init.staging = optarg; break;
 		case OPT_PRODUCTION: l->init.production = optarg; break;
 		case OPT_USER: l->init.user = optarg; break;
+		case OPT_DEEP: l->fsck.deep = true; break;
+		case OPT_REPAIR: l->fsck.repair = true; break;
+		case OPT_JSON: l->fsck.json = true; break;
 		case OPT_PORT:
 			if ((end = parse_port(optarg, &l->init.port)) >= 0)
 				return end;
@@ -153,12 +166,14 @@ static int parse(int argc, char **argv, struct line *l)
 /* What only init understands is refused elsewhere instead of being ignored. */
 static int check_options(const struct line *l)
 {
-	bool init = !strcmp(l->command, "init"), admin = !strcmp(l->command, "admin");
+	bool init = !strcmp(l->command, "init"), admin = !strcmp(l->command, "admin"), fsck = !strcmp(l->command, "fsck");
 
 	if (!init && (l->init.staging || l->init.production || l->init.port || l->init.user || l->init.n_admins))
 		return usage("--staging, --production, --port, --user and --admin belong to init");
-	if (!init && !admin && l->init.site)
-		return usage("--site belongs to init and admin");
+	if (!init && !admin && !fsck && l->init.site)
+		return usage("--site belongs to init, admin and fsck");
+	if (!fsck && (l->fsck.deep || l->fsck.repair || l->fsck.json))
+		return usage("--deep, --repair and --json belong to fsck");
 	if (init && (!l->init.data || l->conf))
 		return usage("init wants --data DIR");
 	return -1;
@@ -221,6 +236,8 @@ static enum err run(const struct line *l, int *status)
 		e = daemon_serve(conf, -1);
 	} else if (!strcmp(l->command, "admin")) {
 		e = daemon_admin(conf, l->user, l->init.site);
+	} else if (!strcmp(l->command, "fsck")) {
+		e = daemon_fsck(conf, &l->fsck, status);
 	} else {
 		printf("%s is right: %zu site%s.\n", conf->file, conf->n_sites, conf->n_sites == 1 ? "" : "s");
 	}
@@ -231,7 +248,7 @@ out:
 
 int main(int argc, char **argv)
 {
-	static const char *const COMMANDS[] = { "init", "serve", "admin", "check-config" };
+	static const char *const COMMANDS[] = { "init", "serve", "admin", "check-config", "fsck" };
 	struct line l = { 0 };
 	bool known = false;
 	int status;
@@ -250,10 +267,11 @@ int main(int argc, char **argv)
 	status = check_options(&l);
 	if (status >= 0)
 		return status;
+	l.fsck.site = l.init.site;
 	e = run(&l, &status);
 	if (e) {
 		fprintf(stderr, "drydockd: %s\n", err_text());
-		return daemon_status(e);
+		return strcmp(l.command, "fsck") ? daemon_status(e) : 3;
 	}
 	return status;
 }

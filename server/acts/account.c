@@ -213,7 +213,7 @@ static enum err account_check(struct decision *d, void *arg)
 		.password = o->hash[0] ? o->hash : was.password,
 		.display = o->display ? o->display : o->is_new ? o->name : was.display,
 		.enabled = o->enabled,
-		.created_at = o->is_new ? clock_wall() : was.created_at,
+		.created_at = o->is_new ? 0 : was.created_at, /* the record's time */
 	};
 	json_object_set_new(d->fields, "name", json_string(o->name));
 	json_object_set_new(d->fields, "display", json_string(o->row.display));
@@ -228,6 +228,8 @@ static enum err account_write(struct decision *d, void *arg)
 	struct own_act *o = arg;
 
 	o->row.seq = d->record.seq;
+	if (o->is_new)
+		o->row.created_at = d->record.at;
 	return db_account_put(d->db, &o->row);
 }
 

@@ -310,6 +310,15 @@ static void forget_check(struct decision *d)
 	d->approval = false;
 }
 
+/* The log has everything that the database has: a rebuilt one knows a repeated request from another with its id. */
+static void note_request(struct decision *d)
+{
+	char hex[SHA256_HEX];
+
+	hex_of(hex, d->request.b, sizeof d->request.b);
+	json_object_set_new(d->fields, RECORD_FIELD_REQUEST, json_string(hex));
+}
+
 static enum err transact(struct db *db, void *arg)
 {
 	struct decision *d = arg;
@@ -348,6 +357,7 @@ static enum err transact(struct db *db, void *arg)
 	/* The act is his, but it was not he who sat there. */
 	if (who->limit)
 		json_object_set_new(d->fields, "token", json_string(who->limit->token));
+	note_request(d);
 	err = build(d);
 	act_step("built");
 	if (!err)

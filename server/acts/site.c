@@ -229,10 +229,17 @@ static enum err genesis_check(struct decision *d, void *arg)
 	return ERR_OK;
 }
 
+/* A site begins with its log, so that the log tells when. */
+static enum err genesis_write(struct decision *d, void *arg)
+{
+	(void)arg;
+	return db_site_created(d->db, d->s->name, d->record.at);
+}
+
 static enum err genesis(struct site *s, struct actor_tools *t)
 {
 	struct act_request rq = { .note = "" };
-	struct decision d = { .s = s, .t = t, .rq = &rq, .act = "genesis", .shown = "", .check = genesis_check };
+	struct decision d = { .s = s, .t = t, .rq = &rq, .act = "genesis", .shown = "", .check = genesis_check, .write = genesis_write };
 	struct act_answer answer;
 	struct request r;
 	enum err err;

@@ -22,6 +22,11 @@
 #define RECORD_FILES_LIMIT 250000
 #define RECORD_NOTE_LIMIT 8192 /* bytes */
 #define BLOB_ID_SIZE 20
+/*
+ * In the fields of every record: the digest of the request that it answers, with which the table act_id is made again.
+ * For nobody's eyes: it speaks of paths that a viewer may not see.
+ */
+#define RECORD_FIELD_REQUEST "request"
 
 struct blob_id { uint8_t b[BLOB_ID_SIZE]; };
 

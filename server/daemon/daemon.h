@@ -41,6 +41,12 @@ enum err daemon_monitor(const struct conf *conf, int *status) MUST_CHECK;
  * is made; its password is asked for on the terminal, or is the first line of standard input.
  */
 enum err daemon_admin(const struct conf *conf, const char *user, const char *site) MUST_CHECK;
+/*
+ * Is everything that was recorded there, and does everything agree? Findings go to standard output, for people or as JSON.
+ * *status: 0 clean, 1 all that was found is repaired, 2 damage, 3 it could not be checked.
+ */
+struct fsck_options { bool deep, json, repair; const char *site; /* NULL: all, and the installation */ };
+enum err daemon_fsck(const struct conf *conf, const struct fsck_options *o, int *status) MUST_CHECK;
 int daemon_status(enum err e); /* the exit status of a command that ended so */
 /* Change to a UNIX user for good: groups, gid, uid. */
 enum err daemon_become(const char *user) MUST_CHECK;

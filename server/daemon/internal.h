@@ -13,12 +13,21 @@ struct installation {
 	int lock;
 	struct node_key *key;
 	struct private_db *private; /* NULL: an outside server */
-	struct db_address program; /* what everything but migrations uses */
+	struct db_address program, owner; /* the program's account, which everything uses but migrations and rebuild */
 	struct auth *auth;
 	struct actor_tools *tools; /* of the main thread */
 	struct site *self; /* the installation's own log */
 	struct site **sites; /* in the order of the configuration */
 	size_t n_sites;
 };
+
+/* Data directory locked, key loaded, database at hand; migrate: at the newest schema, otherwise it has to be there already. Nothing else is opened or changed. */
+enum err installation_open_stores(struct installation **out, const struct conf *conf, bool migrate) MUST_CHECK;
+
+/* fsck.c: what rebuild and backup need too */
+struct check_place;
+char **datadir_sites(const char *data); /* names of all that have a repository, NULL at the end; the caller frees each and the list */
+enum err place_open_site(struct check_place *p, struct installation *in, const char *name, struct db *db) MUST_CHECK;
+void place_close_site(struct check_place *p);
 
 #endif

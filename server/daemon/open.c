@@ -100,10 +100,9 @@ out:
 	return e;
 }
 
-/* The database, started if it is ours, at the newest schema. */
-static enum err open_database(struct installation *in)
+/* The database, started if it is ours; migrate: brought to the newest schema, which it has to have otherwise. */
+static enum err open_database(struct installation *in, bool migrate)
 {
-	struct db_address owner;
 	struct db *db = NULL;
 	const char *program = NULL;
 	enum err e;
@@ -114,19 +113,20 @@ static enum err open_database(struct installation *in)
 			e = read_password(in->conf, &in->program);
 		if (e)
 			return e;
-		owner = in->program;
+		in->owner = in->program;
 	} else {
 		e = private_db_start(&in->private, in->conf->data, in->conf->workers + CONNECTIONS_BESIDE_WORKERS + (unsigned)in->conf->n_sites * 2);
 		if (e)
 			return e;
-		private_db_owner(in->private, &owner);
+		private_db_owner(in->private, &in->owner);
 		private_db_program(in->private, &in->program);
 		program = in->program.user;
 	}
-	e = db_open(&db, &owner);
+	e = db_open(&db, &in->owner);
 	if (e)
 		return e;
-	e = db_migrate(db, in->conf->sql, program);
+	if (migrate)
+		e = db_migrate(db, in->conf->sql, program);
 	if (!e)
 		e = db_schema_check(db, in->conf->sql);
 	db_close(db);
@@ -160,12 +160,23 @@ out:
 	return e;
 }
 
-enum err installation_open(struct installation **out, const struct conf *conf)
+/* Close what is open of it, keeping the error's sentence. */
+static enum err give_up(struct installation *in, enum err e)
+{
+	char *why = mem_dup(err_text());
+
+	installation_close(in);
+	(void)err_set(e, "%s", why);
+	free(why);
+	return e;
+}
+
+enum err installation_open_stores(struct installation **out, const struct conf *conf, bool migrate)
 {
 	struct installation *in = mem_alloc(sizeof(*in));
-	struct auth_options auth = { .idle_us = conf->session_idle_us, .absolute_us = conf->session_absolute_us, .group_cache_us = 60 * CLOCK_SECOND };
 	enum err e;
 
+	*out = NULL;
 	in->conf = conf;
 	in->lock = -1;
 	(void)umask(077);
@@ -179,9 +190,21 @@ enum err installation_open(struct installation **out, const struct conf *conf)
 	if (!e)
 		e = db_library_start();
 	if (!e)
-		e = open_database(in);
+		e = open_database(in, migrate);
 	if (e)
-		goto out;
+		return give_up(in, e);
+	*out = in;
+	return ERR_OK;
+}
+
+enum err installation_open(struct installation **out, const struct conf *conf)
+{
+	struct auth_options auth = { .idle_us = conf->session_idle_us, .absolute_us = conf->session_absolute_us, .group_cache_us = 60 * CLOCK_SECOND };
+	struct installation *in;
+	enum err e = installation_open_stores(&in, conf, true);
+
+	if (e)
+		return e;
 	in->auth = auth_new(&auth);
 	in->tools = tools_new(&in->program);
 	e = site_open_installation(&in->self, conf, in->key, in->tools);
@@ -201,16 +224,10 @@ enum err installation_open(struct installation **out, const struct conf *conf)
 	}
 	e = take_first_admins(in);
 out:
-	if (e) {
-		char *why = mem_dup(err_text());
-
-		installation_close(in);
-		(void)err_set(e, "%s", why);
-		free(why);
-	} else {
-		*out = in;
-	}
-	return e;
+	if (e)
+		return give_up(in, e);
+	*out = in;
+	return ERR_OK;
 }
 
 void installation_close(struct installation *in)
@@ -231,6 +248,7 @@ void installation_close(struct installation *in)
 	node_key_free(in->key);
 	db_library_stop();
 	explicit_bzero(&in->program, sizeof(in->program));
+	explicit_bzero(&in->owner, sizeof(in->owner));
 	datadir_unlock(in->lock);
 	free(in);
 }

@@ -84,6 +84,7 @@ void private_db_stop(struct private_db *p, bool leave_running);
 
 struct db_site { uint64_t rules_version; char writer[65]; };
 enum err db_site_create(struct db *db, const char *site, const char *node, int64_t at) MUST_CHECK; /* existing: fine */
+enum err db_site_created(struct db *db, const char *site, int64_t at) MUST_CHECK; /* what its first record says */
 /* Lock the site's row (first thing of each act): ERR_NOT_FOUND; ERR_BUSY naming the writer if it is another node. */
 enum err db_site_lock(struct db *db, const char *site, const char *node, struct db_site *out) MUST_CHECK;
 enum err db_site_get(struct db *db, const char *site, struct db_site *out) MUST_CHECK;
@@ -111,6 +112,8 @@ struct db_record_row {
 /* Record, its files (array-bound where the server can) and its directories. files in path order. */
 enum err db_record_insert(struct db *db, const struct record *r, const char *body, size_t body_len, const struct sha256 *digest,
     const struct blob_id *commit, const struct record_file *files, size_t n) MUST_CHECK;
+/* One row for each directory at or above one of the files, which are in path order: fn with its hash and how many. */
+void db_record_dirs(const struct record_file *files, size_t n, void (*fn)(void *arg, const struct sha256 *dir, uint64_t files), void *arg);
 enum err db_record_get(struct db *db, const char *site, const char *node, uint64_t seq, struct db_record_row *out, struct arena *a) MUST_CHECK;
 /*
  * Newest first. Every filter may be left out (NULL, 0). before_seq: cursor. fn returns false to stop.
@@ -267,5 +270,56 @@ enum err db_run_target_list(struct db *db, const char *site, uint64_t run, bool 
 struct db_target { const char *target; uint64_t number; struct blob_id log_commit; const char *state; unsigned tries; int64_t retry_at, changed_at; };
 enum err db_target_put(struct db *db, const char *site, const struct db_target *t) MUST_CHECK;
 enum err db_target_list(struct db *db, const char *site, bool (*fn)(void *arg, const struct db_target *t), void *arg) MUST_CHECK;
+
+/* --- whole tables (db/tables.c): for drydockd fsck, rebuild and backup ----------------------------------------------- */
+
+/* What becomes of each table, from db/tables.def. */
+enum db_table_kind { TABLE_RECORDED, TABLE_DERIVED, TABLE_APART };
+enum db_table_id {
+#define RECORDED(id, ...) TABLE_##id,
+#define DERIVED(id, ...) TABLE_##id,
+#define APART(id, ...) TABLE_##id,
+#include "db/tables.def"
+#undef RECORDED
+#undef DERIVED
+#undef APART
+	TABLE_COUNT
+};
+#define TABLE_MOST_COLUMNS 24
+struct db_value {
+	bool number;
+	uint64_t u; /* of a number; signed ones as they are in memory */
+	const void *p;
+	size_t n;
+};
+struct db_table {
+	const char *name;
+	enum db_table_kind kind;
+	const char *columns; /* "site, node, ..."; NULL for one apart */
+	unsigned n_key; /* how many columns at the front identify a row */
+	bool of_site; /* its rows belong to sites */
+	const char *loose; /* of one derived: columns that the records do not tell exactly: "value, version" */
+	const char *why; /* of one apart */
+};
+extern const struct db_table db_tables[TABLE_COUNT];
+unsigned db_table_columns(enum db_table_id id);
+const char *db_table_column(enum db_table_id id, unsigned i, char out[64]); /* its name */
+bool db_table_loose(enum db_table_id id, unsigned i);
+/* Every row, one at a time, in no order that means anything: fn must not use this connection. site: NULL for a table of the installation. */
+enum err db_table_rows(struct db *db, enum db_table_id id, const char *site, bool (*fn)(void *arg, const struct db_value *row), void *arg) MUST_CHECK;
+/* The sites that have rows in it; nothing for a table of the installation. */
+enum err db_table_sites(struct db *db, enum db_table_id id, bool (*fn)(void *arg, const char *site), void *arg) MUST_CHECK;
+/* Take all rows out. Of recorded tables only the owner may. */
+enum err db_table_clear(struct db *db, enum db_table_id id, const char *site) MUST_CHECK;
+/* Put rows in, many at a time. The first error stops everything after it; db_fill_close gives it and frees. */
+struct db_fill;
+struct db_fill *db_fill_open(struct db *db, enum db_table_id id);
+void db_fill_row(struct db_fill *f, const struct db_value *row);
+enum err db_fill_close(struct db_fill *f) MUST_CHECK;
+/* Everything asked until db_still_end() is answered from one moment (REPEATABLE READ, nothing is locked). */
+enum err db_still_begin(struct db *db) MUST_CHECK;
+void db_still_end(struct db *db);
+/* "SHOW GRANTS" of the account that asks, a line each. */
+enum err db_grants(struct db *db, bool (*fn)(void *arg, const char *line), void *arg) MUST_CHECK;
 
 #endif

@@ -129,6 +129,7 @@ const void *cursor_bytes(struct cursor *c, unsigned column, size_t *n);
 /* Exactly n bytes; anything else is a damaged row, and cursor_close says so. */
 void cursor_fixed(struct cursor *c, unsigned column, void *out, size_t n);
 void cursor_path(struct cursor *c, unsigned column, struct path *out); /* checked again */
+void cursor_value(struct cursor *c, unsigned column, struct db_value *out); /* whatever it is */
 
 void db_cache_free(struct db *db);
 

@@ -44,35 +44,30 @@ struct open_dir {
 	uint64_t files;
 };
 
-DB_STMT(INSERT_DIR, "record_dir_insert", "INSERT INTO record_dir (site, dir_hash, node, seq, files) VALUES (?, ?, ?, ?, ?)");
-static void close_dir(struct bulk *b, const struct record *r, const char *path, const struct open_dir *d)
+static void close_dir(const char *path, const struct open_dir *d, void (*fn)(void *arg, const struct sha256 *dir, uint64_t files), void *arg)
 {
 	struct path dir = d->len ? (struct path){ path, d->len } : path_root();
 	struct sha256 hash;
 
 	path_hash(dir, &hash);
-	bulk_row(b, ARGS(a_name(r->site), a_fixed(&hash), a_text(r->node), a_u64(r->seq), a_u64(d->files)));
+	fn(arg, &hash, d->files);
 }
 
 /*
- * One row for each directory at or above a file. In path order the files of a directory stand together, so a directory
- * can be closed as soon as a path comes that is not below it.
+ * In path order the files of a directory stand together, so a directory can be closed as soon as a path comes that is
+ * not below it.
  */
-static enum err insert_dirs(struct db *db, const struct insert *in)
+void db_record_dirs(const struct record_file *files, size_t n, void (*fn)(void *arg, const struct sha256 *dir, uint64_t files), void *arg)
 {
 	struct open_dir open[PATH_LIMIT / 2 + 1];
 	size_t depth = 0;
 	struct path last = { "", 0 };
-	struct bulk *b;
 
-	if (!in->n)
-		return ERR_OK;
-	b = bulk_open(db, &INSERT_DIR);
-	for (size_t i = 0; i < in->n; i++) {
-		struct path p = in->files[i].path;
+	for (size_t i = 0; i < n; i++) {
+		struct path p = files[i].path;
 
 		while (depth && !(p.len > open[depth - 1].len && !memcmp(p.s, last.s, open[depth - 1].len) && p.s[open[depth - 1].len] == '/'))
-			close_dir(b, in->r, last.s, &open[--depth]);
+			close_dir(last.s, &open[--depth], fn, arg);
 		for (size_t at = depth ? open[depth - 1].len + 1 : 0; at < p.len; at++)
 			if (p.s[at] == '/')
 				open[depth++] = (struct open_dir){ .len = at };
@@ -81,8 +76,31 @@ static enum err insert_dirs(struct db *db, const struct insert *in)
 		last = p;
 	}
 	while (depth)
-		close_dir(b, in->r, last.s, &open[--depth]);
-	return bulk_close(b);
+		close_dir(last.s, &open[--depth], fn, arg);
+}
+
+struct insert_dir {
+	struct bulk *b;
+	const struct record *r;
+};
+
+DB_STMT(INSERT_DIR, "record_dir_insert", "INSERT INTO record_dir (site, dir_hash, node, seq, files) VALUES (?, ?, ?, ?, ?)");
+static void insert_dir(void *arg, const struct sha256 *dir, uint64_t files)
+{
+	const struct insert_dir *in = arg;
+
+	bulk_row(in->b, ARGS(a_name(in->r->site), a_fixed(dir), a_text(in->r->node), a_u64(in->r->seq), a_u64(files)));
+}
+
+static enum err insert_dirs(struct db *db, const struct insert *in)
+{
+	struct insert_dir to = { .r = in->r };
+
+	if (!in->n)
+		return ERR_OK;
+	to.b = bulk_open(db, &INSERT_DIR);
+	db_record_dirs(in->files, in->n, insert_dir, &to);
+	return bulk_close(to.b);
 }
 
 DB_STMT(INSERT, "record_insert", "INSERT INTO record "

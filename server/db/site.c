@@ -10,6 +10,12 @@ enum err db_site_create(struct db *db, const char *site, const char *node, int64
 	return db_run(db, &CREATE, ARGS(a_name(site), a_text(node), a_i64(at)), NULL);
 }
 
+DB_STMT(CREATED, "site_created", "UPDATE site SET created_at = ? WHERE site = ?");
+enum err db_site_created(struct db *db, const char *site, int64_t at)
+{
+	return db_run_found(db, &CREATED, ARGS(a_i64(at), a_name(site)), "there is no such site in the database");
+}
+
 static enum err site_read(struct db *db, const struct db_stmt *s, const char *site, struct db_site *out)
 {
 	struct cursor c;

@@ -438,6 +438,16 @@ void cursor_fixed(struct cursor *c, unsigned column, void *out, size_t n)
 		c->e = err_set(ERR_FAILED, "%s: column %u has %zu bytes instead of %zu: the table was damaged or edited", c->what->name, column, have, n);
 }
 
+void cursor_value(struct cursor *c, unsigned column, struct db_value *out)
+{
+	assert(column < c->st->n_out);
+	*out = (struct db_value){ .number = c->st->cells[column].number };
+	if (out->number)
+		out->u = cursor_u64(c, column);
+	else
+		out->p = cursor_bytes(c, column, &out->n);
+}
+
 void cursor_path(struct cursor *c, unsigned column, struct path *out)
 {
 	size_t n;

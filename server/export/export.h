@@ -45,8 +45,18 @@ enum err export_bring(struct export_dir *e, struct repo *r, const struct blob_id
     export_time_fn *when, void *arg) MUST_CHECK;
 /* The same as if export.at had been lost: what export_compare() found is put right. */
 enum err export_repair(struct export_dir *e, struct repo *r, const struct blob_id *to, export_time_fn *when, void *arg) MUST_CHECK;
-/* Compare names, types, sizes (and bytes if deep) with the tree of export.at; fn for each difference, in words. */
-enum err export_compare(struct export_dir *e, struct repo *r, bool deep, void (*fn)(void *arg, const char *path, const char *what), void *arg) MUST_CHECK;
+/*
+ * Compare names, types, sizes, modes (and bytes if deep) with the tree of export.at; fn for each difference, in words, from
+ * the calling thread. Changes wait while names are compared (about a second for 100,000 files), and not while bytes are.
+ * stop may be NULL; when it becomes true the bytes are not compared to the end.
+ */
+enum export_difference {
+	EXPORT_OTHER, /* a path of the approved tree is missing or not as it should be */
+	EXPORT_ALIEN, /* something that is not in the approved tree */
+	EXPORT_IN_DOUBT, /* what it holds has to be brought along first */
+};
+typedef void export_differs_fn(void *arg, enum export_difference kind, const char *path, const char *what);
+enum err export_compare(struct export_dir *e, struct repo *r, bool deep, const bool *stop, export_differs_fn *fn, void *arg) MUST_CHECK;
 /* At start: empty export.tmp/. */
 enum err export_clean(struct export_dir *e) MUST_CHECK;
 

@@ -145,6 +145,22 @@ static void put_entry(struct buf *out, unsigned mode, const char *name, const st
 	buf_add(out, id->b, BLOB_ID_SIZE);
 }
 
+/* Header and message: a pure function of record, tree, parent and key. */
+static enum err log_text(const struct record *record, const struct sha256 *digest, const struct blob_id *tree,
+    const struct blob_id *parent, const struct node_key *k, struct buf *head, struct buf *body)
+{
+	enum err e;
+
+	put_id(head, "tree", tree);
+	if (!blob_id_zero(parent))
+		put_id(head, "parent", parent);
+	put_person(head, "author", &record->actor, record->at);
+	put_node(head, "committer", k, record->at);
+	record_message(record, digest, body);
+	e = buf_check(head);
+	return e ? e : buf_check(body);
+}
+
 enum err repo_pack_commit(struct repo_pack *p, const struct repo_commit *c, const struct node_key *k, struct blob_id *commit)
 {
 	struct buf head = BUF_INIT(COMMIT_LIMIT), body = BUF_INIT(COMMIT_LIMIT), tree = BUF_INIT(1024);
@@ -169,15 +185,7 @@ enum err repo_pack_commit(struct repo_pack *p, const struct repo_commit *c, cons
 		e = pack_object(p, GIT_OBJECT_TREE, tree.p, tree.len, &top);
 	if (e)
 		goto out;
-	put_id(&head, "tree", &top);
-	if (!blob_id_zero(&c->parent))
-		put_id(&head, "parent", &c->parent);
-	put_person(&head, "author", &c->record->actor, c->record->at);
-	put_node(&head, "committer", k, c->record->at);
-	record_message(c->record, &c->record_digest, &body);
-	e = buf_check(&head);
-	if (!e)
-		e = buf_check(&body);
+	e = log_text(c->record, &c->record_digest, &top, &c->parent, k, &head, &body);
 	if (!e)
 		e = write_signed(p, &head, &body, k, commit);
 out:
@@ -323,5 +331,86 @@ enum err repo_commit_verify(struct repo *r, const struct blob_id *commit, const 
 	object_release(&o);
 	buf_release(&bytes);
 	buf_release(&armored);
+	return e;
+}
+
+/* --- the log, looked at by who trusts nothing ----------------------------------------------------------------------- */
+
+static enum err not_of_log(const char *why)
+{
+	return err_set(ERR_INPUT, "it is not a commit that DryDock writes: %s", why);
+}
+
+enum err repo_log_read(struct repo *r, const struct blob_id *commit, struct repo_log_commit *out)
+{
+	const struct { const char *name; unsigned mode; struct blob_id *to; } parts[] = {
+		{ "files", TREE_MODE_FILE, &out->files },
+		{ "record", TREE_MODE_FILE, &out->record },
+		{ "rules", TREE_MODE_FILE, &out->rules },
+		{ "site", TREE_MODE_DIR, &out->site },
+	};
+	struct object o;
+	struct tree t;
+	enum err e = object_read(r, commit, GIT_OBJECT_COMMIT, &o);
+
+	memset(out, 0, sizeof(*out));
+	if (e)
+		return e;
+	e = commit_parse(&o, &out->tree, &out->parent);
+	object_release(&o);
+	if (e)
+		return not_of_log("its header is not tree, one parent, author");
+	e = repo_tree_read(r, &out->tree, &t);
+	if (e)
+		return e;
+	for (size_t i = 0; i < 4 && !e; i++) {
+		const struct tree_entry *entry = i < t.n ? &t.entries[i] : NULL;
+
+		if (t.n != 4 || entry->len != strlen(parts[i].name) || memcmp(entry->name, parts[i].name, entry->len) != 0 || entry->mode != parts[i].mode)
+			e = not_of_log("its tree is not files, record, rules and site");
+		else
+			*parts[i].to = entry->id;
+	}
+	tree_release(&t);
+	return e;
+}
+
+enum err repo_log_verify(struct repo *r, const struct blob_id *commit, const struct repo_log_commit *c, const struct record *record,
+    const struct sha256 *digest, const struct node_key *k)
+{
+	struct buf head = BUF_INIT(COMMIT_LIMIT), body = BUF_INIT(COMMIT_LIMIT), bytes = BUF_INIT(COMMIT_LIMIT), armored = BUF_INIT(SSHSIG_ARMORED_LIMIT);
+	struct object o;
+	enum err e = object_read(r, commit, GIT_OBJECT_COMMIT, &o);
+
+	if (e)
+		return e;
+	e = split_signature(&o, &bytes, &armored);
+	if (!e)
+		e = node_key_verify(k, SIGN_SPACE, bytes.p, bytes.len, armored.p, armored.len);
+	if (!e)
+		e = log_text(record, digest, &c->tree, &c->parent, k, &head, &body);
+	if (!e && (bytes.len != head.len + 1 + body.len || memcmp(bytes.p, head.p, head.len) != 0 || bytes.p[head.len] != '\n' ||
+	    memcmp(bytes.p + head.len + 1, buf_text(&body), body.len) != 0))
+		e = err_set(ERR_DENIED, "its author, times or message are not those of its record");
+	object_release(&o);
+	buf_release(&head);
+	buf_release(&body);
+	buf_release(&bytes);
+	buf_release(&armored);
+	return e;
+}
+
+enum err repo_tag_target(struct repo *r, const struct blob_id *tag, struct blob_id *commit)
+{
+	struct object o;
+	const char *p;
+	enum err e = object_read(r, tag, GIT_OBJECT_TAG, &o);
+
+	if (e)
+		return e;
+	p = o.p;
+	if (!id_line(&p, o.p + o.n, "object ", commit))
+		e = err_set(ERR_FAILED, "a tag in the repository is not one that DryDock wrote");
+	object_release(&o);
 	return e;
 }

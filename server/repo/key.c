@@ -29,6 +29,7 @@ struct node_key {
 	uint8_t public_key[32];
 	char id[SHA256_HEX];
 	char text[128];
+	bool public_only;
 };
 
 static void put_u32(struct buf *b, uint32_t v)
@@ -306,6 +307,22 @@ out:
 	return e;
 }
 
+enum err node_key_of_public(struct node_key **out, const char *text)
+{
+	struct node_key *k = mem_alloc(sizeof(*k));
+	enum err e = sshsig_parse_public(k->public_key, text);
+
+	*out = NULL;
+	if (e) {
+		free(k);
+		return e;
+	}
+	k->public_only = true;
+	key_describe(k);
+	*out = k;
+	return ERR_OK;
+}
+
 void node_key_free(struct node_key *k)
 {
 	if (!k)
@@ -326,6 +343,8 @@ const char *node_key_public(const struct node_key *k)
 
 enum err node_key_sign(const struct node_key *k, const char *space, const void *p, size_t n, struct buf *armored)
 {
+	if (k->public_only)
+		return err_set(ERR_FAILED, "only the public half of the key %.12s is here: nothing can be signed", k->id);
 	return sshsig_sign(k->seed, k->public_key, space, p, n, armored);
 }
 

@@ -57,9 +57,15 @@ static enum err differ(struct walk *w, const struct blob_id *from, const struct 
 	return e;
 }
 
-enum err repo_plan(struct repo *r, const struct blob_id *from, const struct blob_id *to, struct plan *out)
+enum err repo_plan_trees(struct repo *r, const struct blob_id *from, const struct blob_id *to, struct plan *out)
 {
 	struct walk w = { .r = r, .plan = out };
+
+	return blob_id_equal(from, to) ? ERR_OK : differ(&w, from, to, 0);
+}
+
+enum err repo_plan(struct repo *r, const struct blob_id *from, const struct blob_id *to, struct plan *out)
+{
 	struct blob_id a = { 0 }, b = { 0 };
 	enum err e = ERR_OK;
 
@@ -67,7 +73,5 @@ enum err repo_plan(struct repo *r, const struct blob_id *from, const struct blob
 		e = repo_site_tree(r, from, &a);
 	if (!e && !blob_id_zero(to))
 		e = repo_site_tree(r, to, &b);
-	if (!e && !blob_id_equal(&a, &b))
-		e = differ(&w, &a, &b, 0);
-	return e;
+	return e ? e : repo_plan_trees(r, &a, &b, out);
 }

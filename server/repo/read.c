@@ -217,6 +217,18 @@ enum err repo_commit_parent(struct repo *r, const struct blob_id *commit, struct
 	return e;
 }
 
+enum err repo_commit_tree(struct repo *r, const struct blob_id *commit, struct blob_id *tree)
+{
+	struct object o;
+	enum err e = object_read(r, commit, GIT_OBJECT_COMMIT, &o);
+
+	if (e)
+		return e;
+	e = commit_parse(&o, tree, NULL);
+	object_release(&o);
+	return e;
+}
+
 enum err repo_site_tree(struct repo *r, const struct blob_id *commit, struct blob_id *tree)
 {
 	return commit_entry(r, commit, "site", true, tree);

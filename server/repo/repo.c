@@ -358,6 +358,29 @@ enum err repo_ref_get(struct repo *r, const char *ref, struct blob_id *out)
 	return ERR_OK;
 }
 
+enum err repo_ref_each(struct repo *r, const char *begin, enum err (*fn)(void *arg, const char *name, const struct blob_id *at), void *arg)
+{
+	git_reference_iterator *it = NULL;
+	git_reference *ref;
+	enum err e = ERR_OK;
+	int got = git_reference_iterator_new(&it, r->git);
+
+	while (got == 0 && !e && (got = git_reference_next(&ref, it)) == 0) {
+		const git_oid *oid = git_reference_target(ref);
+		struct blob_id at = { 0 };
+
+		if (oid)
+			memcpy(at.b, oid->id, BLOB_ID_SIZE);
+		if (strncmp(git_reference_name(ref), begin, strlen(begin)) == 0)
+			e = fn(arg, git_reference_name(ref), &at);
+		git_reference_free(ref);
+	}
+	git_reference_iterator_free(it);
+	if (!e && got != 0 && got != GIT_ITEROVER)
+		e = git_failed(ERR_FAILED, "cannot read the refs of %s", r->dir);
+	return e;
+}
+
 enum err repo_ref_move(struct repo *r, const char *ref, const struct blob_id *old, const struct blob_id *now)
 {
 	git_reference *made = NULL;

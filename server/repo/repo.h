@@ -24,6 +24,8 @@
 struct node_key;
 enum err node_key_create(const char *dir) MUST_CHECK; /* ERR_STALE if one is there */
 enum err node_key_load(struct node_key **out, const char *dir) MUST_CHECK; /* refuses a key file others can read */
+/* The public half alone, from "ssh-ed25519 AAAA...": to verify with; it signs nothing. */
+enum err node_key_of_public(struct node_key **out, const char *text) MUST_CHECK;
 void node_key_free(struct node_key *k);
 const char *node_key_id(const struct node_key *k); /* 64 hex: SHA-256 of the public key blob */
 const char *node_key_public(const struct node_key *k); /* "ssh-ed25519 AAAA..." without newline */
@@ -138,6 +140,7 @@ enum err repo_has_directory(struct repo *r, const struct blob_id *commit, struct
 /* record, files or rules of a log commit. */
 enum err repo_commit_part(struct repo *r, const struct blob_id *commit, const char *part, struct buf *out) MUST_CHECK;
 enum err repo_commit_parent(struct repo *r, const struct blob_id *commit, struct blob_id *parent) MUST_CHECK;
+enum err repo_commit_tree(struct repo *r, const struct blob_id *commit, struct blob_id *tree) MUST_CHECK;
 /* site/ tree of a log commit. */
 enum err repo_site_tree(struct repo *r, const struct blob_id *commit, struct blob_id *tree) MUST_CHECK;
 /* The difference of two approved trees (log commits; zero: nothing there). Costs what differs. */
@@ -145,6 +148,20 @@ enum err repo_plan(struct repo *r, const struct blob_id *from, const struct blob
 /* Every file of an approved tree in path order. */
 enum err repo_walk(struct repo *r, const struct blob_id *commit,
     enum err (*fn)(void *arg, struct path path, const struct blob_id *blob, bool exec), void *arg) MUST_CHECK;
+/*
+ * For who trusts nothing of a log: the parts of a commit of it (ERR_INPUT: it is none, and why), and whether it is, byte by
+ * byte, what DryDock writes for that record, signed by that key (ERR_DENIED, and why not).
+ */
+struct repo_log_commit { struct blob_id tree, parent, record, files, rules, site; };
+enum err repo_log_read(struct repo *r, const struct blob_id *commit, struct repo_log_commit *out) MUST_CHECK;
+enum err repo_log_verify(struct repo *r, const struct blob_id *commit, const struct repo_log_commit *c, const struct record *record,
+    const struct sha256 *digest, const struct node_key *k) MUST_CHECK;
+/* The commit that an annotated tag is of. */
+enum err repo_tag_target(struct repo *r, const struct blob_id *tag, struct blob_id *commit) MUST_CHECK;
+/* fn for each ref whose name begins so; its name is the whole one. */
+enum err repo_ref_each(struct repo *r, const char *begin, enum err (*fn)(void *arg, const char *name, const struct blob_id *at), void *arg) MUST_CHECK;
+/* Two site/ trees. */
+enum err repo_plan_trees(struct repo *r, const struct blob_id *from, const struct blob_id *to, struct plan *out) MUST_CHECK;
 /* Check one commit's signature against the key (own code, no process). */
 enum err repo_commit_verify(struct repo *r, const struct blob_id *commit, const struct node_key *k) MUST_CHECK;
 

@@ -122,6 +122,7 @@ static enum err item_fill(struct req *r, const struct db_record_row *row, const 
 	e = record_decode(&item->record, row->body, row->body_len, a);
 	if (e)
 		return err_prefix(e, "record %llu", (unsigned long long)row->seq);
+	(void)json_object_del(item->record.fields, RECORD_FIELD_REQUEST);
 	if (row->files_count == 0) {
 		*visible = visible_without_files(r, &item->record, all);
 		return ERR_OK;

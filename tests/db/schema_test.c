@@ -55,7 +55,7 @@ static void run_as(enum err want, struct db *db, const char *sql)
 static void every_statement_prepares(void **state)
 {
 	(void)state;
-	struct db *db = testdb_connect(t);
+	struct db *db = testdb_connect(t), *owner = testdb_connect_owner(t);
 	size_t n;
 	const struct db_stmt *all = db_stmts(&n);
 
@@ -68,10 +68,13 @@ static void every_statement_prepares(void **state)
 			assert_string_not_equal(all[i].name, all[k].name);
 		if (!strncmp(all[i].name, "meta_", 5) && strcmp(all[i].name, "meta_get"))
 			continue; /* the owner's */
-		OK(stmt_get(db, &all[i], &st));
-		stmt_put(db, st);
+		/* Whole tables are for rebuild, which is the owner's. */
+		struct db *who = strncmp(all[i].name, "table_", 6) ? db : owner;
+		OK(stmt_get(who, &all[i], &st));
+		stmt_put(who, st);
 	}
 	db_close(db);
+	db_close(owner);
 }
 
 /* --- grants -------------------------------------------------------------------------------------------------------- */
@@ -505,11 +508,69 @@ static void addresses(void **state)
 	db_close(db);
 }
 
+/* --- whole tables --------------------------------------------------------------------------------------------------- */
+
+static bool in_list(const char *list, const char *name)
+{
+	const size_t n = strlen(name);
+
+	for (const char *p = list; p && *p; p = strchr(p, ',') ? strchr(p, ',') + 2 : NULL)
+		if (strcspn(p, ",") == n && strncmp(p, name, n) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * A table or a column that server/db/tables.def does not know would be neither checked by drydockd fsck nor made again by
+ * drydockd rebuild. Whoever adds one says there what it is, and in server/check/replay.c where its rows come from.
+ */
+static void every_table_and_column_is_accounted_for(void **state)
+{
+	(void)state;
+	struct db *owner = testdb_connect_owner(t);
+	static const char sql[] = "SELECT CONCAT(table_name, ' ', column_name) FROM information_schema.columns WHERE table_schema = DATABASE()";
+	size_t in_schema = 0, in_list_n = 0;
+	MYSQL_RES *res;
+	MYSQL_ROW row;
+
+	assert_int_equal(mysql_query(owner->my, sql), 0);
+	res = mysql_store_result(owner->my);
+	while ((row = mysql_fetch_row(res))) {
+		char *column = strchr(row[0], ' ');
+		int found = -1;
+
+		*column++ = '\0';
+		for (int id = 0; id < TABLE_COUNT; id++)
+			if (!strcmp(db_tables[id].name, row[0]))
+				found = id;
+		if (found < 0)
+			fail_msg("the table %s is not in server/db/tables.def", row[0]);
+		if (db_tables[found].kind == TABLE_APART)
+			continue;
+		if (!in_list(db_tables[found].columns, column))
+			fail_msg("the column %s.%s is not in server/db/tables.def", row[0], column);
+		in_schema++;
+	}
+	mysql_free_result(res);
+	for (int id = 0; id < TABLE_COUNT; id++) {
+		if (db_tables[id].kind == TABLE_APART) {
+			assert_true(strlen(db_tables[id].why) > 10);
+			continue;
+		}
+		in_list_n += db_table_columns((enum db_table_id)id);
+		assert_true(db_tables[id].n_key >= 1 && db_tables[id].n_key <= db_table_columns((enum db_table_id)id));
+		assert_true(db_table_columns((enum db_table_id)id) <= TABLE_MOST_COLUMNS);
+	}
+	assert_int_equal(in_schema, in_list_n);
+	db_close(owner);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_statement_prepares),
 		cmocka_unit_test(grants_are_those_of_the_files),
+		cmocka_unit_test(every_table_and_column_is_accounted_for),
 		cmocka_unit_test(again_and_onwards),
 		cmocka_unit_test(a_changed_or_missing_file),
 		cmocka_unit_test(bad_files),

@@ -336,9 +336,10 @@ static void foreign_things_move_away(void **state)
 
 static struct buf differences;
 
-static void on_difference(void *arg, const char *path, const char *what)
+static void on_difference(void *arg, enum export_difference kind, const char *path, const char *what)
 {
 	(void)arg;
+	(void)kind;
 	buf_fmt(&differences, "%s %s\n", path, what);
 }
 
@@ -346,7 +347,7 @@ static const char *compare(struct export_dir *e, struct fixture *f, bool deep)
 {
 	differences.limit = 65536;
 	buf_reset(&differences);
-	assert_ok(export_compare(e, f->r, deep, on_difference, NULL));
+	assert_ok(export_compare(e, f->r, deep, NULL, on_difference, NULL));
 	return buf_text(&differences);
 }
 

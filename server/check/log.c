@@ -1,0 +1,293 @@
+/*
+ * One node's log, from its first record on, trusting nothing: each commit is byte by byte what DryDock writes for its
+ * record, signed by the node; each record names the one before it. Reading and verifying go on two threads, ahead of
+ * whoever takes the records up.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/pool.h"
+#include "check/internal.h"
+
+#define BODY_LIMIT ((size_t)2 << 20)
+#define FILES_LIMIT ((size_t)256 << 20)
+#define RULES_LIMIT ((size_t)64 << 20)
+#define AHEAD 64 /* records read at a time */
+#define THREADS 2
+#define SMALL_FILES (256 * 1024) /* bytes: longer lists are read when their turn comes, so that memory stays bounded */
+
+enum err log_open(struct log *l, const struct blob_id *tip, struct blob_id *broken)
+{
+	struct blob_id at = *tip;
+	size_t cap = 0;
+	enum err e = ERR_OK;
+
+	l->ids = NULL;
+	l->n = 0;
+	while (!e && !blob_id_zero(&at)) {
+		struct blob_id now = at;
+
+		if (l->n == cap)
+			l->ids = mem_grow(l->ids, &cap, l->n + 1, sizeof(*l->ids));
+		l->ids[l->n++] = now;
+		e = repo_commit_parent(l->repo, &now, &at);
+		if (e)
+			*broken = now;
+	}
+	for (size_t i = 0; i < l->n / 2; i++) {
+		struct blob_id x = l->ids[i];
+
+		l->ids[i] = l->ids[l->n - 1 - i];
+		l->ids[l->n - 1 - i] = x;
+	}
+	return e;
+}
+
+void log_close(struct log *l)
+{
+	free(l->ids);
+	l->ids = NULL;
+	l->n = 0;
+}
+
+/* --- one record ----------------------------------------------------------------------------------------------------- */
+
+struct ahead {
+	struct log_entry e;
+	/* what is wrong with it; told in order by the thread that takes the records up */
+	struct { enum finding_id id; char what[512]; } bad[4];
+	size_t n_bad;
+};
+
+static void bad(struct ahead *a, enum finding_id id, const char *what)
+{
+	a->e.damaged = true;
+	if (a->n_bad == sizeof(a->bad) / sizeof(*a->bad))
+		return;
+	a->bad[a->n_bad].id = id;
+	snprintf(a->bad[a->n_bad++].what, sizeof(a->bad->what), "%.500s", what);
+}
+
+static void bad_object(struct ahead *a, enum err e, const char *part)
+{
+	char what[512];
+
+	snprintf(what, sizeof(what), "its %s cannot be read: %.400s", part, err_text());
+	bad(a, e == ERR_NOT_FOUND ? FINDING_OBJECT_MISSING : FINDING_OBJECT_DAMAGED, what);
+}
+
+/* The lines of files, each in the form that DryDock writes, in path order. */
+static void read_files(struct ahead *a, struct repo *repo)
+{
+	struct log_entry *e = &a->e;
+	struct sha256 digest;
+	const char *p, *end;
+	size_t n = 0;
+	enum err err = repo_blob_read(repo, &e->parts.files, &e->files_text);
+
+	if (err)
+		return bad_object(a, err, "list of files");
+	sha256_of(&digest, buf_text(&e->files_text), e->files_text.len);
+	if (!sha256_equal(&digest, &e->record.files_sha256))
+		return bad(a, FINDING_LOG_DIGEST, "its list of files has another digest than its record says");
+	e->files = mem_array(e->record.files_count + 1, sizeof(*e->files));
+	p = buf_text(&e->files_text);
+	end = p + e->files_text.len;
+	while (p < end && n < e->record.files_count) {
+		const char *newline = memchr(p, '\n', (size_t)(end - p)), *next = newline ? newline + 1 : end;
+
+		if (record_file_decode(&e->files[n], p, (size_t)(next - p), e->arena))
+			return bad(a, FINDING_LOG_FORMAT, err_text());
+		if (n && path_compare(e->files[n - 1].path, e->files[n].path) >= 0)
+			return bad(a, FINDING_LOG_FORMAT, "its list of files is not in path order");
+		p = next;
+		n++;
+	}
+	if (p < end || n != e->record.files_count)
+		bad(a, FINDING_LOG_DIGEST, "its list has another number of files than its record says");
+}
+
+/* Longer lists are read in their turn. */
+static void choose_limit(struct repo *repo, struct log_entry *e)
+{
+	uint64_t size;
+
+	if (!repo_blob_size(repo, &e->parts.files, &size) && size > SMALL_FILES)
+		e->files_text.limit = FILES_LIMIT;
+}
+
+static void read_entry(const struct log *l, struct ahead *a, struct repo *repo)
+{
+	struct log_entry *e = &a->e;
+	enum err err = repo_log_read(repo, &e->commit, &e->parts);
+
+	if (err == ERR_INPUT)
+		return bad(a, FINDING_LOG_FOREIGN, err_text());
+	if (err)
+		return bad_object(a, err, "commit");
+	err = repo_blob_read(repo, &e->parts.record, &e->body);
+	if (err)
+		return bad_object(a, err, "record");
+	sha256_of(&e->digest, buf_text(&e->body), e->body.len);
+	if (record_decode(&e->record, buf_text(&e->body), e->body.len, e->arena))
+		return bad(a, FINDING_LOG_FORMAT, err_text());
+	e->read = true;
+	if (strcmp(e->record.site, l->site) != 0)
+		bad(a, FINDING_LOG_CHAIN, "its record is of another site");
+	if (strcmp(e->record.node, node_key_id(l->key)) != 0)
+		bad(a, FINDING_LOG_CHAIN, "its record is of another node");
+	if (e->record.seq != e->seq) {
+		char what[128];
+
+		snprintf(what, sizeof(what), "its record is number %llu and stands at place %llu", (unsigned long long)e->record.seq, (unsigned long long)e->seq);
+		bad(a, FINDING_LOG_CHAIN, what);
+	}
+	if (repo_log_verify(repo, &e->commit, &e->parts, &e->record, &e->digest, l->key))
+		bad(a, FINDING_LOG_SIGNATURE, err_text());
+	choose_limit(repo, e);
+	if (e->files_text.limit <= SMALL_FILES)
+		read_files(a, repo);
+}
+
+/* --- ahead ---------------------------------------------------------------------------------------------------------- */
+
+struct reading {
+	const struct log *l;
+	struct ahead *list;
+	struct repo *repos[THREADS];
+	pthread_mutex_t lock;
+};
+
+static void read_one(void *arg, size_t i)
+{
+	struct reading *r = arg;
+	struct repo *repo = NULL;
+
+	pthread_mutex_lock(&r->lock);
+	for (size_t k = 0; k < THREADS && !repo; k++) {
+		repo = r->repos[k];
+		r->repos[k] = NULL;
+	}
+	pthread_mutex_unlock(&r->lock);
+	read_entry(r->l, &r->list[i], repo);
+	pthread_mutex_lock(&r->lock);
+	for (size_t k = 0; k < THREADS; k++)
+		if (!r->repos[k]) {
+			r->repos[k] = repo;
+			break;
+		}
+	pthread_mutex_unlock(&r->lock);
+}
+
+static void entry_begin(struct log_entry *e, const struct log *l, size_t index)
+{
+	*e = (struct log_entry){ .seq = index + 1, .commit = l->ids[index], .body = BUF_INIT(BODY_LIMIT), .files_text = BUF_INIT(SMALL_FILES),
+		.rules_text = BUF_INIT(RULES_LIMIT), .arena = arena_new() };
+}
+
+static void entry_release(struct log_entry *e)
+{
+	if (e->record.fields)
+		json_decref(e->record.fields);
+	buf_release(&e->body);
+	buf_release(&e->files_text);
+	buf_release(&e->rules_text);
+	free(e->files);
+	arena_free(e->arena);
+}
+
+/* --- in order -------------------------------------------------------------------------------------------------------- */
+
+struct order {
+	struct sha256 prev; /* digest of the record before */
+	struct blob_id rules; /* the rules before */
+	struct sha256 rules_digest;
+	bool known; /* prev is */
+};
+
+static void read_rules(struct log *l, struct ahead *a, struct order *o)
+{
+	struct log_entry *e = &a->e;
+	enum err err;
+
+	/* Most records leave the rules alone. */
+	e->rules_changed = !blob_id_equal(&e->parts.rules, &o->rules);
+	if (e->rules_changed) {
+		err = repo_blob_read(l->repo, &e->parts.rules, &e->rules_text);
+		if (err)
+			return bad_object(a, err, "rules");
+		o->rules = e->parts.rules;
+		sha256_of(&o->rules_digest, buf_text(&e->rules_text), e->rules_text.len);
+	}
+	if (!sha256_equal(&o->rules_digest, &e->record.policy))
+		bad(a, FINDING_LOG_DIGEST, "its rules have another digest than its record says");
+}
+
+static void finish(struct log *l, struct ahead *a, struct order *o)
+{
+	struct log_entry *e = &a->e;
+	char subject[128], hex[COMMIT_HEX];
+
+	if (e->read) {
+		if (e->files_text.limit > SMALL_FILES)
+			read_files(a, l->repo);
+		read_rules(l, a, o);
+		if (o->known && !sha256_equal(&e->record.prev, &o->prev))
+			bad(a, FINDING_LOG_CHAIN, "its record does not name the one before it");
+		o->prev = e->digest;
+	}
+	o->known = e->read;
+	snprintf(subject, sizeof(subject), "record %llu, commit %s", (unsigned long long)e->seq, commit_hex(&e->commit, hex));
+	for (size_t i = 0; i < a->n_bad; i++) {
+		found(l->check, a->bad[i].id, subject, "%s", a->bad[i].what);
+		l->check->log_damaged = true;
+	}
+}
+
+enum err log_each(struct log *l, enum err (*fn)(void *arg, const struct log_entry *e), void *arg)
+{
+	struct reading r = { .l = l, .list = mem_array(AHEAD, sizeof(*r.list)) };
+	struct order o = { .known = true };
+	enum err e = ERR_OK;
+
+	pthread_mutex_init(&r.lock, NULL);
+	for (size_t i = 0; i < THREADS && !e; i++)
+		e = repo_open(&r.repos[i], l->dir);
+	for (size_t at = 0; at < l->n && !e; at += AHEAD) {
+		size_t n = l->n - at < AHEAD ? l->n - at : AHEAD;
+
+		for (size_t i = 0; i < n; i++) {
+			memset(&r.list[i], 0, sizeof(r.list[i]));
+			entry_begin(&r.list[i].e, l, at + i);
+		}
+		pool_each(THREADS, n, read_one, &r);
+		for (size_t i = 0; i < n; i++) {
+			if (!e && stopped(l->check))
+				e = err_set(ERR_BUSY, "the check was ended before it was done");
+			if (!e) {
+				finish(l, &r.list[i], &o);
+				e = fn(arg, &r.list[i].e);
+			}
+			entry_release(&r.list[i].e);
+		}
+	}
+	for (size_t i = 0; i < THREADS; i++)
+		repo_close(r.repos[i]);
+	pthread_mutex_destroy(&r.lock);
+	free(r.list);
+	return e;
+}
+
+enum err log_one(struct log *l, uint64_t seq, enum err (*fn)(void *arg, const struct log_entry *e), void *arg)
+{
+	struct ahead a = { .n_bad = 0 };
+	enum err e;
+
+	entry_begin(&a.e, l, seq - 1);
+	read_entry(l, &a, l->repo);
+	if (a.e.read && a.e.files_text.limit > SMALL_FILES)
+		read_files(&a, l->repo);
+	e = a.e.damaged ? err_set(ERR_FAILED, "record %llu is damaged", (unsigned long long)seq) : fn(arg, &a.e);
+	entry_release(&a.e);
+	return e;
+}

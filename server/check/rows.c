@@ -1,0 +1,408 @@
+/* The database's rows against those that the records say. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/utf8.h"
+#include "check/internal.h"
+
+#define SHOWN 80 /* bytes of a value in a sentence */
+
+struct kept {
+	enum db_table_id id;
+	uint64_t seq;
+	bool seen;
+	uint64_t hash;
+	struct db_value row[];
+};
+
+struct sum { uint64_t a, b; };
+
+struct rows {
+	struct check *c;
+	uint8_t key[16]; /* of this run: nobody can make rows whose digests add up */
+	struct sum *sums; /* by seq */
+	uint64_t n_records;
+	struct arena *arena;
+	struct kept **slots; /* open addressing */
+	size_t n_slots, n_kept;
+	bool naming; /* the second time */
+	bool differ[TABLE_COUNT];
+	bool excused; /* a row differs in what cannot be known */
+	struct buf text; /* of a row being digested */
+	enum db_table_id reading;
+};
+
+struct rows *rows_new(struct check *c, uint64_t n_records)
+{
+	struct rows *r = mem_alloc(sizeof(*r));
+
+	r->c = c;
+	r->n_records = n_records;
+	r->sums = mem_array(n_records + 1, sizeof(*r->sums));
+	r->arena = arena_new();
+	r->n_slots = 1024;
+	r->slots = mem_array(r->n_slots, sizeof(struct kept *));
+	r->text = BUF_INIT((size_t)64 << 20);
+	random_bytes(r->key, sizeof(r->key));
+	return r;
+}
+
+void rows_free(struct rows *r)
+{
+	if (!r)
+		return;
+	free(r->sums);
+	free(r->slots);
+	arena_free(r->arena);
+	buf_release(&r->text);
+	free(r);
+}
+
+static void digest(struct rows *r, enum db_table_id id, const struct db_value *row, unsigned n, struct sha256 *out)
+{
+	buf_reset(&r->text);
+	buf_add(&r->text, r->key, sizeof(r->key));
+	buf_char(&r->text, (char)id);
+	for (unsigned i = 0; i < n; i++) {
+		uint64_t head[2] = { row[i].number, row[i].number ? row[i].u : row[i].n };
+
+		buf_add(&r->text, head, sizeof(head));
+		if (!row[i].number && row[i].n)
+			buf_add(&r->text, row[i].p, row[i].n);
+	}
+	sha256_of(out, r->text.p, r->text.len);
+}
+
+/* --- rows that are kept ---------------------------------------------------------------------------------------------- */
+
+static bool same(const struct db_value *a, const struct db_value *b)
+{
+	return a->number == b->number && (a->number ? a->u == b->u : a->n == b->n && (a->n == 0 || memcmp(a->p, b->p, a->n) == 0));
+}
+
+static uint64_t key_hash(struct rows *r, enum db_table_id id, const struct db_value *row)
+{
+	struct sha256 d;
+	uint64_t h;
+
+	digest(r, id, row, db_tables[id].n_key, &d);
+	memcpy(&h, d.b, sizeof(h));
+	return h;
+}
+
+static struct kept **slot_of(struct kept **slots, size_t n, uint64_t hash, enum db_table_id id, const struct db_value *row)
+{
+	size_t at = (size_t)hash & (n - 1);
+
+	for (; slots[at]; at = (at + 1) & (n - 1)) {
+		bool hit = slots[at]->hash == hash && slots[at]->id == id;
+
+		for (unsigned i = 0; hit && i < db_tables[id].n_key; i++)
+			hit = same(&slots[at]->row[i], &row[i]);
+		if (hit)
+			break;
+	}
+	return &slots[at];
+}
+
+static void keep(struct rows *r, enum db_table_id id, uint64_t seq, const struct db_value *row)
+{
+	const unsigned n = db_table_columns(id);
+	struct kept *k = arena_alloc(r->arena, sizeof(*k) + n * sizeof(*k->row));
+
+	*k = (struct kept){ .id = id, .seq = seq, .hash = key_hash(r, id, row) };
+	for (unsigned i = 0; i < n; i++) {
+		k->row[i] = row[i];
+		if (!row[i].number)
+			k->row[i].p = arena_dupn(r->arena, row[i].p, row[i].n);
+	}
+	if (2 * ++r->n_kept > r->n_slots) {
+		size_t more = r->n_slots * 2;
+		struct kept **slots = mem_array(more, sizeof(*slots));
+
+		for (size_t i = 0; i < r->n_slots; i++)
+			if (r->slots[i])
+				*slot_of(slots, more, r->slots[i]->hash, r->slots[i]->id, r->slots[i]->row) = r->slots[i];
+		free(r->slots);
+		r->slots = slots;
+		r->n_slots = more;
+	}
+	*slot_of(r->slots, r->n_slots, k->hash, id, k->row) = k;
+}
+
+void rows_expect(void *arg, enum db_table_id id, uint64_t seq, const struct db_value *row)
+{
+	struct rows *r = arg;
+	struct sha256 d;
+	struct sum s;
+
+	if (db_tables[id].kind == TABLE_DERIVED || r->naming) {
+		keep(r, id, seq, row);
+		return;
+	}
+	digest(r, id, row, db_table_columns(id), &d);
+	memcpy(&s, d.b, sizeof(s));
+	r->sums[seq].a += s.a;
+	r->sums[seq].b += s.b;
+}
+
+/* --- words ----------------------------------------------------------------------------------------------------------- */
+
+static void put_value(struct buf *out, const struct db_value *v)
+{
+	if (v->number) {
+		buf_fmt(out, "%lld", (long long)v->u);
+	} else if (v->n <= SHOWN && memchr(v->p, '\0', v->n) == NULL && utf8_clean(v->p, v->n, false)) {
+		buf_char(out, '"');
+		buf_add(out, v->p, v->n);
+		buf_char(out, '"');
+	} else {
+		buf_hex(out, v->p, v->n < SHOWN / 2 ? v->n : SHOWN / 2);
+		if (v->n > SHOWN / 2)
+			buf_fmt(out, "... (%zu bytes)", v->n);
+	}
+}
+
+/* "record_file: seq 3, ord 0 (/index.html)" */
+static void put_row(struct buf *out, enum db_table_id id, const struct db_value *row)
+{
+	const struct db_table *t = &db_tables[id];
+	char name[64];
+	bool first = true;
+
+	buf_fmt(out, "%s:", t->name);
+	for (unsigned i = 0; i < db_table_columns(id); i++) {
+		db_table_column(id, i, name);
+		if (strcmp(name, "site") == 0 || strcmp(name, "node") == 0 || (i >= t->n_key && strcmp(name, "path") != 0))
+			continue;
+		buf_fmt(out, "%s %s ", first ? "" : ",", name);
+		put_value(out, &row[i]);
+		first = false;
+	}
+}
+
+static void name_row(struct rows *r, enum finding_id id, enum db_table_id table, const struct db_value *row, const char *what)
+{
+	struct buf subject = BUF_INIT(16384);
+
+	r->differ[table] = true;
+	put_row(&subject, table, row);
+	found(r->c, id, buf_text(&subject), "%s", what);
+	buf_release(&subject);
+}
+
+#define RELEASE_MAIN 6 /* column main_commit */
+
+static bool is_zero(const struct db_value *v)
+{
+	static const struct blob_id none;
+
+	return v->n == sizeof(none) && memcmp(v->p, &none, sizeof(none)) == 0;
+}
+
+static void name_difference(struct rows *r, const struct kept *k, const struct db_value *row)
+{
+	bool recorded = db_tables[k->id].kind == TABLE_RECORDED;
+	struct buf what = BUF_INIT(2000);
+	char name[64];
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < db_table_columns(k->id); i++) {
+		if (same(&k->row[i], &row[i]) || (!recorded && db_table_loose(k->id, i)))
+			continue;
+		/* Its ref has not come along yet; that is told where refs are looked at. */
+		if (k->id == TABLE_release && i == RELEASE_MAIN && is_zero(&k->row[i])) {
+			r->excused = true;
+			continue;
+		}
+		buf_fmt(&what, "%scolumn %s is ", n++ ? "; " : "", db_table_column(k->id, i, name));
+		put_value(&what, &row[i]);
+		buf_str(&what, ", and the signed log says ");
+		put_value(&what, &k->row[i]);
+	}
+	/* A counter may be ahead, never behind. */
+	if (k->id == TABLE_counter && row[1].u < k->row[1].u) {
+		buf_fmt(&what, "the counter stands at %llu, and the log has release %llu", (unsigned long long)row[1].u, (unsigned long long)k->row[1].u);
+		n++;
+	}
+	if (n)
+		name_row(r, recorded ? FINDING_RECORD_ROW : FINDING_STATE_ROW, k->id, row, buf_text(&what));
+	buf_release(&what);
+}
+
+/* Made by whoever is first to write it, or taken away again by time, without a record. */
+static bool may_miss(enum db_table_id id)
+{
+	return id == TABLE_schedule || id == TABLE_token;
+}
+
+static void look_up(struct rows *r, enum db_table_id id, const struct db_value *row)
+{
+	struct kept *k = *slot_of(r->slots, r->n_slots, key_hash(r, id, row), id, row);
+	bool recorded = db_tables[id].kind == TABLE_RECORDED;
+
+	/* Nothing of a schedule or counter need be in the log. */
+	if (!k && (id == TABLE_schedule || id == TABLE_counter))
+		return;
+	if (!k || k->seen) {
+		name_row(r, recorded ? FINDING_RECORD_ROW_FOREIGN : FINDING_STATE_ROW_FOREIGN, id, row, "no record of the signed log wrote this row");
+		return;
+	}
+	k->seen = true;
+	name_difference(r, k, row);
+}
+
+/* --- reading --------------------------------------------------------------------------------------------------------- */
+
+static bool of_record(struct rows *r, const struct db_value *row, uint64_t *seq)
+{
+	const char *node = node_key_id(r->c->p->key);
+
+	*seq = row[2].u;
+	return row[2].number && *seq >= 1 && *seq <= r->n_records && row[1].n == strlen(node) && memcmp(row[1].p, node, row[1].n) == 0;
+}
+
+static bool read_row(void *arg, const struct db_value *row)
+{
+	struct rows *r = arg;
+	struct sha256 d;
+	struct sum s;
+	uint64_t seq;
+
+	if (stopped(r->c))
+		return false;
+	if (db_tables[r->reading].kind == TABLE_DERIVED) {
+		look_up(r, r->reading, row);
+	} else if (!of_record(r, row, &seq)) {
+		if (!r->naming)
+			name_row(r, FINDING_RECORD_ROW_FOREIGN, r->reading, row, "the signed log has no such record");
+	} else if (r->naming) {
+		if (r->sums[seq].a || r->sums[seq].b)
+			look_up(r, r->reading, row);
+	} else {
+		digest(r, r->reading, row, db_table_columns(r->reading), &d);
+		memcpy(&s, d.b, sizeof(s));
+		r->sums[seq].a -= s.a;
+		r->sums[seq].b -= s.b;
+	}
+	return true;
+}
+
+static enum err read_tables(struct rows *r, struct db *db, enum db_table_kind kind)
+{
+	const bool installation = strcmp(r->c->p->name, INSTALLATION) == 0;
+	enum err e = ERR_OK;
+
+	for (int id = 0; id < TABLE_COUNT && !e; id++) {
+		if (db_tables[id].kind != kind || (!db_tables[id].of_site && !installation))
+			continue;
+		r->reading = (enum db_table_id)id;
+		e = db_table_rows(db, r->reading, r->c->p->name, read_row, r);
+	}
+	return !e && stopped(r->c) ? err_set(ERR_BUSY, "the check was ended before it was done") : e;
+}
+
+static void name_missing(struct rows *r, enum db_table_kind kind)
+{
+	for (size_t i = 0; i < r->n_slots; i++) {
+		struct kept *k = r->slots[i];
+
+		if (!k || k->seen || db_tables[k->id].kind != kind || may_miss(k->id))
+			continue;
+		k->seen = true;
+		name_row(r, kind == TABLE_RECORDED ? FINDING_RECORD_ROW_MISSING : FINDING_STATE_ROW_MISSING, k->id, k->row,
+		    "this row is missing: the signed log says that it was written");
+	}
+}
+
+enum err rows_compare(struct rows *r, struct db *db)
+{
+	enum err e = read_tables(r, db, TABLE_RECORDED);
+
+	if (!e)
+		e = read_tables(r, db, TABLE_DERIVED);
+	if (!e)
+		name_missing(r, TABLE_DERIVED);
+	r->naming = true;
+	return e;
+}
+
+uint64_t rows_next(const struct rows *r, uint64_t seq)
+{
+	unsigned n = 0;
+
+	for (uint64_t i = 1; i <= r->n_records && n < FINDINGS_OF_A_KIND; i++) {
+		if (!r->sums[i].a && !r->sums[i].b)
+			continue;
+		n++;
+		if (i > seq)
+			return i;
+	}
+	return 0;
+}
+
+enum err rows_name(struct rows *r, struct db *db)
+{
+	uint64_t all = 0, last = 0, at = 0, told;
+	enum err e;
+
+	while ((at = rows_next(r, at)))
+		last = at;
+	if (!last)
+		return ERR_OK;
+	/* Those after the last that is named are only counted. */
+	for (uint64_t i = last + 1; i <= r->n_records; i++)
+		if (r->sums[i].a || r->sums[i].b) {
+			r->sums[i] = (struct sum){ 0, 0 };
+			all++;
+		}
+	told = r->c->out->findings;
+	e = read_tables(r, db, TABLE_RECORDED);
+	if (!e)
+		name_missing(r, TABLE_RECORDED);
+	if (!e && r->c->out->findings == told && !r->excused)
+		e = err_set(ERR_FAILED, "rows of record %llu changed while they were looked at", (unsigned long long)last);
+	if (!e && all)
+		found(r->c, FINDING_RECORD_ROW, "", "rows of %llu more records are not what the signed log says", (unsigned long long)all);
+	return e;
+}
+
+/* --- mending --------------------------------------------------------------------------------------------------------- */
+
+struct mending {
+	struct rows *r;
+	enum db_table_id id;
+	const char *site;
+};
+
+static enum err mend_one(struct db *db, void *arg)
+{
+	struct mending *m = arg;
+	enum err e = db_table_clear(db, m->id, m->site);
+	struct db_fill *f;
+
+	if (e)
+		return e;
+	f = db_fill_open(db, m->id);
+	for (size_t i = 0; i < m->r->n_slots; i++)
+		if (m->r->slots[i] && m->r->slots[i]->id == m->id)
+			db_fill_row(f, m->r->slots[i]->row);
+	return db_fill_close(f);
+}
+
+enum err rows_mend(struct rows *r, struct db *db, const char *site)
+{
+	/* The program may take rows out of these; those of accounts have secrets that no log has. */
+	static const enum db_table_id MENDED[] = { TABLE_file_state, TABLE_rule, TABLE_preapproval, TABLE_own_group, TABLE_membership };
+	enum err e = ERR_OK;
+
+	for (size_t i = 0; i < sizeof(MENDED) / sizeof(*MENDED) && !e; i++) {
+		struct mending m = { r, MENDED[i], site };
+
+		if (!r->differ[MENDED[i]])
+			continue;
+		e = tx_run(db, mend_one, &m, NULL);
+		r->c->mended |= !e;
+	}
+	return e;
+}

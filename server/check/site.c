@@ -1,0 +1,301 @@
+/*
+ * A site checked: its log is walked once, and everything else is held against what its records add up to.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "check/internal.h"
+
+struct pass {
+	struct check *c;
+	struct repo *repo;
+	struct log log;
+	struct release_chain chain;
+	struct rows *rows; /* NULL: the database is not compared */
+	struct versions *versions;
+	struct db_head head; /* as the database has it */
+	uint64_t last; /* the record up to which the database goes */
+	size_t n_releases;
+	struct blob_id site_before;
+	bool incomplete; /* a record could not be taken up: sums are not known */
+};
+
+static void hold(const struct check_place *p)
+{
+	if (p->writer)
+		pthread_mutex_lock(p->writer);
+}
+
+static void let_go(const struct check_place *p)
+{
+	if (p->writer)
+		pthread_mutex_unlock(p->writer);
+}
+
+/* --- where the log ends ------------------------------------------------------------------------------------------------ */
+
+/* Is `old` among the commits before `from`, or that one itself? */
+static bool comes_before(struct repo *repo, const struct blob_id *old, const struct blob_id *from)
+{
+	struct blob_id at = *from;
+
+	while (!blob_id_zero(&at)) {
+		if (blob_id_equal(&at, old))
+			return true;
+		if (repo_commit_parent(repo, &at, &at))
+			return false;
+	}
+	return false;
+}
+
+/* Ref and head at one moment, with the database standing still from there on. */
+static enum err look_at_ends(struct pass *x, struct blob_id *ref, enum err *ref_err)
+{
+	const struct check_place *p = x->c->p;
+	enum err e;
+
+	hold(p);
+	e = db_still_begin(p->db);
+	if (!e)
+		e = db_head_get(p->db, p->name, node_key_id(p->key), &x->head);
+	repo_refresh(x->repo);
+	*ref_err = repo_ref_get(x->repo, x->c->log_ref, ref);
+	let_go(p);
+	return e;
+}
+
+static void tell_ref(struct pass *x, const char *what)
+{
+	const struct check_place *p = x->c->p;
+
+	found(x->c, FINDING_LOG_REF, x->c->log_ref, "%s", what);
+	if (!x->c->mend)
+		return;
+	hold(p);
+	x->c->mended |= repo_ref_set(x->repo, x->c->log_ref, &x->head.commit) == ERR_OK;
+	let_go(p);
+}
+
+/* Which commit the walk begins at; zero: there is no log. */
+static struct blob_id choose_tip(struct pass *x, const struct blob_id *ref, enum err ref_err)
+{
+	static const struct blob_id none;
+	struct check *c = x->c;
+	char hex[COMMIT_HEX], at[COMMIT_HEX];
+
+	x->last = x->head.seq;
+	if (!x->head.seq) {
+		if (!ref_err)
+			found(c, FINDING_DATABASE_EMPTY, c->p->name, "the database knows no record, and the log ends at commit %s", commit_hex(ref, hex));
+		return ref_err ? none : *ref;
+	}
+	if (!repo_has(x->repo, &x->head.commit)) {
+		found(c, FINDING_LOG_MISSING, commit_hex(&x->head.commit, hex), "the database has record %llu with this commit, and the repository has not",
+		    (unsigned long long)x->head.seq);
+		x->incomplete = true;
+		return ref_err ? none : *ref;
+	}
+	if (ref_err) {
+		tell_ref(x, ref_err == ERR_NOT_FOUND ? "it is missing" : "it cannot be read");
+	} else if (blob_id_equal(ref, &x->head.commit)) {
+		return *ref;
+	} else if (comes_before(x->repo, ref, &x->head.commit)) {
+		tell_ref(x, "it stands at an earlier record than the database's newest");
+	} else if (comes_before(x->repo, &x->head.commit, ref)) {
+		return *ref;
+	} else {
+		found(c, FINDING_LOG_FOREIGN, commit_hex(ref, hex), "%s stands at it, and it does not lead to commit %s, the database's record %llu", c->log_ref,
+		    commit_hex(&x->head.commit, at), (unsigned long long)x->head.seq);
+	}
+	return x->head.commit;
+}
+
+/* --- the walk ---------------------------------------------------------------------------------------------------------- */
+
+static enum err take(void *arg, const struct log_entry *e)
+{
+	struct pass *x = arg;
+	struct check *c = x->c;
+	char subject[128], hex[COMMIT_HEX];
+	enum err err = ERR_OK;
+
+	c->out->records++;
+	if (!e->read || (e->damaged && !e->files && e->record.files_count)) {
+		x->incomplete = true;
+		return ERR_OK;
+	}
+	/* What comes after the database's newest is only verified. */
+	if (x->head.seq && e->seq > x->last)
+		return ERR_OK;
+	if (!x->incomplete && replay_add(c->replay, e)) {
+		snprintf(subject, sizeof(subject), "record %llu, commit %s", (unsigned long long)e->seq, commit_hex(&e->commit, hex));
+		found(c, FINDING_LOG_ACT, subject, "%s", err_text());
+		x->incomplete = true;
+	}
+	if (x->rows && !x->incomplete)
+		replay_rows(c->replay, e, rows_expect, x->rows);
+	versions_add(x->versions, x->repo, e);
+	if (c->o->deep && !x->incomplete)
+		err = check_step(c, x->repo, e, &x->site_before);
+	x->site_before = e->parts.site;
+	if (strcmp(e->record.act, "release") == 0)
+		check_release(c, x->repo, &x->chain, x->n_releases++, e);
+	return err;
+}
+
+static void tell_length(struct pass *x, bool ahead)
+{
+	char hex[COMMIT_HEX];
+
+	if (!x->head.seq || x->log.n == x->head.seq)
+		return;
+	if (ahead && x->log.n > x->head.seq) {
+		/* Commits that are not records were told one by one. */
+		if (!x->c->log_damaged)
+			found(x->c, FINDING_DATABASE_BEHIND, x->c->p->name, "the database ends at record %llu, and the log at record %zu",
+			    (unsigned long long)x->head.seq, x->log.n);
+		return;
+	}
+	found(x->c, FINDING_LOG_CHAIN, commit_hex(&x->head.commit, hex), "the database calls it record %llu, and it is number %zu of the log",
+	    (unsigned long long)x->head.seq, x->log.n);
+	x->incomplete = true;
+}
+
+static enum err again(void *arg, const struct log_entry *e)
+{
+	struct pass *x = arg;
+
+	replay_rows(x->c->replay, e, rows_expect, x->rows);
+	return ERR_OK;
+}
+
+static enum err compare_database(struct pass *x)
+{
+	enum err e;
+
+	replay_end(x->c->replay, rows_expect, x->rows);
+	e = rows_compare(x->rows, x->c->p->db);
+	for (uint64_t seq = 0; !e && (seq = rows_next(x->rows, seq));)
+		e = log_one(&x->log, seq, again, x);
+	return e ? e : rows_name(x->rows, x->c->p->db);
+}
+
+/* Only if no act came between: what is expected is as of the head that was looked at. */
+static enum err mend_rows(struct pass *x)
+{
+	const struct check_place *p = x->c->p;
+	struct db_head now;
+	enum err e;
+
+	hold(p);
+	e = db_head_get(p->db, p->name, node_key_id(p->key), &now);
+	if (!e && now.seq == x->head.seq) {
+		bool before = x->c->mended;
+
+		x->c->mended = false;
+		e = rows_mend(x->rows, p->db, p->name);
+		if (x->c->mended && p->mended)
+			p->mended(p->mended_arg);
+		x->c->mended |= before;
+	}
+	let_go(p);
+	return e;
+}
+
+/* With the database still: the log, and the database against it. */
+static enum err check_records(struct pass *x)
+{
+	struct check *c = x->c;
+	struct blob_id ref = { { 0 } }, tip, broken = { { 0 } };
+	char hex[COMMIT_HEX];
+	enum err ref_err, e = look_at_ends(x, &ref, &ref_err);
+
+	if (e)
+		return e;
+	tip = choose_tip(x, &ref, ref_err);
+	if (blob_id_zero(&tip))
+		return ERR_OK;
+	if (log_open(&x->log, &tip, &broken)) {
+		found(c, FINDING_OBJECT_MISSING, commit_hex(&broken, hex), "the log cannot be read before this commit: %s", err_text());
+		x->incomplete = c->log_damaged = true;
+		return ERR_OK;
+	}
+	e = releases_open(c, x->repo, &x->chain);
+	if (e)
+		return e;
+	replay_releases(c->replay, x->chain.ids, x->chain.n);
+	if (x->head.seq && !x->incomplete)
+		x->rows = rows_new(c, x->log.n < x->head.seq ? x->log.n : x->head.seq);
+	e = log_each(&x->log, take, x);
+	if (e)
+		return e;
+	tell_length(x, blob_id_equal(&tip, &ref));
+	if (x->rows && !x->incomplete)
+		e = compare_database(x);
+	if (!e && !x->incomplete)
+		e = check_approved(c, x->repo, x->head.seq && x->log.n > x->head.seq ? &x->head.commit : &tip);
+	if (!e && c->p->export == NULL && strcmp(c->p->name, INSTALLATION) == 0)
+		e = check_schema(c);
+	return e;
+}
+
+static enum err check_open(struct pass *x)
+{
+	struct check *c = x->c;
+	enum err e = check_records(x);
+
+	db_still_end(c->p->db);
+	c->log_damaged |= x->incomplete;
+	if (!e && x->rows && c->mend && !c->log_damaged)
+		e = mend_rows(x);
+	if (!e && c->o->deep)
+		e = versions_check(x->versions);
+	if (!e)
+		e = check_refs(c, x->repo, &x->chain);
+	if (!e)
+		e = check_export(c, x->repo);
+	return e;
+}
+
+/* What git itself has to say, about objects that no record leads to as well. */
+static void git_says(void *arg, const char *what)
+{
+	struct check *c = arg;
+
+	found(c, FINDING_OBJECT_DAMAGED, c->p->repo_dir, "git fsck: %s", what);
+}
+
+static enum err check_one(struct check *c, const void *arg)
+{
+	char ref[128];
+	struct pass x = { .c = c };
+	enum err e;
+
+	(void)arg;
+	snprintf(ref, sizeof(ref), LOG_REF_PREFIX "%s", node_key_id(c->p->key));
+	c->log_ref = ref;
+	if (repo_open(&x.repo, c->p->repo_dir)) {
+		found(c, FINDING_REPO_UNREADABLE, c->p->repo_dir, "%s", err_text());
+		return ERR_OK;
+	}
+	x.log = (struct log){ .repo = x.repo, .dir = c->p->repo_dir, .site = c->p->name, .key = c->p->key, .check = c };
+	x.versions = versions_new(c);
+	c->replay = replay_new(c->p->name, c->p->key);
+	e = check_open(&x);
+	/* Only its own findings would be told twice. */
+	if (!e && c->o->deep && !c->out->findings && repo_check(x.repo, false, git_says, c))
+		found(c, FINDING_REPO_UNREADABLE, c->p->repo_dir, "git fsck cannot be run: %s", err_text());
+	replay_free(c->replay);
+	c->replay = NULL;
+	versions_free(x.versions);
+	rows_free(x.rows);
+	log_close(&x.log);
+	free(x.chain.ids);
+	repo_close(x.repo);
+	return e;
+}
+
+enum err check_site(const struct check_place *p, const struct check_options *o, struct check_result *out)
+{
+	return check_passes(p, o, out, check_one, NULL);
+}

@@ -1,0 +1,202 @@
+/* drydockd fsck: every site of a data directory checked, and the directory itself. */
+#include <dirent.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "check/check.h"
+#include "daemon/internal.h"
+
+enum { FSCK_CLEAN, FSCK_REPAIRED, FSCK_DAMAGE, FSCK_UNCHECKED };
+
+#define OUTPUT_LIMIT ((size_t)64 << 20)
+
+/* --- printing ---------------------------------------------------------------------------------------------------------- */
+
+struct printing {
+	bool json;
+	struct buf items; /* of JSON */
+	struct json_out out;
+	struct check_result all;
+};
+
+static void print_finding(void *arg, const struct check_finding *f)
+{
+	struct printing *p = arg;
+
+	if (!p->json) {
+		printf("%s%s%s: %s: %s%s\n", f->site, *f->site ? ": " : "", finding_name(f->id), f->subject, f->what, f->repaired ? " [repaired]" : "");
+		if (!f->repaired)
+			printf("    %s\n", finding_repair(f->id));
+		return;
+	}
+	json_out_begin(&p->out, '{');
+	json_out_kstr(&p->out, "name", finding_name(f->id));
+	json_out_kstr(&p->out, "site", *f->site ? f->site : NULL);
+	json_out_kstr(&p->out, "subject", f->subject);
+	json_out_kstr(&p->out, "what", f->what);
+	json_out_kstr(&p->out, "repair", finding_repair(f->id));
+	json_out_kbool(&p->out, "repaired", f->repaired);
+	json_out_end(&p->out, '}');
+}
+
+static void add_up(struct check_result *all, const struct check_result *one)
+{
+	all->records += one->records;
+	all->files += one->files;
+	all->versions += one->versions;
+	all->findings += one->findings;
+	all->repaired += one->repaired;
+}
+
+static void print_end(struct printing *p)
+{
+	const struct check_result *r = &p->all;
+
+	if (!p->json) {
+		printf("%llu record%s, %llu approved file%s, %llu version%s: ", (unsigned long long)r->records, r->records == 1 ? "" : "s",
+		    (unsigned long long)r->files, r->files == 1 ? "" : "s", (unsigned long long)r->versions, r->versions == 1 ? "" : "s");
+		if (!r->findings)
+			puts("nothing is wrong.");
+		else
+			printf("%llu found, %llu repaired.\n", (unsigned long long)r->findings, (unsigned long long)r->repaired);
+		return;
+	}
+	json_out_end(&p->out, ']');
+	json_out_kint(&p->out, "records", (int64_t)r->records);
+	json_out_kint(&p->out, "files", (int64_t)r->files);
+	json_out_kint(&p->out, "versions", (int64_t)r->versions);
+	json_out_kint(&p->out, "findings", (int64_t)r->findings);
+	json_out_kint(&p->out, "repaired", (int64_t)r->repaired);
+	json_out_end(&p->out, '}');
+	buf_char(&p->items, '\n');
+	if (!buf_check(&p->items))
+		(void)fwrite(p->items.p, 1, p->items.len, stdout);
+}
+
+/* --- sites ------------------------------------------------------------------------------------------------------------- */
+
+/* Every site that has a repository here, configured or not; NULL at the end. The caller frees. */
+char **datadir_sites(const char *data)
+{
+	char *sites = mem_printf("%s/sites", data), **list = mem_array(1, sizeof(*list));
+	DIR *d = opendir(sites);
+	struct dirent *entry;
+	size_t n = 0, cap = 1;
+
+	while (d && (entry = readdir(d))) {
+		char *repo = mem_printf("%s/%s/repo.git", sites, entry->d_name);
+		struct stat st;
+
+		if (site_name_valid(entry->d_name) && stat(repo, &st) == 0) {
+			list = mem_grow(list, &cap, n + 2, sizeof(*list));
+			list[n++] = mem_dup(entry->d_name);
+			list[n] = NULL;
+		}
+		free(repo);
+	}
+	if (d)
+		closedir(d);
+	free(sites);
+	return list;
+}
+
+enum err place_open_site(struct check_place *p, struct installation *in, const char *name, struct db *db)
+{
+	char *export;
+	struct stat st;
+	enum err e = ERR_OK;
+
+	*p = (struct check_place){ .name = name, .key = in->key, .db = db, .grants = in->private != NULL };
+	p->dir = mem_printf("%s/sites/%s", in->conf->data, name);
+	p->repo_dir = mem_printf("%s/repo.git", p->dir);
+	export = mem_printf("%s/export", p->dir);
+	if (strcmp(name, "installation") != 0 && stat(export, &st) == 0)
+		e = export_open(&p->export, p->dir);
+	free(export);
+	return e;
+}
+
+void place_close_site(struct check_place *p)
+{
+	export_close(p->export);
+	free((char *)p->dir);
+	free((char *)p->repo_dir);
+	memset(p, 0, sizeof(*p));
+}
+
+static enum err fsck_site(struct installation *in, const char *name, struct db *db, const struct check_options *co, struct printing *p)
+{
+	struct check_place place;
+	struct check_result r = { 0 };
+	enum err e = place_open_site(&place, in, name, db);
+
+	if (!e)
+		e = check_site(&place, co, &r);
+	place_close_site(&place);
+	add_up(&p->all, &r);
+	return e ? err_prefix(e, "%s", name) : ERR_OK;
+}
+
+static enum err fsck_all(struct installation *in, const struct fsck_options *o, struct printing *p)
+{
+	const struct check_options co = { .deep = o->deep, .repair = o->repair, .found = print_finding, .arg = p };
+	char **sites = datadir_sites(in->conf->data);
+	struct check_result r = { 0 };
+	struct db *db = NULL;
+	bool any = false;
+	enum err e = db_open(&db, &in->program);
+
+	if (!e && !o->site) {
+		e = check_data(in->conf->data, &co, &r);
+		add_up(&p->all, &r);
+	}
+	if (!e && !o->site)
+		e = fsck_site(in, "installation", db, &co, p);
+	for (size_t i = 0; sites[i]; i++) {
+		if (!e && (!o->site || strcmp(o->site, sites[i]) == 0)) {
+			any = true;
+			e = fsck_site(in, sites[i], db, &co, p);
+		}
+		free(sites[i]);
+	}
+	free(sites);
+	if (!e && o->site && !any)
+		e = err_set(ERR_NOT_FOUND, "there is no site %s in %s", o->site, in->conf->data);
+	if (db)
+		db_close(db);
+	return e;
+}
+
+enum err daemon_fsck(const struct conf *conf, const struct fsck_options *o, int *status)
+{
+	struct printing p = { .json = o->json, .items = BUF_INIT(OUTPUT_LIMIT) };
+	struct installation *in = NULL;
+	char *why;
+	enum err e;
+
+	*status = FSCK_UNCHECKED;
+	e = installation_open_stores(&in, conf, false);
+	if (e)
+		return e;
+	p.out.b = &p.items;
+	if (o->json) {
+		json_out_begin(&p.out, '{');
+		json_out_name(&p.out, "items");
+		json_out_begin(&p.out, '[');
+	}
+	e = fsck_all(in, o, &p);
+	if (!e) {
+		print_end(&p);
+		*status = !p.all.findings ? FSCK_CLEAN : p.all.repaired >= p.all.findings ? FSCK_REPAIRED : FSCK_DAMAGE;
+	}
+	buf_release(&p.items);
+	why = mem_dup(err_text());
+	installation_close(in);
+	if (e)
+		(void)err_set(e, "%s", why);
+	free(why);
+	return e;
+}
