@@ -30,6 +30,8 @@ static const char HELP[] =
     "  fsck           check everything that was recorded: the signed log, the database against it, the approved tree, the\n"
     "                 export directory, releases, owners and modes. Exit status: 0 nothing is wrong, 1 all that was wrong\n"
     "                 is repaired, 2 damage, 3 it could not be checked\n"
+    "  rebuild        make the database again from the signed logs, while no server runs: an empty one, or with --replace\n"
+    "                 whatever is there (passwords are kept)\n"
     "\n"
     "Options:\n"
     "  --data DIR        the data directory; its configuration is DIR/drydock.conf\n"
@@ -37,6 +39,7 @@ static const char HELP[] =
     "  --deep            fsck: every byte of the export and of every version too\n"
     "  --repair          fsck: put right what can be derived; foreign files of the export go to export.foreign/\n"
     "  --json            fsck: for programs\n"
+    "  --replace         rebuild: take out what is in the database\n"
     "  --site NAME       admin, fsck: this site only. init: the first site, together with --staging\n"
     "  --staging DIR     init: the staging tree of that site\n"
     "  --production DIR  init: where its approved files are brought, on this machine\n"
@@ -47,7 +50,7 @@ static const char HELP[] =
     "\n"
     "Exit status: 0 done, 1 wrong usage or configuration, 2 not found, 3 refused, 4 conflict, 6 failed or in use.\n";
 
-enum { OPT_DATA = 256, OPT_CONF, OPT_SITE, OPT_STAGING, OPT_PRODUCTION, OPT_PORT, OPT_USER, OPT_ADMIN, OPT_DEEP, OPT_REPAIR, OPT_JSON, OPT_HELP, OPT_VERSION, OPT_HELP_CONFIG, OPT_SAMPLE };
+enum { OPT_DATA = 256, OPT_CONF, OPT_SITE, OPT_STAGING, OPT_PRODUCTION, OPT_PORT, OPT_USER, OPT_ADMIN, OPT_DEEP, OPT_REPAIR, OPT_JSON, OPT_REPLACE, OPT_HELP, OPT_VERSION, OPT_HELP_CONFIG, OPT_SAMPLE };
 
 static const struct option OPTIONS[] = {
 	{ "data", required_argument, NULL, OPT_DATA },
@@ -61,6 +64,7 @@ static const struct option OPTIONS[] = {
 	{ "deep", no_argument, NULL, OPT_DEEP },
 	{ "repair", no_argument, NULL, OPT_REPAIR },
 	{ "json", no_argument, NULL, OPT_JSON },
+	{ "replace", no_argument, NULL, OPT_REPLACE },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ "version", no_argument, NULL, OPT_VERSION },
 	{ "help-config", no_argument, NULL, OPT_HELP_CONFIG },
@@ -73,6 +77,7 @@ struct line {
 	const char *command, *user, *conf;
 	struct init_options init;
 	struct fsck_options fsck;
+	bool replace;
 	const char *admins[64];
 };
 
@@ -132,6 +137,7 @@ static int parse(int argc, char **argv, struct line *l)
 		case OPT_DEEP: l->fsck.deep = true; break;
 		case OPT_REPAIR: l->fsck.repair = true; break;
 		case OPT_JSON: l->fsck.json = true; break;
+		case OPT_REPLACE: l->replace = true; break;
 		case OPT_PORT:
 			if ((end = parse_port(optarg, &l->init.port)) >= 0)
 				return end;
@@ -174,6 +180,8 @@ static int check_options(const struct line *l)
 		return usage("--site belongs to init, admin and fsck");
 	if (!fsck && (l->fsck.deep || l->fsck.repair || l->fsck.json))
 		return usage("--deep, --repair and --json belong to fsck");
+	if (l->replace && strcmp(l->command, "rebuild"))
+		return usage("--replace belongs to rebuild");
 	if (init && (!l->init.data || l->conf))
 		return usage("init wants --data DIR");
 	return -1;
@@ -238,6 +246,8 @@ static enum err run(const struct line *l, int *status)
 		e = daemon_admin(conf, l->user, l->init.site);
 	} else if (!strcmp(l->command, "fsck")) {
 		e = daemon_fsck(conf, &l->fsck, status);
+	} else if (!strcmp(l->command, "rebuild")) {
+		e = daemon_rebuild(conf, l->replace);
 	} else {
 		printf("%s is right: %zu site%s.\n", conf->file, conf->n_sites, conf->n_sites == 1 ? "" : "s");
 	}
@@ -248,7 +258,7 @@ out:
 
 int main(int argc, char **argv)
 {
-	static const char *const COMMANDS[] = { "init", "serve", "admin", "check-config", "fsck" };
+	static const char *const COMMANDS[] = { "init", "serve", "admin", "check-config", "fsck", "rebuild" };
 	struct line l = { 0 };
 	bool known = false;
 	int status;

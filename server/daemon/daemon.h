@@ -47,6 +47,11 @@ enum err daemon_admin(const struct conf *conf, const char *user, const char *sit
  */
 struct fsck_options { bool deep, json, repair; const char *site; /* NULL: all, and the installation */ };
 enum err daemon_fsck(const struct conf *conf, const struct fsck_options *o, int *status) MUST_CHECK;
+/*
+ * Make the database again from the logs in the repositories. An empty one, or, with replace, whatever is there: then
+ * passwords are kept, and release numbers stay as high as they were.
+ */
+enum err daemon_rebuild(const struct conf *conf, bool replace) MUST_CHECK;
 int daemon_status(enum err e); /* the exit status of a command that ended so */
 /* Change to a UNIX user for good: groups, gid, uid. */
 enum err daemon_become(const char *user) MUST_CHECK;

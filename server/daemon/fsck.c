@@ -170,6 +170,58 @@ static enum err fsck_all(struct installation *in, const struct fsck_options *o, 
 	return e;
 }
 
+/* What was found, where only the end of it counts. */
+static void print_why(void *arg, const struct check_finding *f)
+{
+	(void)arg;
+	fprintf(stderr, "drydockd: %s: %s: %s: %s\n    %s\n", f->site, finding_name(f->id), f->subject, f->what, finding_repair(f->id));
+}
+
+static enum err rebuild_one(struct installation *in, const char *name, struct db *db, bool replace)
+{
+	const struct check_options co = { .found = print_why };
+	struct check_place place;
+	struct check_result r = { 0 };
+	enum err e = place_open_site(&place, in, name, db);
+
+	if (!e)
+		e = rebuild_site(&place, replace, &co, &r);
+	place_close_site(&place);
+	if (!e)
+		printf("%s: made again from %llu record%s.\n", name, (unsigned long long)r.records, r.records == 1 ? "" : "s");
+	return e;
+}
+
+enum err daemon_rebuild(const struct conf *conf, bool replace)
+{
+	struct installation *in = NULL;
+	struct db *db = NULL;
+	char **sites, *why;
+	enum err e = installation_open_stores(&in, conf, true);
+
+	if (e)
+		return e;
+	e = db_open(&db, &in->owner);
+	if (!e)
+		e = rebuild_one(in, "installation", db, replace);
+	sites = datadir_sites(conf->data);
+	for (size_t i = 0; sites[i]; i++) {
+		if (!e)
+			e = rebuild_one(in, sites[i], db, replace);
+		free(sites[i]);
+	}
+	free(sites);
+	if (!e && !replace)
+		puts("Passwords, tokens and sessions are in no log: set passwords with `drydockd admin own:NAME`, make tokens anew.");
+	db_close(db);
+	why = mem_dup(err_text());
+	installation_close(in);
+	if (e)
+		(void)err_set(e, "%s", why);
+	free(why);
+	return e;
+}
+
 enum err daemon_fsck(const struct conf *conf, const struct fsck_options *o, int *status)
 {
 	struct printing p = { .json = o->json, .items = BUF_INIT(OUTPUT_LIMIT) };

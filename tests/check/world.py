@@ -2,12 +2,13 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 
-from drydock import Drydock, program  # noqa: E402
+from drydock import PASSWORD, Drydock, program  # noqa: E402
 
 FILES = {"/index.html": b"<h1>one</h1>\n", "/a/b.html": b"<p>b\n", "/a/c/d.css": b"p{}\n", "/data/prices.csv": b"1;2\n", "/gone.html": b"gone\n"}
 
@@ -66,3 +67,21 @@ def git(d, *argv, site=None, check=True, stdin=None, env=None):
 
 def log_ref(d):
     return [line.split()[1] for line in git(d, "show-ref").decode().splitlines() if "refs/drydock/log/" in line][0]
+
+
+def sql(d, statement):
+    """Rows of a statement, as the owner of the private database, while it runs."""
+    r = d.run("/usr/bin/mariadb", "--no-defaults", "--socket", d.data / "db.sock", "--user", d.user, "--batch", "--raw", "--skip-column-names",
+              "drydock", "-e", statement)
+    return [line.split("\t") for line in r.stdout.splitlines()]
+
+
+def tables_def():
+    """{table: {kind, columns, loose}} of server/db/tables.def."""
+    text = (pathlib.Path(__file__).resolve().parents[2] / "server" / "db" / "tables.def").read_text()
+    text = re.sub(r"/\*.*?\*/", "", text, flags=re.S)
+    out = {}
+    for kind, body in re.findall(r"^(RECORDED|DERIVED|APART)\((.*?)\)\s*$", text.replace("CONCAT('release/', ?)", ""), flags=re.S | re.M):
+        texts = re.findall(r'"([^"]*)"', body)
+        out[texts[0]] = {"kind": kind, "columns": texts[1].split(", "), "loose": texts[-1].split(", ") if kind == "DERIVED" and texts[-1] else []}
+    return out
