@@ -31,6 +31,7 @@
 #include "base/log.h"
 #include "base/spawn.h"
 #include "base/sys.h"
+#include "db/redo.h"
 
 #define PROGRAM_USER "drydock_program"
 #define DATABASE "drydock"
@@ -40,7 +41,6 @@
 #define RESTART_WAIT (2 * CLOCK_SECOND) /* how long supervise waits for a server that it started */
 #define RESTART_PAUSE_MAX (30 * CLOCK_SECOND)
 #define STOP_LIMIT (60 * CLOCK_SECOND)
-#define INSTALL_TRIES 3
 #define INSTALL_LIMIT (120 * CLOCK_SECOND)
 #define UPGRADE_LIMIT (600 * CLOCK_SECOND)
 #define LOG_KEEP (8u << 20) /* db.log starts over past this size */
@@ -289,7 +289,7 @@ static void remove_leftovers(const struct private_db *p)
 
 static enum err install(struct private_db *p)
 {
-	char final[4200], fresh[4200], datadir[4300], socket_user[200], mark[17];
+	char final[4200], fresh[4200], tmp[4300], datadir[4300], tmpdir[4400], socket_user[200], mark[17];
 	uint8_t random[8];
 	enum err e;
 
@@ -301,30 +301,27 @@ static enum err install(struct private_db *p)
 	random_bytes(random, sizeof(random));
 	hex_of(mark, random, sizeof(random));
 	snprintf(fresh, sizeof(fresh), "%s/db.new-%s", p->dir, mark);
+	snprintf(tmp, sizeof(tmp), "%s.tmp", fresh);
 	e = file_mkdirs(fresh, 0700);
+	if (!e)
+		e = file_mkdirs(tmp, 0700);
 	if (e)
 		return e;
 	snprintf(datadir, sizeof(datadir), "--datadir=%s", fresh);
+	/* In /tmp, each mariadbd that starts with the same place for temporary tables would remove the installer's. */
+	snprintf(tmpdir, sizeof(tmpdir), "--tmpdir=%s", tmp);
 	snprintf(socket_user, sizeof(socket_user), "--auth-root-socket-user=%s", p->owner.user);
-	const char *argv[] = { "mariadb-install-db", "--no-defaults", datadir, "--auth-root-authentication-method=socket", socket_user,
+	const char *argv[] = { "mariadb-install-db", "--no-defaults", datadir, tmpdir, "--auth-root-authentication-method=socket", socket_user,
 		"--skip-test-db", "--skip-name-resolve", "--innodb-log-file-size=32M", "--innodb-use-native-aio=0",
 		"--innodb-flush-log-at-trx-commit=0", "--sync-frm=0", geteuid() == 0 ? "--user=root" : NULL, NULL };
 	e = run_tool("installing the private database", argv, INSTALL_LIMIT);
-	/* Seen to abort by itself on a busy machine, about once in a hundred: nothing is lost by another try, in an empty place. */
-	for (int tries = 1; e == ERR_FAILED && tries < INSTALL_TRIES; tries++) {
-		log_event(LOG_LEVEL_WARN, "db.private_install", "error", err_text(), NULL);
-		e = file_remove_tree(AT_FDCWD, fresh);
-		if (!e)
-			e = file_mkdirs(fresh, 0700);
-		if (!e)
-			e = run_tool("installing the private database", argv, INSTALL_LIMIT);
-	}
 	if (e == ERR_NOT_FOUND)
 		return err_set(ERR_FAILED, "mariadb-install-db is not installed (Debian packages mariadb-server-core and mariadb-client-core)");
 	if (e)
 		return e;
 	if (sys_rename(AT_FDCWD, fresh, AT_FDCWD, final))
 		return err_sys(ERR_FAILED, "%s", final);
+	remove_leftovers(p);
 	p->unsynced = true;
 	log_event(LOG_LEVEL_INFO, "db.private_installed", "directory", final, NULL);
 	return ERR_OK;
@@ -510,6 +507,16 @@ static enum err take_log(const struct private_db *p, int *fd)
 	return ERR_OK;
 }
 
+/* With the lock held: the server is down. */
+static enum err mend_log(const struct private_db *p)
+{
+	char datadir[4200];
+	struct redo_end end;
+
+	snprintf(datadir, sizeof(datadir), "%s/db", p->dir);
+	return redo_mend(datadir, &end);
+}
+
 /* One that is there, or else a new one. One that is just starting or ending is waited for, up to limit. */
 static enum err find_or_start(struct private_db *p, int64_t limit)
 {
@@ -531,6 +538,8 @@ static enum err find_or_start(struct private_db *p, int64_t limit)
 			return e;
 		if (fd >= 0) {
 			e = install(p);
+			if (!e)
+				e = mend_log(p);
 			if (!e)
 				e = start_process(p, fd);
 			sys_close(fd);

@@ -2,8 +2,11 @@
 #include "testlib.h"
 
 #include <errno.h>
+#include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
@@ -166,6 +169,92 @@ static void leftovers(void **state)
 	start_again();
 	works();
 	assert_int_not_equal(server_pid(), getpid());
+}
+
+/* --- the installer's temporary tables ------------------------------------------------------------------------------ */
+
+struct installing {
+	char dir[300];
+	enum err e;
+	atomic_bool done;
+};
+
+static void *install_there(void *arg)
+{
+	struct installing *in = arg;
+	struct private_db *p;
+
+	in->e = private_db_start(&p, in->dir, 10);
+	if (in->e)
+		print_error("%s\n", err_text());
+	else
+		private_db_stop(p, false);
+	atomic_store(&in->done, true);
+	return NULL;
+}
+
+/* Of the server that runs the installer's statements for that directory: has it been seen, and does it have arg? */
+static void look_for(const char *datadir, const char *arg, bool *seen, bool *has)
+{
+	DIR *d = opendir("/proc");
+
+	assert_non_null(d);
+	for (struct dirent *de; (de = readdir(d));) {
+		char name[300], line[8192];
+		bool ours = false, bootstrap = false, with = false;
+
+		if (de->d_name[0] < '1' || de->d_name[0] > '9')
+			continue;
+		snprintf(name, sizeof(name), "/proc/%s/cmdline", de->d_name);
+		int fd = open(name, O_RDONLY | O_CLOEXEC);
+		ssize_t n = fd < 0 ? 0 : read(fd, line, sizeof(line) - 1);
+		if (fd >= 0)
+			close(fd);
+		if (n <= 0)
+			continue;
+		line[n] = '\0';
+		for (char *p = line; p < line + n; p += strlen(p) + 1) {
+			ours |= !strncmp(p, datadir, strlen(datadir));
+			bootstrap |= !strcmp(p, "--bootstrap");
+			with |= !strncmp(p, arg, strlen(arg));
+		}
+		*seen |= ours && bootstrap;
+		*has |= ours && bootstrap && with;
+	}
+	closedir(d);
+}
+
+/*
+ * A mariadbd that starts clears its place for temporary tables. Two that shared /tmp, of whatever directory, took away
+ * each other's tables in the middle of an installation.
+ */
+static void installed_with_tables_of_its_own(void **state)
+{
+	(void)state;
+	struct installing in = { .e = ERR_FAILED };
+	char datadir[400], tmpdir[400];
+	bool seen = false, has = false;
+	pthread_t thread;
+	struct stat st;
+
+	snprintf(in.dir, sizeof(in.dir), "%s", in_dir("own"));
+	snprintf(datadir, sizeof(datadir), "--datadir=%s/db.new-", in.dir);
+	snprintf(tmpdir, sizeof(tmpdir), "--tmpdir=%s/db.new-", in.dir);
+	assert_int_equal(pthread_create(&thread, NULL, install_there, &in), 0);
+	while (!atomic_load(&in.done) && !has)
+		look_for(datadir, tmpdir, &seen, &has);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	OK(in.e);
+	assert_true(seen);
+	assert_true(has);
+	/* Nothing of it stays. */
+	DIR *d = opendir(in.dir);
+	assert_non_null(d);
+	for (struct dirent *de; (de = readdir(d));)
+		assert_true(strncmp(de->d_name, "db.new-", 7) != 0);
+	closedir(d);
+	assert_int_equal(stat(in_dir("own/db"), &st), 0);
+	OK(file_remove_tree(AT_FDCWD, in.dir));
 }
 
 static void killed_while_it_starts(void **state)
@@ -504,6 +593,7 @@ int main(void)
 		cmocka_unit_test(found_again),
 		cmocka_unit_test(started_again),
 		cmocka_unit_test(leftovers),
+		cmocka_unit_test(installed_with_tables_of_its_own),
 		cmocka_unit_test(killed_while_it_starts),
 		cmocka_unit_test(lost_secret),
 		cmocka_unit_test(other_versions),
