@@ -214,6 +214,20 @@ void path_hash(struct path p, struct sha256 *out)
 	sha256_of(out, p.s, p.len);
 }
 
+void path_key(struct path p, struct path_key *out)
+{
+	const char *top = memchr(p.s + 1, '/', p.len - 1);
+	size_t dir_len = (size_t)(path_name(p) - p.s) - 1, top_len = top ? (size_t)(top - p.s) : 0;
+	struct sha256 hash;
+
+	sha256_of(&hash, p.s, top_len);
+	memcpy(out->b, hash.b, 4);
+	sha256_of(&hash, p.s, dir_len);
+	memcpy(out->b + 4, hash.b, 4);
+	sha256_of(&hash, p.s, p.len);
+	memcpy(out->b + 8, hash.b, sizeof hash.b);
+}
+
 /* --- sites ------------------------------------------------------------------------------------------------------------ */
 
 static bool ends_with(const char *s, size_t n, const char *end)

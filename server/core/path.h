@@ -48,8 +48,15 @@ struct path path_join(struct path dir, const char *name, struct arena *a); /* na
 struct path path_copy(struct path p, struct arena *a);
 /* The order of all lists: bytewise on the whole path. */
 int path_compare(struct path a, struct path b);
-/* SHA-256 of the bytes: the key in the database. */
+/* SHA-256 of the bytes. */
 void path_hash(struct path p, struct sha256 *out);
+/*
+ * The key of a file in the tables that have a row for each: SHA-256 of its path, and before it 4 bytes of that of the
+ * directory at the top and 4 of that of its directory. So what one act names mostly lies together in the database.
+ */
+#define PATH_KEY_SIZE 40
+struct path_key { uint8_t b[PATH_KEY_SIZE]; };
+void path_key(struct path p, struct path_key *out);
 
 /* DESIGN section 1: site names. */
 bool site_name_valid(const char *name);

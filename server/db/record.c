@@ -17,7 +17,7 @@ struct insert {
 };
 
 DB_STMT(INSERT_FILE, "record_file_insert", "INSERT INTO record_file "
-	"(site, node, seq, ord, path_hash, path, md5, sha256, size, exec, mtime, blob_id, replaces) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+	"(site, node, seq, ord, path_key, path, md5, sha256, size, exec, mtime, blob_id, replaces) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
 static enum err insert_files(struct db *db, const struct insert *in)
 {
 	const struct record *r = in->r;
@@ -28,10 +28,10 @@ static enum err insert_files(struct db *db, const struct insert *in)
 	b = bulk_open(db, &INSERT_FILE);
 	for (size_t i = 0; i < in->n; i++) {
 		const struct record_file *f = &in->files[i];
-		struct sha256 hash;
+		struct path_key key;
 
-		path_hash(f->path, &hash);
-		bulk_row(b, ARGS(a_name(r->site), a_text(r->node), a_u64(r->seq), a_u64(i), a_fixed(&hash), a_path(f->path),
+		path_key(f->path, &key);
+		bulk_row(b, ARGS(a_name(r->site), a_text(r->node), a_u64(r->seq), a_u64(i), a_fixed(&key), a_path(f->path),
 			    a_fixed(&f->print.md5), a_fixed(&f->print.sha256), a_u64(f->print.size), a_u64(f->print.exec), a_i64(f->mtime),
 			    a_fixed(&f->blob), a_u64(f->replaces)));
 	}
@@ -200,8 +200,8 @@ DB_STMT(LIST_ACTOR, "record_list_actor", CHOSEN("by_actor", " AND r.actor = ?"))
 DB_STMT(LIST_ACT, "record_list_act", CHOSEN("by_act", " AND r.act = ?"));
 DB_STMT(LIST_TIME, "record_list_time", CHOSEN("by_time", " AND r.at >= ? AND r.at < ?"));
 DB_STMT(LIST_FILE, "record_list_file", "SELECT " COLUMNS ", f.md5, f.sha256, f.size, f.exec, f.mtime, f.blob_id, f.replaces "
-	"FROM record_file f FORCE INDEX (PRIMARY) STRAIGHT_JOIN record r ON r.site = f.site AND r.node = f.node AND r.seq = f.seq "
-	"WHERE f.site = ? AND f.node = ? AND f.seq < ? AND f.path_hash = ?" FILTERS " ORDER BY f.seq DESC LIMIT ?");
+	"FROM record_file f FORCE INDEX (by_path) STRAIGHT_JOIN record r ON r.site = f.site AND r.node = f.node AND r.seq = f.seq "
+	"WHERE f.site = ? AND f.node = ? AND f.seq < ? AND f.path_key = ?" FILTERS " ORDER BY f.seq DESC LIMIT ?");
 DB_STMT(LIST_DIR, "record_list_dir", "SELECT " COLUMNS ", d.files "
 	"FROM record_dir d FORCE INDEX (PRIMARY) STRAIGHT_JOIN record r ON r.site = d.site AND r.node = d.node AND r.seq = d.seq "
 	"WHERE d.site = ? AND d.node = ? AND d.seq < ? AND d.dir_hash = ?" FILTERS " ORDER BY d.seq DESC LIMIT ?");
@@ -231,16 +231,21 @@ static enum err list_node(struct db *db, const struct db_record_query *q, const 
 	struct db_arg args[MOST_ARGS];
 	const struct db_stmt *s = &LISTING;
 	struct sha256 hash;
+	struct path_key key;
 	struct cursor c;
 	size_t n = 0;
 
 	args[n++] = a_name(q->site);
 	args[n++] = a_text(node);
 	args[n++] = a_u64(before);
-	if (q->path) {
-		s = q->is_dir ? &LIST_DIR : &LIST_FILE;
+	if (q->path && q->is_dir) {
+		s = &LIST_DIR;
 		path_hash(*q->path, &hash);
 		args[n++] = a_fixed(&hash);
+	} else if (q->path) {
+		s = &LIST_FILE;
+		path_key(*q->path, &key);
+		args[n++] = a_fixed(&key);
 	} else if (q->actor) {
 		s = &LIST_ACTOR;
 		args[n++] = a_name(q->actor);
@@ -348,16 +353,16 @@ enum err db_record_list(struct db *db, const struct db_record_query *q, bool (*f
 #define FILE_COLUMNS "f.md5, f.sha256, f.size, f.exec, f.mtime, f.blob_id, f.replaces"
 
 DB_STMT(FILE_GET, "record_file_get",
-	"SELECT " FILE_COLUMNS ", f.ord FROM record_file f WHERE f.site = ? AND f.path_hash = ? AND f.node = ? AND f.seq = ?");
+	"SELECT " FILE_COLUMNS ", f.ord FROM record_file f WHERE f.site = ? AND f.path_key = ? AND f.node = ? AND f.seq = ?");
 static enum err file_get(struct db *db, const char *site, const char *node, uint64_t seq, struct path path, struct record_file *out, uint64_t *ord)
 {
-	struct sha256 hash;
+	struct path_key key;
 	struct cursor c;
 
-	path_hash(path, &hash);
+	path_key(path, &key);
 	memset(out, 0, sizeof(*out));
 	out->path = path;
-	cursor_open(&c, db, &FILE_GET, ARGS(a_name(site), a_fixed(&hash), a_text(node), a_u64(seq)));
+	cursor_open(&c, db, &FILE_GET, ARGS(a_name(site), a_fixed(&key), a_text(node), a_u64(seq)));
 	if (cursor_next(&c)) {
 		file_read(&c, 0, out);
 		*ord = cursor_u64(&c, 7);
@@ -374,7 +379,7 @@ enum err db_record_file_get(struct db *db, const char *site, const char *node, u
 
 /* Where the list goes on after a path, which need not be one of the record. */
 DB_STMT(FILE_AFTER, "record_file_after",
-	"SELECT ord FROM record_file FORCE INDEX (by_record) WHERE site = ? AND node = ? AND seq = ? AND path > ? ORDER BY ord LIMIT 1");
+	"SELECT ord FROM record_file FORCE INDEX (PRIMARY) WHERE site = ? AND node = ? AND seq = ? AND path > ? ORDER BY ord LIMIT 1");
 static enum err first_after(struct db *db, const char *site, const char *node, uint64_t seq, const char *after, uint64_t *first)
 {
 	struct path path = { after, strlen(after) };
@@ -393,7 +398,7 @@ static enum err first_after(struct db *db, const char *site, const char *node, u
 	return cursor_close(&c);
 }
 
-DB_STMT(FILES, "record_files", "SELECT " FILE_COLUMNS ", f.path FROM record_file f FORCE INDEX (by_record) "
+DB_STMT(FILES, "record_files", "SELECT " FILE_COLUMNS ", f.path FROM record_file f FORCE INDEX (PRIMARY) "
 	"WHERE f.site = ? AND f.node = ? AND f.seq = ? AND f.ord >= ? ORDER BY f.ord LIMIT ?");
 enum err db_record_files(struct db *db, const char *site, const char *node, uint64_t seq, const char *after, unsigned limit,
     bool (*fn)(void *arg, const struct record_file *f), void *arg)

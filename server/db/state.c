@@ -10,7 +10,7 @@ struct put {
 };
 
 DB_STMT(PUT, "state_put", "INSERT INTO file_state "
-	"(site, path_hash, path, approval, md5, sha256, size, exec, blob_id, node, seq, at, actor, review_seq, reviewed) "
+	"(site, path_key, path, approval, md5, sha256, size, exec, blob_id, node, seq, at, actor, review_seq, reviewed) "
 	"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON DUPLICATE KEY UPDATE approval = VALUES(approval), md5 = VALUES(md5), "
 	"sha256 = VALUES(sha256), size = VALUES(size), exec = VALUES(exec), blob_id = VALUES(blob_id), node = VALUES(node), "
 	"seq = VALUES(seq), at = VALUES(at), actor = VALUES(actor), review_seq = VALUES(review_seq), reviewed = VALUES(reviewed)");
@@ -21,10 +21,10 @@ static enum err put(struct db *db, void *arg)
 
 	for (size_t i = 0; i < p->n; i++) {
 		const struct db_state_row *r = &p->rows[i];
-		struct sha256 hash;
+		struct path_key key;
 
-		path_hash(r->path, &hash);
-		bulk_row(b, ARGS(a_name(p->site), a_fixed(&hash), a_path(r->path), a_u64(r->approval), a_fixed(&r->print.md5),
+		path_key(r->path, &key);
+		bulk_row(b, ARGS(a_name(p->site), a_fixed(&key), a_path(r->path), a_u64(r->approval), a_fixed(&r->print.md5),
 			    a_fixed(&r->print.sha256), a_u64(r->print.size), a_u64(r->print.exec), a_fixed(&r->blob), a_text(p->node),
 			    a_u64(r->seq), a_i64(r->at), a_name(r->actor ? r->actor : ""), a_u64(r->review_seq), a_fixed(&r->reviewed)));
 	}
@@ -73,15 +73,15 @@ static enum err each(struct cursor *c, bool (*fn)(void *arg, const struct db_sta
 	return cursor_close(c);
 }
 
-DB_STMT(GET, "state_get", "SELECT " COLUMNS " FROM file_state WHERE site = ? AND path_hash = ?");
+DB_STMT(GET, "state_get", "SELECT " COLUMNS " FROM file_state WHERE site = ? AND path_key = ?");
 enum err db_state_get(struct db *db, const char *site, struct path path, struct db_state_row *out, struct arena *a)
 {
-	struct sha256 hash;
+	struct path_key key;
 	struct cursor c;
 
 	memset(out, 0, sizeof(*out));
-	path_hash(path, &hash);
-	cursor_open(&c, db, &GET, ARGS(a_name(site), a_fixed(&hash)));
+	path_key(path, &key);
+	cursor_open(&c, db, &GET, ARGS(a_name(site), a_fixed(&key)));
 	if (cursor_next(&c)) {
 		row_read(&c, out);
 		out->path = path_copy(path, a);
@@ -94,13 +94,13 @@ enum err db_state_get(struct db *db, const char *site, struct path path, struct 
 #define P64 P8 ", " P8 ", " P8 ", " P8 ", " P8 ", " P8 ", " P8 ", " P8
 #define FEW 8
 #define MANY 256
-DB_STMT(GET_FEW, "state_get_few", "SELECT " COLUMNS " FROM file_state WHERE site = ? AND path_hash IN (" P8 ")");
+DB_STMT(GET_FEW, "state_get_few", "SELECT " COLUMNS " FROM file_state WHERE site = ? AND path_key IN (" P8 ")");
 DB_STMT(GET_MANY, "state_get_many",
-	"SELECT " COLUMNS " FROM file_state WHERE site = ? AND path_hash IN (" P64 ", " P64 ", " P64 ", " P64 ")");
+	"SELECT " COLUMNS " FROM file_state WHERE site = ? AND path_key IN (" P64 ", " P64 ", " P64 ", " P64 ")");
 enum err db_state_get_many(struct db *db, const char *site, const struct path *paths, size_t n, bool (*fn)(void *arg, const struct db_state_row *row), void *arg)
 {
 	struct db_arg args[1 + MANY];
-	struct sha256 hash[MANY];
+	struct path_key key[MANY];
 	bool stopped = false;
 	enum err e = ERR_OK;
 
@@ -112,8 +112,8 @@ enum err db_state_get_many(struct db *db, const char *site, const struct path *p
 		/* Places that are left over ask for the last one again. */
 		for (size_t i = 0; i < places; i++) {
 			if (i < have)
-				path_hash(paths[at + i], &hash[i]);
-			args[1 + i] = a_fixed(&hash[i < have ? i : have - 1]);
+				path_key(paths[at + i], &key[i]);
+			args[1 + i] = a_fixed(&key[i < have ? i : have - 1]);
 		}
 		cursor_open(&c, db, places == FEW ? &GET_FEW : &GET_MANY, args, 1 + places);
 		e = each(&c, fn, arg, &stopped);

@@ -267,6 +267,43 @@ static void again_and_onwards(void **state)
 	place_close(&p);
 }
 
+/* The rows of a database from before path_key: the migration gives them the keys that the program asks for. */
+static void keys_of_older_rows(void **state)
+{
+	(void)state;
+	static const char *const paths[] = { "/top", "/a/b", "/a/b/c", "/a/b/c d/\xc3\xa4.html", "/ab/c" };
+	struct place p;
+	struct buf text = BUF_INIT(1 << 20);
+	char sql[900];
+
+	place_open(&p, "older");
+	OK(db_migrate(p.db, p.dir, NULL));
+	for (size_t i = 0; i < sizeof(paths) / sizeof(*paths); i++) {
+		snprintf(sql, sizeof(sql), "INSERT INTO file_state VALUES ('w', UNHEX(SHA2('%s', 256)), '%s', 1, REPEAT('m', 16), REPEAT('s', 32), 1, 0, "
+			 "REPEAT('b', 20), '" NODE_A "', 1, 1, 'own:alice', 0, REPEAT('r', 32))", paths[i], paths[i]);
+		run_as(ERR_OK, p.db, sql);
+		snprintf(sql, sizeof(sql), "INSERT INTO record_file VALUES ('w', '" NODE_A "', 1, %zu, UNHEX(SHA2('%s', 256)), '%s', REPEAT('m', 16), "
+			 "REPEAT('s', 32), 1, 0, 1, REPEAT('b', 20), 0)", i, paths[i], paths[i]);
+		run_as(ERR_OK, p.db, sql);
+	}
+	OK(file_read(AT_FDCWD, SQL "/0004-path-keys.sql", &text));
+	file_put(&p, "0002-path-keys.sql", text.p); /* alone behind the first */
+	buf_release(&text);
+	OK(db_migrate(p.db, p.dir, NULL));
+	OK(db_ping(p.db));
+	for (size_t i = 0; i < sizeof(paths) / sizeof(*paths); i++) {
+		struct path_key key;
+		char hex[2 * PATH_KEY_SIZE + 1];
+
+		path_key(P(paths[i]), &key);
+		hex_of(hex, key.b, sizeof(key.b));
+		snprintf(sql, sizeof(sql), "SELECT COUNT(*) FROM file_state NATURAL JOIN (SELECT site, path_key, ord FROM record_file) f "
+			 "WHERE path_key = UNHEX('%s') AND path = '%s' AND ord = %zu", hex, paths[i], i);
+		assert_int_equal(number(p.db, sql), 1);
+	}
+	place_close(&p);
+}
+
 static void a_changed_or_missing_file(void **state)
 {
 	(void)state;
@@ -439,7 +476,8 @@ static void a_list_costs_what_it_shows(void **state)
 	run_as(ERR_OK, owner, "INSERT INTO log_head VALUES ('cost', '" NODE_A "', 20000, '', '')");
 	run_as(ERR_OK, owner, "INSERT INTO record SELECT 'cost', '" NODE_A "', seq, UNHEX(LPAD(HEX(seq), 32, '0')), IF(seq % 1000 = 0, 'revoke', 'sign'), seq * 1000, "
 			      "IF(seq % 1000 = 7, 'own:rare', 'own:often'), '', 1, REPEAT('a', 32), REPEAT('c', 20), '{}' FROM seq_1_to_20000");
-	run_as(ERR_OK, owner, "INSERT INTO record_file SELECT 'cost', '" NODE_A "', seq, 0, UNHEX(SHA2(IF(seq % 100 = 0, '/a/b', CONCAT('/x/', seq)), 256)), "
+	run_as(ERR_OK, owner, "INSERT INTO record_file SELECT 'cost', '" NODE_A "', seq, 0, CONCAT(LEFT(UNHEX(SHA2(IF(seq % 100 = 0, '/a', '/x'), 256)), 4), LEFT(UNHEX(SHA2(IF(seq % 100 = 0, '/a', '/x'), 256)), 4), "
+			      "UNHEX(SHA2(IF(seq % 100 = 0, '/a/b', CONCAT('/x/', seq)), 256))), "
 			      "IF(seq % 100 = 0, '/a/b', CONCAT('/x/', seq)), REPEAT('m', 16), REPEAT('s', 32), 1, 0, 1, REPEAT('b', 20), 0 FROM seq_1_to_20000");
 	run_as(ERR_OK, owner, "INSERT INTO record_dir SELECT 'cost', UNHEX(SHA2('/', 256)), '" NODE_A "', seq, 1 FROM seq_1_to_20000");
 	run_as(ERR_OK, owner, "INSERT INTO record_dir SELECT 'cost', UNHEX(SHA2('/a', 256)), '" NODE_A "', seq * 100, 1 FROM seq_1_to_200");
@@ -572,6 +610,7 @@ int main(void)
 		cmocka_unit_test(grants_are_those_of_the_files),
 		cmocka_unit_test(every_table_and_column_is_accounted_for),
 		cmocka_unit_test(again_and_onwards),
+		cmocka_unit_test(keys_of_older_rows),
 		cmocka_unit_test(a_changed_or_missing_file),
 		cmocka_unit_test(bad_files),
 		cmocka_unit_test(interrupted),

@@ -182,6 +182,29 @@ static void test_hash(void **state)
 	assert_string_equal(hex, "8a5edab282632443219e051e4ade2d1d5bbc671c781051bf1437897cbdfea0f1");
 }
 
+/* 4 bytes of the directory at the top, 4 of the directory, the whole of the path. */
+static void test_key(void **state)
+{
+	static const struct { const char *path, *top, *dir; } cases[] = {
+		{ "/a", "", "" }, { "/a/b", "/a", "/a" }, { "/a/b/c", "/a", "/a/b" }, { "/ab/c/d/e", "/ab", "/ab/c/d" }, { "/", "", "" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct path p = { cases[i].path, strlen(cases[i].path) };
+		struct path_key key;
+		struct sha256 top, dir, whole;
+
+		path_key(p, &key);
+		sha256_of(&top, cases[i].top, strlen(cases[i].top));
+		sha256_of(&dir, cases[i].dir, strlen(cases[i].dir));
+		path_hash(p, &whole);
+		assert_memory_equal(key.b, top.b, 4);
+		assert_memory_equal(key.b + 4, dir.b, 4);
+		assert_memory_equal(key.b + 8, whole.b, sizeof whole.b);
+	}
+}
+
 static void test_site_names(void **state)
 {
 	static const char *const good[] = { "a", "0", "www.example.org", "a-b_c", "a--", "x.y.z", "git", "a.gitx", "installation2" };
@@ -215,6 +238,7 @@ int main(void)
 		cmocka_unit_test(test_relations),
 		cmocka_unit_test(test_order),
 		cmocka_unit_test(test_hash),
+		cmocka_unit_test(test_key),
 		cmocka_unit_test(test_site_names),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
