@@ -241,7 +241,7 @@ static enum err run(const struct line *l, int *status)
 	}
 	if (!strcmp(l->command, "serve")) {
 		daemon_signals();
-		e = daemon_serve(conf, -1);
+		e = daemon_serve_alone(conf);
 	} else if (!strcmp(l->command, "admin")) {
 		e = daemon_admin(conf, l->user, l->init.site);
 	} else if (!strcmp(l->command, "fsck")) {

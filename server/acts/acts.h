@@ -43,7 +43,7 @@ struct site {
 	bool unsettled; /* database, log ref or memory may disagree (an unknown COMMIT, a ref that could not move) */
 	struct blob_id export_seen; /* a log commit with the tree that the export holds; zero: not known */
 	uint64_t approved_files; /* in the approved tree */
-	struct auth *auth; /* set by main after opening the installation: told to forget; may be NULL */
+	struct auth *auth; /* set after opening: who there is; told to forget */
 	_Atomic uint64_t generation; /* rises with each act: pages and live events */
 	void (*changed)(void *arg, const char *what); /* tells scheduler and listeners; "act", "sync" */
 	void *changed_arg;

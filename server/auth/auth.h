@@ -1,8 +1,8 @@
 /*
- * auth: who is asking. Own accounts and groups (yescrypt), UNIX users on the local socket (peer credentials), sessions.
+ * auth: who is asking. Own accounts and groups (yescrypt), UNIX users (NSS, passwords through PAM, peer credentials on the
+ * local socket), sessions, API tokens.
  *
- * Providers stand behind one small table (provider name, look up groups, check a password); PAM and a trusted proxy's
- * header join it later. Sessions are random 256 bits, stored hashed in the database, and cached in memory so that a
+ * Providers stand behind one small table (provider name, look up users and groups); passwords are login.c's. Sessions are random 256 bits, stored hashed in the database, and cached in memory so that a
  * network thread can answer who asks without waiting: auth_session_cached() never blocks.
  */
 #ifndef DRYDOCK_AUTH_AUTH_H
@@ -18,7 +18,14 @@
 #include "db/db.h"
 
 struct auth; /* shared, thread-safe */
-struct auth_options { int64_t idle_us, absolute_us; int64_t group_cache_us; /* 60 s */ int64_t event_keep_us; /* 0: for ever */ };
+struct auth_options {
+	int64_t idle_us, absolute_us;
+	int64_t group_cache_us; /* how long groups are remembered; 60 s */
+	int64_t event_keep_us; /* 0: for ever */
+	const char *login_order; /* providers of passwords, "own unix": where a name is looked for first; NULL: "own" */
+	int pam, nss; /* control sockets of the helper processes (base/crew.h); 0: none */
+	int64_t password_deadline_us, nss_deadline_us; /* of one try, of one question */
+};
 struct auth *auth_new(const struct auth_options *o);
 void auth_free(struct auth *a);
 
@@ -37,11 +44,15 @@ void person_unref(struct person *p);
 /* yescrypt with a fresh salt; ERR_INPUT if too short, too long or not UTF-8. out: at most 384 bytes. */
 enum err auth_password_hash(const char *password, char out[384]) MUST_CHECK;
 /*
- * Check name and password of an own account; the same time and answer for unknown users (a dummy hash is computed).
+ * Check name and password, own account or UNIX user; the same time and answer for unknown users (a hash is computed for
+ * them too). May wait as long as a try of PAM may take: not on a worker that pages need.
  * Throttled by account and address with growing delay (ERR_BUSY says how long), never a lock-out. Success and failure
  * are events. ERR_DENIED: "Name or password is wrong."
  */
 enum err auth_login(struct auth *a, struct db *db, const char *name, const char *password, const char *address, struct person **out) MUST_CHECK;
+
+/* The same for somebody who is logged in already, before an act of weight. ERR_DENIED: wrong, or he has none that is checked here. */
+enum err auth_password_again(struct auth *a, struct db *db, const struct person *who, const char *password, const char *address) MUST_CHECK;
 
 /* --- sessions ------------------------------------------------------------------------------------------------------ */
 

@@ -37,8 +37,19 @@ struct token_slot {
 	int64_t fresh_until; /* boot clock */
 };
 
+#define NSS_IDLE 4
+/* Connections to children of the NSS helper that wait for the next question, and whether it answers. */
+struct nss {
+	pthread_mutex_t lock;
+	int idle[NSS_IDLE];
+	size_t n_idle;
+	bool down, probing;
+	int64_t down_until; /* boot clock */
+};
+
 struct auth {
 	struct auth_options o;
+	char *order; /* of o.login_order: a copy */
 	char *dummy; /* a yescrypt setting: what an unknown name's password is hashed with */
 	struct throttle *throttle;
 	pthread_mutex_t lock; /* around everything below */
@@ -46,6 +57,8 @@ struct auth {
 	struct session_slot *sessions[SESSION_BUCKETS];
 	struct peer_slot peers[PEER_LIMIT];
 	size_t n_peers;
+	struct nss nss;
+	struct pool *hasher; /* one thread that gives way to others */
 	struct token_slot tokens[TOKEN_SLOTS];
 	int64_t gone_at; /* boot clock: when owners of tokens are looked up again */
 };
@@ -62,10 +75,10 @@ struct provider_user {
 struct provider {
 	const char *name;
 	/* ERR_NOT_FOUND: no such user or group here. Other errors: it could not be asked. */
-	enum err (*user)(struct db *db, const char *name, struct provider_user *out, struct arena *a);
-	enum err (*group)(struct db *db, const char *name);
+	enum err (*user)(struct auth *au, struct db *db, const char *name, struct provider_user *out, struct arena *a);
+	enum err (*group)(struct auth *au, struct db *db, const char *name);
 	/* The users of a group; fn gets principals. */
-	enum err (*members)(struct db *db, const char *group, void (*fn)(void *arg, const char *principal), void *arg);
+	enum err (*members)(struct auth *au, struct db *db, const char *group, void (*fn)(void *arg, const char *principal), void *arg);
 };
 extern const struct provider provider_own, provider_unix;
 const struct provider *provider_find(const char *principal, const char **name); /* NULL; name: behind the colon */
@@ -76,6 +89,10 @@ struct person *person_new(const char *provider, const char *name, const char *di
 
 /* The same person within a limit, which is copied. */
 struct person *person_limited(const struct person *p, const struct role_limit *limit);
+
+/* --- session.c ----------------------------------------------------------------------------------------------------- */
+
+void sessions_free(struct auth *a);
 
 /* --- token.c ------------------------------------------------------------------------------------------------------- */
 
@@ -90,13 +107,45 @@ enum err own_memberships(struct db *db, const char *principal, struct provider_u
 /* --- unix.c -------------------------------------------------------------------------------------------------------- */
 
 /* The name of a uid: ERR_DENIED for an unknown one. In the arena. */
-enum err unix_name(uid_t uid, const char **name, struct arena *a) MUST_CHECK;
+enum err unix_name(struct auth *au, uid_t uid, const char **name, struct arena *a) MUST_CHECK;
+void unix_close(struct auth *a);
+
+/* --- nss.c --------------------------------------------------------------------------------------------------------- */
+
+#define NSS_ANSWER (8u << 20)
+enum nss_question {
+	NSS_USER = 'u', /* a name: its display name, then its groups as principals */
+	NSS_NAME = 'n', /* a uid in figures: its name */
+	NSS_GROUP = 'g', /* a group's name: nothing but that it is there */
+	NSS_MEMBERS = 'm', /* a group's name: its users as principals */
+};
+/* Texts, each with its NUL, are added to out. ERR_NOT_FOUND, ERR_BUSY. May hang. */
+enum err nss_answer(char question, const char *name, struct buf *out) MUST_CHECK;
 
 /* --- password.c ---------------------------------------------------------------------------------------------------- */
 
 char *password_setting(void); /* a fresh yescrypt setting; the caller frees */
 /* True if password gives hash. With hash "" the dummy is computed, and the answer is false. */
 bool password_matches(const char *password, const char *hash, const char *dummy);
+
+/*
+ * The same, on a thread of its own that gives way to all others: a hash costs a core for a twentieth of a second, and
+ * many logins at once must not hold up pages. Waits for its turn.
+ */
+bool password_matches_quietly(struct auth *a, const char *password, const char *hash);
+
+/* --- pam.c --------------------------------------------------------------------------------------------------------- */
+
+enum pam_verdict {
+	PAM_VERDICT_RIGHT = 'o',
+	PAM_VERDICT_WRONG = 'w',
+	PAM_VERDICT_EXPIRED = 'n', /* the right one, but it has to be changed first */
+	PAM_VERDICT_REFUSED = 'a', /* the right one, but the account may not come in */
+	PAM_VERDICT_UNAVAILABLE = 'u', /* nothing can be said */
+};
+/* Asks the helper process, at most as long as a try may take. why: in PAM's words, for the log. */
+enum pam_verdict pam_check(const struct auth *a, const char *name, const char *password, const char *address, const char **why,
+    struct arena *arena) MUST_CHECK;
 
 /* --- throttle.c ---------------------------------------------------------------------------------------------------- */
 

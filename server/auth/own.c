@@ -25,11 +25,12 @@ enum err own_memberships(struct db *db, const char *principal, struct provider_u
 	return db_groups_of(db, principal, add_group, &g);
 }
 
-static enum err own_user(struct db *db, const char *name, struct provider_user *out, struct arena *a)
+static enum err own_user(struct auth *au, struct db *db, const char *name, struct provider_user *out, struct arena *a)
 {
 	struct db_account account;
 	enum err err = db_account_get(db, name, &account, a);
 
+	(void)au;
 	if (err)
 		return err;
 	out->display = account.display[0] ? account.display : account.name;
@@ -51,11 +52,12 @@ static bool is_wanted(void *arg, const char *name, uint64_t members)
 	return !w->found;
 }
 
-static enum err own_group(struct db *db, const char *name)
+static enum err own_group(struct auth *au, struct db *db, const char *name)
 {
 	struct wanted w = { name, false };
 	enum err err = db_group_list(db, is_wanted, &w);
 
+	(void)au;
 	if (err)
 		return err;
 	return w.found ? ERR_OK : err_set(ERR_NOT_FOUND, "There is no group named @%s.", name);
@@ -74,10 +76,11 @@ static bool pass_on(void *arg, const char *principal)
 	return true;
 }
 
-static enum err own_members(struct db *db, const char *group, void (*fn)(void *arg, const char *principal), void *arg)
+static enum err own_members(struct auth *au, struct db *db, const char *group, void (*fn)(void *arg, const char *principal), void *arg)
 {
 	struct pass p = { fn, arg };
 
+	(void)au;
 	return db_member_list(db, group, pass_on, &p);
 }
 

@@ -4,8 +4,12 @@
 #include <crypt.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "auth/internal.h"
+#include "base/pool.h"
 #include "base/utf8.h"
 
 /* Hash into out; false if libcrypt refuses the setting. The working memory held the password: it is wiped. */
@@ -66,4 +70,53 @@ bool password_matches(const char *password, const char *hash, const char *dummy)
 	same = n && strlen(got) == n && bytes_equal_secret(got, hash, n);
 	explicit_bzero(got, sizeof got);
 	return same;
+}
+
+/* --- behind all others --------------------------------------------------------------------------------------------- */
+
+#define NICE 10
+#define QUEUE 1024
+
+struct job {
+	const char *password, *hash, *dummy;
+	bool right, done;
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+};
+
+/* On Linux a thread has a nice value of its own. */
+static void *give_way(void *arg)
+{
+	if (setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), NICE))
+		return NULL;
+	return arg;
+}
+
+static void run_job(void *arg, void *worker)
+{
+	struct job *j = arg;
+
+	(void)worker;
+	j->right = password_matches(j->password, j->hash, j->dummy);
+	pthread_mutex_lock(&j->lock);
+	j->done = true;
+	pthread_cond_signal(&j->cond);
+	pthread_mutex_unlock(&j->lock);
+}
+
+bool password_matches_quietly(struct auth *a, const char *password, const char *hash)
+{
+	struct job j = { .password = password, .hash = hash, .dummy = a->dummy, .lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER };
+
+	pthread_mutex_lock(&a->lock);
+	if (!a->hasher)
+		a->hasher = pool_new("hash", 1, QUEUE, give_way, NULL, a);
+	pthread_mutex_unlock(&a->lock);
+	if (pool_add(a->hasher, (struct pool_job){ run_job, &j }))
+		return false; /* as many wait as there are connections: not reached */
+	pthread_mutex_lock(&j.lock);
+	while (!j.done)
+		pthread_cond_wait(&j.cond, &j.lock);
+	pthread_mutex_unlock(&j.lock);
+	return j.right;
 }

@@ -115,7 +115,6 @@ enum err auth_person(struct auth *a, struct db *db, const char *principal, struc
 	const char *name;
 	enum err err;
 
-	(void)a;
 	*out = NULL;
 	if (!principal_valid(principal) || principal_is_group(principal)) {
 		err = err_set(ERR_INPUT, "“%s” does not name a user.", principal);
@@ -126,7 +125,7 @@ enum err auth_person(struct auth *a, struct db *db, const char *principal, struc
 		err = err_set(ERR_NOT_FOUND, "Nobody here knows the user %s.", principal);
 		goto out;
 	}
-	err = p->user(db, name, &user, arena);
+	err = p->user(a, db, name, &user, arena);
 	if (!err)
 		err = own_memberships(db, principal, &user, arena);
 	if (err)
@@ -142,11 +141,11 @@ out:
 	return err;
 }
 
-static enum err provider_has(const struct provider *p, struct db *db, const char *name, struct arena *a)
+static enum err provider_has(struct auth *au, const struct provider *p, struct db *db, const char *name, struct arena *a)
 {
 	struct provider_user user = { .enabled = false };
 
-	return name[0] == '@' ? p->group(db, name + 1) : p->user(db, name, &user, a);
+	return name[0] == '@' ? p->group(au, db, name + 1) : p->user(au, db, name, &user, a);
 }
 
 enum err auth_principal(struct auth *a, struct db *db, const char *text, char out[PRINCIPAL_LIMIT + 1])
@@ -156,7 +155,6 @@ enum err auth_principal(struct auth *a, struct db *db, const char *text, char ou
 	const char *name, *full;
 	enum err err = ERR_OK;
 
-	(void)a;
 	out[0] = '\0';
 	if (strlen(text) > PRINCIPAL_LIMIT) {
 		err = err_set(ERR_INPUT, "The name of a user or group is too long.");
@@ -171,7 +169,7 @@ enum err auth_principal(struct auth *a, struct db *db, const char *text, char ou
 		only = provider_find(text, &name);
 		if (!only)
 			err = err_set(ERR_NOT_FOUND, "There is no such kind of user here: “%s”.", text);
-		else if ((err = provider_has(only, db, name, arena)) == ERR_NOT_FOUND)
+		else if ((err = provider_has(a, only, db, name, arena)) == ERR_NOT_FOUND)
 			err = err_set(ERR_NOT_FOUND, "Nobody here is named %s.", text);
 		goto out;
 	}
@@ -181,7 +179,7 @@ enum err auth_principal(struct auth *a, struct db *db, const char *text, char ou
 			err = err_set(ERR_INPUT, "“%s” is not the name of a user or group.", text);
 			goto out;
 		}
-		err = provider_has(providers[i], db, text, arena);
+		err = provider_has(a, providers[i], db, text, arena);
 		if (err == ERR_NOT_FOUND)
 			continue;
 		if (err)
@@ -269,14 +267,14 @@ enum err auth_members(struct auth *a, struct db *db, const struct rules *rules, 
 	if (!err)
 		err = db_group_list(db, gather_own_group, &own);
 	for (size_t i = 0; !err && i < own.n; i++)
-		err = provider_own.members(db, own.list[i], gather_user, &g);
+		err = provider_own.members(a, db, own.list[i], gather_user, &g);
 	for (size_t i = 0; !err && i < rules_count(rules); i++) {
 		const char *principal = rules_at(rules, i)->principal, *name;
 		const struct provider *p = provider_find(principal, &name);
 
 		if (!principal_is_group(principal))
 			gather_user(&g, principal);
-		else if (p && p != &provider_own && (err = p->members(db, name + 1, gather_user, &g)) == ERR_NOT_FOUND)
+		else if (p && p != &provider_own && (err = p->members(a, db, name + 1, gather_user, &g)) == ERR_NOT_FOUND)
 			err = ERR_OK;
 	}
 	if (g.n)

@@ -1,5 +1,5 @@
 /*
- * session: login, sessions and the peers of the local socket, with what is remembered of them in memory.
+ * session: sessions and the peers of the local socket, with what is remembered of them in memory.
  *
  * Everything remembered is only a copy of what the database or NSS said lately. auth_forget() and the end of a session
  * raise the generation, and an answer that was begun before is then not remembered, so that nothing comes back.
@@ -15,27 +15,14 @@
 #define EXPIRED_KEEP (90 * 24 * 3600 * CLOCK_SECOND) /* how long a token that has expired is still listed */
 #define SEEN_STEP (60 * CLOCK_SECOND) /* a last-seen time is written when it has moved by more */
 
-struct auth *auth_new(const struct auth_options *o)
-{
-	struct auth *a = mem_alloc(sizeof *a);
-
-	a->o = *o;
-	pthread_mutex_init(&a->lock, NULL);
-	a->throttle = throttle_new();
-	a->dummy = password_setting();
-	return a;
-}
-
 static void slot_free(struct session_slot *s)
 {
 	person_unref(s->person);
 	free(s);
 }
 
-void auth_free(struct auth *a)
+void sessions_free(struct auth *a)
 {
-	if (!a)
-		return;
 	for (size_t i = 0; i < SESSION_BUCKETS; i++)
 		while (a->sessions[i]) {
 			struct session_slot *s = a->sessions[i];
@@ -45,78 +32,6 @@ void auth_free(struct auth *a)
 		}
 	for (size_t i = 0; i < a->n_peers; i++)
 		person_unref(a->peers[i].person);
-	tokens_forget(a);
-	throttle_free(a->throttle);
-	pthread_mutex_destroy(&a->lock);
-	free(a->dummy);
-	free(a);
-}
-
-/* --- login --------------------------------------------------------------------------------------------------------- */
-
-static enum err login_event(struct db *db, const char *kind, const char *principal, const char *address, const char *detail)
-{
-	struct db_event e = { .at = clock_wall(), .kind = kind, .principal = principal, .address = address, .detail = detail };
-
-	return db_event_add(db, &e);
-}
-
-enum err auth_login(struct auth *a, struct db *db, const char *name, const char *password, const char *address, struct person **out)
-{
-	struct arena *arena = arena_new();
-	struct db_account account = { .password = "" };
-	const char *principal = "";
-	const char *from = address ? address : "";
-	bool enabled = false, known = false, right;
-	int64_t wait;
-	enum err err;
-
-	*out = NULL;
-	if (strlen(name) <= 128 && principal_valid(arena_printf(arena, "own:%s", name)) && name[0] != '@')
-		principal = arena_printf(arena, "own:%s", name);
-	wait = throttle_begin(a->throttle, principal, from);
-	if (wait) {
-		int64_t seconds = (wait + CLOCK_SECOND - 1) / CLOCK_SECOND;
-
-		err = err_set(ERR_BUSY, "Too many failed logins. Try again in %lld second%s.", (long long)seconds, seconds == 1 ? "" : "s");
-		goto out;
-	}
-	if (principal[0]) {
-		err = db_account_get(db, name, &account, arena);
-		known = !err;
-		if (err && err != ERR_NOT_FOUND) {
-			throttle_cancel(a->throttle, principal, from);
-			goto out;
-		}
-	}
-	/* The hash is computed for everybody, for a disabled account and an impossible name too. */
-	if (strlen(password) > PASSWORD_LIMIT)
-		right = false;
-	else
-		right = password_matches(password, known ? account.password : "", a->dummy);
-	if (!right || !known || !account.enabled) {
-		/* A name that nobody has may be a password typed into the wrong field: it is not written down. */
-		if (login_event(db, "login-failed", known ? principal : "", from,
-		        !known ? "unknown name" : right ? "disabled" : "wrong password"))
-			log_event(LOG_LEVEL_WARN, "auth.event", "why", err_text(), NULL);
-		err = err_set(ERR_DENIED, "Name or password is wrong.");
-		goto out;
-	}
-	err = auth_person(a, db, principal, out, &enabled);
-	if (!err)
-		err = login_event(db, "login", principal, from, "");
-	if (err || !enabled) {
-		person_unref(*out);
-		*out = NULL;
-		throttle_cancel(a->throttle, principal, from);
-		if (!err)
-			err = err_set(ERR_DENIED, "Name or password is wrong.");
-		goto out;
-	}
-	throttle_success(a->throttle, principal, from);
-out:
-	arena_free(arena);
-	return err;
 }
 
 /* --- sessions ------------------------------------------------------------------------------------------------------ */
@@ -440,7 +355,7 @@ enum err auth_unix_peer(struct auth *a, struct db *db, uid_t uid, struct person 
 		err = ERR_OK;
 		goto out;
 	}
-	err = unix_name(uid, &name, arena);
+	err = unix_name(a, uid, &name, arena);
 	if (err)
 		goto out;
 	if (!principal_valid(arena_printf(arena, "unix:%s", name)) || name[0] == '@') {

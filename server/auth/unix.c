@@ -1,195 +1,177 @@
 /*
- * unix: users and groups of the machine, through NSS. NSS may wait for a network (LDAP): only worker threads come here,
- * and the answers are remembered for a minute (session.c, auth_unix_peer).
+ * unix: users and groups of the machine, as a provider. NSS is asked in children of the helper process, with a deadline
+ * for each question; they are kept for the next one. When one has hung, nobody waits for a while: a user database that
+ * does not answer must not take all workers with it. Without a helper (an offline command) NSS is asked here.
  */
-#include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
-#include <pwd.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "auth/helper.h"
 #include "auth/internal.h"
 #include "base/clock.h"
 #include "base/file.h"
-#include "base/utf8.h"
+#include "base/log.h"
 
-/* setpwent and getpwent keep their place in the process: one walk at a time. */
-static pthread_mutex_t walk_lock = PTHREAD_MUTEX_INITIALIZER;
+#define REST (5 * CLOCK_SECOND) /* after a question that was not answered */
 
-/* Grow the buffer that NSS asked for; false when it is past all reason. */
-static bool larger(char **buffer, size_t *size)
+static int take_idle(struct auth *a)
 {
-	if (*size >= NSS_LIMIT)
-		return false;
-	free(*buffer);
-	*size *= 2;
-	*buffer = mem_alloc(*size);
-	return true;
+	int fd = -1;
+
+	pthread_mutex_lock(&a->nss.lock);
+	if (a->nss.n_idle)
+		fd = a->nss.idle[--a->nss.n_idle];
+	pthread_mutex_unlock(&a->nss.lock);
+	return fd;
 }
 
-static bool is_unknown(int status)
+static void keep_idle(struct auth *a, int fd)
 {
-	/* What getpwnam(3) lists for "no such name", besides success with no result. */
-	return status == 0 || status == ENOENT || status == ESRCH || status == EBADF || status == EPERM;
-}
-
-/* By name, or by uid if name is NULL. *buffer is the caller's to free. */
-static enum err passwd_of(const char *name, uid_t uid, struct passwd *pw, char **buffer)
-{
-	struct passwd *found = NULL;
-	size_t size = 4096;
-	int status;
-
-	*buffer = mem_alloc(size);
-	do
-		status = name ? getpwnam_r(name, pw, *buffer, size, &found) : getpwuid_r(uid, pw, *buffer, size, &found);
-	while (status == EINTR || (status == ERANGE && larger(buffer, &size)));
-	if (found)
-		return ERR_OK;
-	if (is_unknown(status))
-		return err_set(ERR_NOT_FOUND, "The machine has no such user.");
-	errno = status;
-	return err_sys(ERR_BUSY, "The machine's users cannot be asked now");
-}
-
-static enum err group_of(const char *name, gid_t gid, struct group *gr, char **buffer)
-{
-	struct group *found = NULL;
-	size_t size = 4096;
-	int status;
-
-	*buffer = mem_alloc(size);
-	do
-		status = name ? getgrnam_r(name, gr, *buffer, size, &found) : getgrgid_r(gid, gr, *buffer, size, &found);
-	while (status == EINTR || (status == ERANGE && larger(buffer, &size)));
-	if (found)
-		return ERR_OK;
-	if (is_unknown(status))
-		return err_set(ERR_NOT_FOUND, "The machine has no such group.");
-	errno = status;
-	return err_sys(ERR_BUSY, "The machine's groups cannot be asked now");
-}
-
-/* The first field of GECOS, if it is text. */
-static const char *display_of(const struct passwd *pw, struct arena *a)
-{
-	size_t n = pw->pw_gecos ? strcspn(pw->pw_gecos, ",") : 0;
-
-	if (n && n <= 128 && utf8_clean(pw->pw_gecos, n, false))
-		return arena_dupn(a, pw->pw_gecos, n);
-	return arena_dup(a, pw->pw_name);
-}
-
-/* The groups as principals; one without a usable name is left out, since no rule can name it. */
-static enum err add_groups(const struct passwd *pw, struct provider_user *out, struct arena *a)
-{
-	int cap = 64, n;
-	gid_t *list = NULL;
-	enum err err = ERR_OK;
-
-	for (;;) {
-		list = mem_array((size_t)cap, sizeof *list);
-		n = cap;
-		if (getgrouplist(pw->pw_name, pw->pw_gid, list, &n) >= 0)
-			break;
-		free(list);
-		if (cap >= GROUPS_LIMIT)
-			return err_set(ERR_DENIED, "The UNIX user %s is in more than %d groups.", pw->pw_name, GROUPS_LIMIT);
-		cap = n > cap && n < GROUPS_LIMIT ? n : cap * 2;
+	pthread_mutex_lock(&a->nss.lock);
+	if (a->nss.n_idle < NSS_IDLE) {
+		a->nss.idle[a->nss.n_idle++] = fd;
+		fd = -1;
 	}
-	for (int i = 0; i < n && !err; i++) {
-		struct group gr;
-		char *buffer;
+	pthread_mutex_unlock(&a->nss.lock);
+	if (fd >= 0)
+		(void)close(fd);
+}
 
-		err = group_of(NULL, list[i], &gr, &buffer);
-		if (!err) {
-			const char *principal = arena_printf(a, "unix:@%s", gr.gr_name);
+void unix_close(struct auth *a)
+{
+	while (a->nss.n_idle)
+		(void)close(a->nss.idle[--a->nss.n_idle]);
+}
 
-			if (principal_valid(principal))
-				provider_user_group(out, a, principal);
-		} else if (err == ERR_NOT_FOUND) {
-			err = ERR_OK;
-		}
-		free(buffer);
+/* While it is down one at a time tries whether it is back. */
+static bool may_ask(struct auth *a)
+{
+	bool may;
+
+	pthread_mutex_lock(&a->nss.lock);
+	may = !a->nss.down || (!a->nss.probing && clock_boot() >= a->nss.down_until);
+	if (a->nss.down && may)
+		a->nss.probing = true;
+	pthread_mutex_unlock(&a->nss.lock);
+	return may;
+}
+
+static void was_asked(struct auth *a, bool answered)
+{
+	bool changed;
+
+	pthread_mutex_lock(&a->nss.lock);
+	changed = a->nss.down == answered;
+	a->nss.down = !answered;
+	a->nss.probing = false;
+	a->nss.down_until = clock_boot() + REST;
+	pthread_mutex_unlock(&a->nss.lock);
+	if (changed)
+		log_event(answered ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR, answered ? "auth.nss.back" : "auth.nss.down", "why",
+		    answered ? "" : err_text(), NULL);
+}
+
+static enum err exchange(int fd, const struct buf *request, struct buf *answer, int64_t until)
+{
+	enum err err = crew_send(fd, request->p, request->len, until);
+
+	if (!err)
+		err = crew_receive(fd, answer, until);
+	return !err && !answer->len ? err_set(ERR_FAILED, "the helper process said nothing") : err;
+}
+
+static enum err ask_helper(struct auth *a, const struct buf *request, struct buf *answer)
+{
+	int64_t until = clock_boot() + a->o.nss_deadline_us;
+	int fd = take_idle(a);
+	enum err err = ERR_FAILED;
+
+	if (fd >= 0 && (err = exchange(fd, request, answer, until)) == ERR_FAILED) {
+		(void)close(fd); /* it ended while it waited for us */
+		fd = -1;
 	}
-	free(list);
+	if (fd < 0 && !(err = crew_call(a->o.nss, &fd)))
+		err = exchange(fd, request, answer, until);
+	if (!err)
+		keep_idle(a, fd);
+	else if (fd >= 0)
+		(void)close(fd); /* one that hangs is ended by its own deadline */
 	return err;
 }
 
-static enum err unix_user(struct db *db, const char *name, struct provider_user *out, struct arena *a)
+/* What NSS says: texts, each with its NUL, from answer->p + 1 on. */
+static enum err ask(struct auth *a, char question, const char *name, struct buf *answer)
 {
-	struct passwd pw;
-	char *buffer;
-	enum err err = passwd_of(name, 0, &pw, &buffer);
+	struct buf request = BUF_INIT(PRINCIPAL_LIMIT + 2);
+	enum err err;
+
+	if (strlen(name) > PRINCIPAL_LIMIT)
+		return err_set(ERR_NOT_FOUND, "The machine has no such name.");
+	if (a->o.nss <= 0) {
+		buf_char(answer, '\0');
+		return nss_answer(question, name, answer);
+	}
+	if (!may_ask(a))
+		return err_set(ERR_BUSY, "The users of this machine cannot be asked now. Try again in a moment.");
+	buf_char(&request, question);
+	buf_add(&request, name, strlen(name) + 1);
+	err = ask_helper(a, &request, answer);
+	buf_release(&request);
+	was_asked(a, !err);
+	if (err)
+		return err_set(ERR_BUSY, "The users of this machine cannot be asked now. Try again in a moment.");
+	err = (enum err)answer->p[0];
+	if (answer->len < 2 || answer->p[answer->len - 1] != '\0') /* only a group that is there has nothing to say */
+		return err || answer->len != 1 ? err_set(ERR_FAILED, "the helper process's answer is not understood") : ERR_OK;
+	return err ? err_set(err, "%s", answer->p + 1) : ERR_OK;
+}
+
+static const char *next_text(const struct buf *answer, const char *before)
+{
+	const char *next = before ? before + strlen(before) + 1 : answer->p + 1;
+
+	return next < answer->p + answer->len ? next : NULL;
+}
+
+static enum err unix_user(struct auth *au, struct db *db, const char *name, struct provider_user *out, struct arena *a)
+{
+	struct buf answer = BUF_INIT(NSS_ANSWER);
+	enum err err = ask(au, NSS_USER, name, &answer);
+	const char *text = err ? NULL : next_text(&answer, NULL);
 
 	(void)db;
-	/* Some NSS modules match names without regard to case: a principal is spelled one way only. */
-	if (!err && strcmp(pw.pw_name, name) != 0)
-		err = err_set(ERR_NOT_FOUND, "The machine has no such user.");
-	if (!err) {
-		out->display = display_of(&pw, a);
+	if (text) {
+		out->display = arena_dup(a, text);
 		out->enabled = true;
-		err = add_groups(&pw, out, a);
+		while ((text = next_text(&answer, text)))
+			provider_user_group(out, a, arena_dup(a, text));
 	}
-	free(buffer);
+	buf_release(&answer);
 	return err;
 }
 
-static enum err unix_group(struct db *db, const char *name)
+static enum err unix_group(struct auth *a, struct db *db, const char *name)
 {
-	struct group gr;
-	char *buffer;
-	enum err err = group_of(name, 0, &gr, &buffer);
+	struct buf answer = BUF_INIT(NSS_ANSWER);
+	enum err err = ask(a, NSS_GROUP, name, &answer);
 
 	(void)db;
-	if (!err && strcmp(gr.gr_name, name) != 0)
-		err = err_set(ERR_NOT_FOUND, "The machine has no such group.");
-	free(buffer);
+	buf_release(&answer);
 	return err;
 }
 
-static void tell(const char *name, void (*fn)(void *arg, const char *principal), void *arg)
+static enum err unix_members(struct auth *a, struct db *db, const char *group, void (*fn)(void *arg, const char *principal), void *arg)
 {
-	char *principal = mem_printf("unix:%s", name);
-
-	if (principal_valid(principal))
-		fn(arg, principal);
-	free(principal);
-}
-
-static enum err unix_members(struct db *db, const char *group, void (*fn)(void *arg, const char *principal), void *arg)
-{
-	struct group gr;
-	char *buffer;
-	enum err err = group_of(group, 0, &gr, &buffer);
-	gid_t gid;
+	struct buf answer = BUF_INIT(NSS_ANSWER);
+	enum err err = ask(a, NSS_MEMBERS, group, &answer);
 
 	(void)db;
-	if (err) {
-		free(buffer);
-		return err;
-	}
-	gid = gr.gr_gid;
-	for (char **m = gr.gr_mem; m && *m; m++)
-		tell(*m, fn, arg);
-	free(buffer);
-
-	/* Those whose first group it is are in the list of users only. */
-	buffer = mem_alloc(NSS_LIMIT);
-	pthread_mutex_lock(&walk_lock);
-	setpwent();
-	for (;;) {
-		struct passwd pw, *found = NULL;
-
-		if (getpwent_r(&pw, buffer, NSS_LIMIT, &found) != 0 || !found)
-			break;
-		if (pw.pw_gid == gid)
-			tell(pw.pw_name, fn, arg);
-	}
-	endpwent();
-	pthread_mutex_unlock(&walk_lock);
-	free(buffer);
-	return ERR_OK;
+	if (!err)
+		for (const char *text = next_text(&answer, NULL); text; text = next_text(&answer, text))
+			fn(arg, text);
+	buf_release(&answer);
+	return err;
 }
 
 const struct provider provider_unix = { "unix", unix_user, unix_group, unix_members };
@@ -206,19 +188,19 @@ static uid_t overflow_uid(void)
 	return uid;
 }
 
-enum err unix_name(uid_t uid, const char **name, struct arena *a)
+enum err unix_name(struct auth *au, uid_t uid, const char **name, struct arena *a)
 {
-	struct passwd pw;
-	char *buffer;
+	struct buf answer = BUF_INIT(NSS_ANSWER);
+	const char *text;
 	enum err err;
 
 	if (uid == (uid_t)-1 || uid == overflow_uid())
 		return err_set(ERR_DENIED, "The UNIX user of this connection is not known here.");
-	err = passwd_of(NULL, uid, &pw, &buffer);
-	if (!err)
-		*name = arena_dup(a, pw.pw_name);
-	else if (err == ERR_NOT_FOUND)
+	err = ask(au, NSS_NAME, arena_printf(a, "%lu", (unsigned long)uid), &answer);
+	if (!err && (text = next_text(&answer, NULL)))
+		*name = arena_dup(a, text);
+	else if (!err || err == ERR_NOT_FOUND)
 		err = err_set(ERR_DENIED, "The UNIX user with number %lu is not known here.", (unsigned long)uid);
-	free(buffer);
+	buf_release(&answer);
 	return err;
 }

@@ -156,6 +156,10 @@ static enum err check_text(const struct option *o, const char *text)
 		if (!name_bytes(text, LOWER UPPER DIGIT "-.") || text[0] == '.' || text[0] == '-' || strstr(text, ".."))
 			return err_set(ERR_INPUT, "\"%s\" is not a host name", text);
 		break;
+	case CHECK_ORDER:
+		if (strcmp(text, "own") && strcmp(text, "unix") && strcmp(text, "own unix") && strcmp(text, "unix own"))
+			return err_set(ERR_INPUT, "\"%s\" is none of \"own\", \"unix\", \"own unix\", \"unix own\"", text);
+		break;
 	case CHECK_PAIR:
 		if (!strchr(text, '=') || text[0] == '=')
 			return err_set(ERR_INPUT, "\"%s\" is not of the form key=value", text);

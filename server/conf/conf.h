@@ -58,6 +58,10 @@ struct conf {
 	unsigned connections_per_address; /* 128 */
 	int64_t header_deadline_us, body_deadline_us, response_deadline_us, stream_deadline_us, idle_us;
 	int64_t session_idle_us, session_absolute_us; /* 8 h, 7 d */
+	const char *login_order; /* providers of passwords, with blanks between: "own unix" */
+	const char *pam_service; /* "drydock": the file in /etc/pam.d */
+	int64_t password_deadline_us, nss_deadline_us; /* 10 s, 3 s */
+	int64_t group_cache_us; /* 60 s */
 	int64_t event_keep_us; /* 90 d */
 	const char *log_level;
 	const struct conf_site *sites;

@@ -26,13 +26,17 @@ enum err daemon_init(const struct init_options *o) MUST_CHECK;
 
 /* An installation that is open: data directory locked, database at hand and at the newest schema. */
 struct installation;
-enum err installation_open(struct installation **out, const struct conf *conf) MUST_CHECK;
+/* Control sockets of the helper processes (base/crew.h); 0: none, NSS is asked in this process. */
+struct helpers { int pam, nss; };
+enum err installation_open(struct installation **out, const struct conf *conf, const struct helpers *helpers) MUST_CHECK; /* helpers NULL: none */
 void installation_close(struct installation *in); /* stops the private database; NULL is allowed */
 
 /* --- commands -------------------------------------------------------------------------------------------------------- */
 
 /* Serve until SIGTERM or SIGINT. Signals have to be blocked in all threads: daemon_signals(). ready: may be -1; gets one byte. */
-enum err daemon_serve(struct conf *conf, int ready) MUST_CHECK;
+enum err daemon_serve(struct conf *conf, const struct helpers *helpers, int ready) MUST_CHECK;
+/* Not as root: the helper process for NSS, then daemon_serve(). */
+enum err daemon_serve_alone(struct conf *conf) MUST_CHECK;
 void daemon_signals(void);
 /* As root: stay as a monitor, run the daemon as option user, start it again when it ends. *status: what to exit with. */
 enum err daemon_monitor(const struct conf *conf, int *status) MUST_CHECK;

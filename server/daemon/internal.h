@@ -4,6 +4,7 @@
 
 #include "acts/acts.h"
 #include "auth/auth.h"
+#include "auth/helper.h"
 #include "daemon/daemon.h"
 
 #define FIRST_ADMINS "first-admins" /* in the data directory: principals, one a line, until the first serve took them up */
@@ -29,5 +30,24 @@ struct check_place;
 char **datadir_sites(const char *data); /* names of all that have a repository, NULL at the end; the caller frees each and the list */
 enum err place_open_site(struct check_place *p, struct installation *in, const char *name, struct db *db) MUST_CHECK;
 void place_close_site(struct check_place *p);
+/* --- daemon/helpers.c ------------------------------------------------------------------------------------------------ */
+
+struct helper {
+	struct crew crew;
+	const char *user; /* to become; NULL: stays what it is */
+	int control[2]; /* ours or the daemon's, the crew's */
+	pid_t pid; /* 0: none */
+	int64_t started;
+};
+struct helper_set {
+	struct pam_service service;
+	int64_t nss_deadline_us;
+	struct helper pam, nss;
+};
+/* While there is one thread. root: PAM too. conf has to live as long. */
+enum err helpers_start(struct helper_set *set, const struct conf *conf, bool root) MUST_CHECK;
+void helpers_check(struct helper_set *set); /* start again what ended */
+struct helpers helpers_take(struct helper_set *set); /* in the daemon's process: its ends only */
+void helpers_stop(struct helper_set *set);
 
 #endif

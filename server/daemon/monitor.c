@@ -1,6 +1,7 @@
 /*
- * Started as root: this process stays root and does nothing but start the daemon as another user, hand signals on to
- * it, and start it again, later each time, when it ends without having been asked to.
+ * Started as root: this process stays root and does nothing but start the daemon as another user and the helper processes
+ * beside it, hand signals on to it, and start each again, the daemon later each time, when it ends without having been
+ * asked to.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -12,14 +13,15 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "daemon/daemon.h"
+#include "daemon/internal.h"
 
 #define FIRST_DELAY CLOCK_SECOND
 #define LONGEST_DELAY (60 * CLOCK_SECOND)
 #define LONG_LIFE (60 * CLOCK_SECOND) /* after which a daemon counts as healthy and the delay begins anew */
 
-static _Noreturn void run_daemon(const struct conf *conf, int ready)
+static _Noreturn void run_daemon(const struct conf *conf, struct helper_set *set, int ready)
 {
+	const struct helpers helpers = helpers_take(set);
 	struct conf *own = NULL;
 	enum err e;
 
@@ -31,7 +33,7 @@ static _Noreturn void run_daemon(const struct conf *conf, int ready)
 	/* A change of user clears it. */
 	(void)prctl(PR_SET_PDEATHSIG, SIGTERM);
 	if (!e)
-		e = daemon_serve(own, ready);
+		e = daemon_serve(own, &helpers, ready);
 	if (e)
 		fprintf(stderr, "drydockd: %s\n", err_text());
 	conf_free(own);
@@ -39,7 +41,7 @@ static _Noreturn void run_daemon(const struct conf *conf, int ready)
 }
 
 /* Wait for the daemon's end or a signal; signals are handed on. True: we were asked to end. */
-static bool watch(pid_t child, int *status)
+static bool watch(pid_t child, struct helper_set *helpers, int *status)
 {
 	sigset_t set;
 	bool asked = false;
@@ -58,6 +60,8 @@ static bool watch(pid_t child, int *status)
 		}
 		if (waitpid(child, status, WNOHANG) == child)
 			return asked;
+		if (!asked)
+			helpers_check(helpers);
 	}
 }
 
@@ -80,7 +84,7 @@ static bool has_answered(int fd)
 	return read(fd, &byte, 1) == 1;
 }
 
-enum err daemon_monitor(const struct conf *conf, int *status)
+static enum err monitor(const struct conf *conf, struct helper_set *set, int *status)
 {
 	int64_t delay = FIRST_DELAY;
 	bool answered = false;
@@ -88,7 +92,6 @@ enum err daemon_monitor(const struct conf *conf, int *status)
 
 	(void)sigemptyset(&child_signal);
 	(void)sigaddset(&child_signal, SIGCHLD);
-	(void)pthread_sigmask(SIG_BLOCK, &child_signal, NULL);
 	for (;;) {
 		int ready[2], ended = 0;
 		int64_t started = clock_boot();
@@ -106,10 +109,10 @@ enum err daemon_monitor(const struct conf *conf, int *status)
 		if (!child) {
 			(void)close(ready[0]);
 			(void)pthread_sigmask(SIG_UNBLOCK, &child_signal, NULL);
-			run_daemon(conf, ready[1]);
+			run_daemon(conf, set, ready[1]);
 		}
 		(void)close(ready[1]);
-		asked = watch(child, &ended);
+		asked = watch(child, set, &ended);
 		answered |= has_answered(ready[0]);
 		(void)close(ready[0]);
 		*status = WIFEXITED(ended) ? WEXITSTATUS(ended) : 128 + WTERMSIG(ended);
@@ -124,4 +127,20 @@ enum err daemon_monitor(const struct conf *conf, int *status)
 			return ERR_OK;
 		delay = delay * 2 > LONGEST_DELAY ? LONGEST_DELAY : delay * 2;
 	}
+}
+
+enum err daemon_monitor(const struct conf *conf, int *status)
+{
+	struct helper_set set = { .pam = { .pid = 0 } };
+	sigset_t child_signal;
+	enum err e;
+
+	(void)sigemptyset(&child_signal);
+	(void)sigaddset(&child_signal, SIGCHLD);
+	(void)pthread_sigmask(SIG_BLOCK, &child_signal, NULL);
+	e = helpers_start(&set, conf, true);
+	if (!e)
+		e = monitor(conf, &set, status);
+	helpers_stop(&set);
+	return e;
 }

@@ -15,8 +15,9 @@
 #include "base/mem.h"
 #include "daemon/datadir.h"
 #include "daemon/internal.h"
+#include "web/web.h"
 
-#define CONNECTIONS_BESIDE_WORKERS 16 /* scheduler and kits, janitor, migrations, and somebody who looks at the database */
+#define CONNECTIONS_BESIDE_WORKERS (16 + WEB_PATIENT) /* scheduler and kits, janitor, migrations, who looks at the database; logins */
 
 int daemon_status(enum err e)
 {
@@ -197,9 +198,11 @@ enum err installation_open_stores(struct installation **out, const struct conf *
 	return ERR_OK;
 }
 
-enum err installation_open(struct installation **out, const struct conf *conf)
+enum err installation_open(struct installation **out, const struct conf *conf, const struct helpers *helpers)
 {
-	struct auth_options auth = { .idle_us = conf->session_idle_us, .absolute_us = conf->session_absolute_us, .group_cache_us = 60 * CLOCK_SECOND };
+	struct auth_options auth = { .idle_us = conf->session_idle_us, .absolute_us = conf->session_absolute_us, .group_cache_us = conf->group_cache_us,
+		.login_order = conf->login_order, .pam = helpers ? helpers->pam : 0, .nss = helpers ? helpers->nss : 0,
+		.password_deadline_us = conf->password_deadline_us, .nss_deadline_us = conf->nss_deadline_us };
 	struct installation *in;
 	enum err e = installation_open_stores(&in, conf, true);
 
@@ -220,6 +223,7 @@ enum err installation_open(struct installation **out, const struct conf *conf)
 			e = err_prefix(e, "site %s", conf->sites[i].name);
 			goto out;
 		}
+		in->sites[i]->auth = in->auth;
 		in->n_sites++;
 	}
 	e = take_first_admins(in);

@@ -21,6 +21,7 @@
 
 struct serve {
 	struct conf *conf;
+	const struct helpers *helpers;
 	struct installation *in;
 	struct sync **syncs;
 	struct web *web;
@@ -156,7 +157,7 @@ static enum err start(struct serve *s)
 	pthread_condattr_t attr;
 	enum err e;
 
-	e = installation_open(&s->in, s->conf);
+	e = installation_open(&s->in, s->conf, s->helpers);
 	if (e)
 		return e;
 	s->syncs = mem_array(s->in->n_sites + 1, sizeof(struct sync *));
@@ -214,9 +215,9 @@ static void stop(struct serve *s)
 	installation_close(s->in);
 }
 
-enum err daemon_serve(struct conf *conf, int ready)
+enum err daemon_serve(struct conf *conf, const struct helpers *helpers, int ready)
 {
-	struct serve s = { .conf = conf, .lock = PTHREAD_MUTEX_INITIALIZER };
+	struct serve s = { .conf = conf, .helpers = helpers, .lock = PTHREAD_MUTEX_INITIALIZER };
 	const struct timespec second = { 1, 0 };
 	bool database_down = false;
 	sigset_t set;

@@ -357,7 +357,7 @@ bool request_run(struct life *l)
 
 	log_request_set(l->id);
 	enum err e = answer(l);
-	bool retry = e == ERR_RETRY && !r->tools && !l->replied;
+	bool retry = e == ERR_RETRY && !l->replied && (!r->tools || (l->patient_wanted && !l->patient));
 	if (!retry && !l->replied) {
 		if (e) {
 			unsigned status = l->status ? l->status : reply_status_of(e);

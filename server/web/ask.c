@@ -91,6 +91,25 @@ enum err req_number(struct req *r, const char *name, uint64_t low, uint64_t high
 	return ERR_OK;
 }
 
+bool req_patient(struct req *r)
+{
+	struct life *l = life_of(r);
+
+	l->patient_wanted = true;
+	return l->patient;
+}
+
+/* The body as it came holds it too; nothing else of it is needed any more once it is parsed. */
+void req_wipe(struct req *r, const char *secret)
+{
+	struct life *l = life_of(r);
+
+	if (secret)
+		explicit_bzero((char *)(uintptr_t)secret, strlen(secret));
+	if (l->body.p)
+		explicit_bzero(l->body.p, l->body.len);
+}
+
 bool req_site_open(const struct req *r, const struct site *s)
 {
 	const struct role_limit *limit = r->person ? r->person->who.limit : NULL;

@@ -74,7 +74,7 @@ struct web {
 	struct web_site *sites; /* a copy of o.sites */
 	struct listener listeners[LISTENER_COUNT];
 	struct conns *conns;
-	struct pool *pool;
+	struct pool *pool, *patient; /* patient: for what may wait long, so that pages do not */
 	struct jobs *jobs; /* acts that browsers asked for run there */
 	struct view_set *views;
 	struct statics *statics;
@@ -142,6 +142,7 @@ struct life {
 	const char *why; /* of a refusal, for the log */
 	unsigned status;
 	uint64_t reply_size;
+	bool patient_wanted, patient; /* req_patient(): it is to run, it runs on that pool */
 	bool cache_wanted;
 	uint64_t cache_generation, acts; /* acts: the site's generation when rules were asked for */
 	const char *cache_key;

@@ -347,6 +347,7 @@ static enum err start(struct web *w)
 	w->previews = previews_new(w);
 	w->pool = pool_new("worker", conf->workers ? conf->workers : 1, conf->connections + 64, worker_start, worker_stop, w);
 	w->jobs = jobs_new(conf->workers ? conf->workers : 1, w->o.database);
+	w->patient = pool_new("patient", WEB_PATIENT, conf->connections + 64, worker_start, worker_stop, w);
 	w->streams = streams_new(w);
 	if ((e = daemon_start(w, LISTENER_LOCAL, 1)) || (e = daemon_start(w, LISTENER_MAIN, 2)))
 		return e;
@@ -442,6 +443,7 @@ void web_stop(struct web *w)
 	}
 	pool_free(w->pool);
 	jobs_free(w->jobs);
+	pool_free(w->patient);
 	streams_free(w->streams);
 	conns_free(w->conns);
 	previews_free(w->previews);

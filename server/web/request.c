@@ -12,6 +12,7 @@
 #include "web/life.h"
 
 #define SPARES 64
+#define TOO_MUCH "The server has too much to do. Try again in a moment."
 #define BODIES_LIMIT (128u << 20) /* bytes of request bodies held at once, over all requests */
 #define BODY_GRACE (1u << 20) /* so much of a body that is too large is read, so that its sender sees the answer */
 #define SLOWEST 16384 /* bytes a second: a large reply gets more time by its size */
@@ -302,15 +303,23 @@ static void work(void *l_, void *tools)
 {
 	struct life *l = l_;
 
+	bool done;
+
 	l->r.tools = tools;
-	if (!request_run(l))
-		reply_plain(l, 500, "The server failed to answer.");
+	done = request_run(l);
 	if (tx_open(tools_db(tools))) {
 		/* Our own bug; a transaction left open would be committed by somebody else's act. */
 		log_event(LOG_LEVEL_ERROR, "http.transaction", "text", "a handler left a transaction open", "route", l->r.route ? l->r.route->address : "-", NULL);
 		abort();
 	}
 	l->r.tools = NULL;
+	if (!done) {
+		/* Once it is queued it is another thread's. */
+		l->patient = true;
+		if (pool_add(l->web->patient, (struct pool_job){ work, l }) == ERR_OK)
+			return;
+		reply_plain(l, 503, TOO_MUCH);
+	}
 	life_resume(l->web, l->mhd);
 }
 
@@ -329,7 +338,7 @@ static enum MHD_Result body_ended(struct life *l)
 	}
 	if (pool_add(l->web->pool, (struct pool_job){ work, l })) {
 		/* Resumed at once: libmicrohttpd calls again, and the reply is there. */
-		reply_plain(l, 503, "The server has too much to do. Try again in a moment.");
+		reply_plain(l, 503, TOO_MUCH);
 		life_resume(l->web, l->mhd);
 	}
 	return MHD_YES;

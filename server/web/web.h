@@ -21,6 +21,8 @@
 #include "sync/sync.h"
 #include "view/view.h"
 
+#define WEB_PATIENT 16 /* threads for requests that wait for a password to be checked, each with a database connection */
+
 struct web;
 struct web_site { struct site *site; struct sync *sync; };
 struct web_options {
@@ -130,6 +132,13 @@ enum err req_segment_number(struct req *r, const char *name, uint64_t *out) MUST
 /* His role on another path; visibility of it. */
 enum role req_role_on(struct req *r, struct path p);
 struct catalog_view req_view(struct req *r);
+/*
+ * Before a handler waits for what may take seconds (a password): if it is false, return ERR_RETRY; the handler is called
+ * again on a thread that nobody else needs.
+ */
+bool req_patient(struct req *r);
+/* Forget the text of a password that came with this request, which is a string of its form or body. */
+void req_wipe(struct req *r, const char *secret);
 /* False for the sites that his token is not for; a role is to be asked for besides. */
 bool req_site_open(const struct req *r, const struct site *s);
 

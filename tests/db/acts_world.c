@@ -5,7 +5,7 @@
 
 void world_open(struct world *w)
 {
-	struct auth_options o = { 3600 * CLOCK_SECOND, 86400 * CLOCK_SECOND, 60 * CLOCK_SECOND, 0 };
+	struct auth_options o = { .idle_us = 3600 * CLOCK_SECOND, .absolute_us = 86400 * CLOCK_SECOND, .group_cache_us = 60 * CLOCK_SECOND };
 
 	w->auth = auth_new(&o);
 	w->t = tools_new(&w->address);
@@ -13,6 +13,7 @@ void world_open(struct world *w)
 	assert_ok(site_open_installation(&w->installation, &w->conf, w->key, w->t));
 	w->installation->auth = w->auth;
 	assert_ok(site_open(&w->s, &w->conf, &w->site_conf, w->key, w->t));
+	w->s->auth = w->auth;
 }
 
 void world_close(struct world *w)

@@ -67,7 +67,7 @@ def test_started_as_root_the_daemon_is_not_root_and_comes_back():
             [daemon] = [p for p in children(monitor.pid) if "drydockd" in pathlib.Path(f"/proc/{p}/comm").read_text()]
             assert uid_of(daemon) == d.uid
             os.kill(daemon, signal.SIGKILL)
-            [again] = wait_for(lambda: [p for p in children(monitor.pid) if p != daemon], 30)
+            [again] = wait_for(lambda: [p for p in children(monitor.pid) if p != daemon and "drydockd" in pathlib.Path(f"/proc/{p}/comm").read_text()], 30)
             wait_for(lambda: answers(d.url + "/healthz") == 200, 60)
             assert uid_of(again) == d.uid
         finally:

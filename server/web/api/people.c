@@ -42,8 +42,12 @@ enum err api_login(struct req *r)
 	e = api_text(r, "name", true, &name);
 	if (!e)
 		e = api_text(r, "password", true, &password);
-	if (!e)
+	if (!e && !req_patient(r))
+		return ERR_RETRY;
+	if (!e) {
 		e = auth_login(web_auth(r->web), tools_db(r->tools), name, password, r->address, &person);
+		req_wipe(r, password);
+	}
 	if (!e)
 		e = auth_session_start(web_auth(r->web), tools_db(r->tools), person, r->address, req_header(r, "User-Agent"), token);
 	person_unref(person);

@@ -32,7 +32,10 @@ enum err page_login_post(struct req *r)
 
 	if (!name || !*name || !password || !*password)
 		return show_login(r, 400, "Enter your name and your password.");
+	if (!req_patient(r))
+		return ERR_RETRY;
 	e = auth_login(web_auth(r->web), tools_db(r->tools), name, password, r->address, &person);
+	req_wipe(r, password);
 	if (!e)
 		e = auth_session_start(web_auth(r->web), tools_db(r->tools), person, r->address, req_header(r, "User-Agent"), token);
 	person_unref(person);
