@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "catalog/catalog.h"
 #include "conf/conf.h"
+#include "core/head.h"
 #include "core/record.h"
 #include "db/db.h"
 #include "export/export.h"
@@ -33,6 +34,8 @@ struct site {
 	struct export_dir *export;
 	pthread_mutex_t writer;
 	pthread_mutex_t rules_lock; /* around rules and rules_version */
+	pthread_mutex_t manifest_lock; /* around releases/ below dir: taken after writer, if both */
+	bool manifest_checked; /* what releases/ holds is what the release's record says */
 	struct rules *rules;
 	uint64_t rules_version;
 	atomic_bool export_held; /* a sync run holds the export: acts leave it alone */
@@ -148,6 +151,43 @@ enum err act_pickup(struct site *s, struct actor_tools *t, uint64_t *n) MUST_CHE
 
 /* Cut a release of the approved tree as it stands; ERR_NOT_FOUND-free: *cut false if nothing changed since the last. */
 enum err act_release(struct site *s, struct actor_tools *t, struct db_release *out, bool *cut) MUST_CHECK;
+/* The signed head of a release, made again from its record. */
+struct release_papers {
+	bool has_head; /* false: it was cut before there were signed heads */
+	struct head head;
+	const char *bytes; /* the file `release` */
+	size_t len;
+	struct sha256 digest; /* of it */
+	const char *signature; /* armored; NULL: another node cut it, whose key is not here */
+	const char *actor; /* who asked for it, as the record says */
+};
+enum err release_papers(struct site *s, struct actor_tools *t, const struct db_release *rel, struct release_papers *out, struct arena *a) MUST_CHECK;
+/*
+ * Every file of a release, sorted by path, read as it is asked for. Of an older release the sums are those of the plain
+ * list only: who approved a file is told as the records have it today. ERR_NOT_FOUND.
+ */
+#define MANIFEST_FILES_MOST 64
+struct manifest_reading {
+	struct manifest_source source;
+	size_t n;
+	int fds[MANIFEST_FILES_MOST];
+	struct manifest_file *files[MANIFEST_FILES_MOST];
+	struct manifest_merge merges[MANIFEST_FILES_MOST];
+};
+enum err site_manifest(struct site *s, struct actor_tools *t, uint64_t number, struct manifest_reading *out) MUST_CHECK;
+void manifest_reading_end(struct manifest_reading *r);
+/*
+ * The difference of the manifests of two releases (from 0: nothing), into a file; `to` is the newest. *whole: it is the
+ * whole manifest instead, since `from` is too long ago.
+ */
+enum err site_manifest_difference(struct site *s, struct actor_tools *t, uint64_t from, uint64_t to, int work, const char *name, bool *whole) MUST_CHECK;
+/* Who approved a file as it is in a release: path set, the rest filled (strings in the arena). ERR_NOT_FOUND: not in it. */
+enum err site_whence(struct site *s, struct actor_tools *t, const struct db_release *rel, struct path path, struct manifest_line *out, struct arena *a) MUST_CHECK;
+/*
+ * Check a release against its record, the repository and the node's key: fn for each check, why "" if it holds.
+ * ERR_NOT_FOUND: no such release.
+ */
+enum err release_verify(struct site *s, struct actor_tools *t, uint64_t number, void (*fn)(void *arg, const char *what, const char *why), void *arg) MUST_CHECK;
 /* An admin on "/" wants a sync now, with a reason. plan: the digest of the plan he was shown, NULL: none. */
 enum err act_force(struct site *s, struct actor_tools *t, const struct act_request *rq, const struct sha256 *plan, struct act_answer *out) MUST_CHECK;
 /* What a sync would send: the approved tree (with what pick-up would add) against the newest release. */

@@ -137,6 +137,15 @@ enum err recover_locked(struct site *s, struct actor_tools *t, bool at_start) MU
 /* refs/heads/main and the tag of the newest release, as the database has it. */
 enum err release_refs(struct site *s, struct actor_tools *t) MUST_CHECK;
 
+/* --- manifest.c: what site_manifest() reads --------------------------------------------------------------------------- */
+
+/*
+ * The sums of the manifest that a release of the tree of `to` would have (before: the newest release; number 0: none),
+ * and what differs, kept until it is adopted. Without the writer lock: this is the long part of a release.
+ */
+enum err manifest_prepare(struct site *s, struct actor_tools *t, const struct db_release *before, const struct blob_id *to, struct manifest_sums *out) MUST_CHECK;
+enum err manifest_adopt(struct site *s, uint64_t number) MUST_CHECK; /* it has been cut, as prepared */
+
 /* --- read.c -------------------------------------------------------------------------------------------------------- */
 
 /* A file to be approved, on its way from staging into git and export. */

@@ -1,6 +1,10 @@
 /*
- * release: cut a numbered release of the approved tree as it stands, as an act of the system. Its record's log commit
- * anchors it; refs/heads/main gets a commit with the same tree, and a signed tag names it.
+ * release: cut a numbered release of the approved tree as it stands, as an act of the system. Its record says what its
+ * signed head says (core/head.h), its log commit anchors it; refs/heads/main gets a commit with the same tree, and a
+ * signed tag names it.
+ *
+ * The sums over all files are made before the site is locked. Were files approved meanwhile they are made again, for
+ * what changed; only where acts come faster than that, the last attempt makes them under the lock.
  */
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +18,10 @@ struct cutting {
 	struct db_release last; /* number 0: none yet */
 	struct db_release now;
 	struct blob_id tag;
+	struct head head;
+	struct blob_id prepared; /* the site tree of head.sums */
+	bool hurry; /* the last attempt: prepare under the lock */
+	bool moved; /* another tree than the one prepared */
 	bool nothing;
 };
 
@@ -31,10 +39,22 @@ static enum err same_tree(struct repo *repo, const struct blob_id *x, const stru
 	return err;
 }
 
-static enum err nothing_new(struct site *s, struct repo *repo, const struct db_release *last, const struct blob_id *head, bool *nothing)
+/* What production holds must not run out: the same tree again in a new release is news then. */
+static bool runs_out(const struct cutting *c, const struct site *s)
 {
-	if (last->number)
-		return same_tree(repo, &last->log_commit, head, nothing);
+	return s->conf && c->last.at + s->conf->release_expiry_us / 2 < clock_wall();
+}
+
+static enum err nothing_new(const struct cutting *c, struct site *s, struct repo *repo, const struct blob_id *head, bool *nothing)
+{
+	enum err err;
+
+	if (c->last.number) {
+		err = same_tree(repo, &c->last.log_commit, head, nothing);
+		if (*nothing && runs_out(c, s))
+			*nothing = false;
+		return err;
+	}
 	/* The first release is cut as soon as there is a file. */
 	*nothing = !s->approved_files;
 	return ERR_OK;
@@ -50,30 +70,58 @@ static enum err newest(struct db *db, struct site *s, struct db_release *out, st
 	return ERR_OK;
 }
 
+/* The sums of the tree of `head`, and the head of the release before. */
+static enum err prepare(struct cutting *c, struct site *s, struct actor_tools *t, const struct blob_id *head)
+{
+	struct release_papers papers;
+	struct repo *repo;
+	enum err err = manifest_prepare(s, t, &c->last, head, &c->head.sums);
+
+	if (!err)
+		err = tools_repo(t, s, &repo);
+	if (!err)
+		err = repo_site_tree(repo, head, &c->prepared);
+	c->head.previous = (struct sha256){ 0 };
+	if (err || !c->last.number)
+		return err;
+	err = release_papers(s, t, &c->last, &papers, c->a);
+	if (!err && papers.has_head)
+		c->head.previous = papers.digest;
+	return err;
+}
+
 static enum err release_check(struct decision *d, void *arg)
 {
 	struct cutting *c = arg;
-	char id[128];
-	uint64_t number;
+	char id[128], *tree;
+	const uint64_t prepared_for = c->last.number;
+	struct blob_id now;
 	enum err err = newest(d->db, d->s, &c->last, c->a);
 
 	if (!err)
-		err = nothing_new(d->s, d->repo, &c->last, &d->head.commit, &c->nothing);
+		err = nothing_new(c, d->s, d->repo, &d->head.commit, &c->nothing);
 	if (err)
 		return err;
 	if (c->nothing)
 		return err_set(ERR_STALE, "Nothing changed since the last release.");
-	snprintf(id, sizeof id, "release/%s", d->s->name);
-	err = db_counter_next(d->db, id, &number);
+	err = repo_site_tree(d->repo, &d->head.commit, &now);
 	if (err)
 		return err;
-	c->now = (struct db_release){ .number = number, .node = node_key_id(d->s->key), .files_count = d->s->approved_files };
-	d->fields = json_object();
-	json_object_set_new(d->fields, "number", json_integer((json_int_t)number));
-	json_object_set_new(d->fields, "files", json_integer((json_int_t)d->s->approved_files));
-	if (c->last.number)
-		json_object_set_new(d->fields, "previous", json_integer((json_int_t)c->last.number));
-	return ERR_OK;
+	c->moved = !blob_id_equal(&now, &c->prepared) || c->last.number != prepared_for;
+	if (c->moved && !c->hurry)
+		return err_set(ERR_STALE, "Files were approved while the release was prepared.");
+	if (c->moved && (err = prepare(c, d->s, d->t, &d->head.commit)))
+		return err;
+	snprintf(id, sizeof id, "release/%s", d->s->name);
+	err = db_counter_next(d->db, id, &c->head.number);
+	if (err)
+		return err;
+	tree = arena_alloc(c->a, 2 * BLOB_ID_SIZE + 1);
+	hex_of(tree, now.b, sizeof now.b);
+	c->head.tree = tree;
+	c->now = (struct db_release){ .number = c->head.number, .node = node_key_id(d->s->key), .files_count = c->head.sums.count };
+	d->fields = head_fields(&c->head, c->last.number);
+	return d->fields ? ERR_OK : err_set(ERR_FAILED, "The record of a release could not be made.");
 }
 
 static void release_words(const struct site *s, uint64_t number, char message[256], char tag[64])
@@ -106,6 +154,24 @@ static enum err release_write(struct decision *d, void *arg)
 	return db_release_put(d->db, d->s->name, &c->now);
 }
 
+/* Tags that are no longer kept. The log, whose commits have the same trees, stays. */
+static enum err drop_old_tags(struct decision *d, uint64_t number)
+{
+	const unsigned keep = d->s->conf ? d->s->conf->release_keep : 0;
+	enum err err = ERR_OK;
+
+	for (uint64_t n = number > keep ? number - keep : 0; keep && n && !err; n--) {
+		struct blob_id tag;
+		char ref[96];
+
+		snprintf(ref, sizeof ref, RELEASE_TAG_PREFIX "%llu", (unsigned long long)n);
+		if (repo_ref_get(d->repo, ref, &tag))
+			break;
+		err = repo_ref_remove(d->repo, ref);
+	}
+	return err;
+}
+
 static void release_after(struct decision *d, void *arg)
 {
 	struct cutting *c = arg;
@@ -113,9 +179,14 @@ static void release_after(struct decision *d, void *arg)
 	enum err err;
 
 	snprintf(ref, sizeof ref, RELEASE_TAG_PREFIX "%llu", (unsigned long long)c->now.number);
+	act_step("released");
 	err = carry_ref(d->repo, MAIN_REF, &c->now.main_commit);
+	act_step("main");
 	if (!err)
 		err = carry_ref(d->repo, ref, &c->tag);
+	act_step("tagged");
+	if (!err)
+		err = drop_old_tags(d, c->now.number);
 	if (err) {
 		d->s->unsettled = true;
 		log_event(LOG_LEVEL_ERROR, "release.refs", "site", d->s->name, "why", err_text(), NULL);
@@ -162,26 +233,103 @@ out:
 	return err;
 }
 
-enum err act_release(struct site *s, struct actor_tools *t, struct db_release *out, bool *cut)
+enum err release_papers(struct site *s, struct actor_tools *t, const struct db_release *rel, struct release_papers *out, struct arena *a)
+{
+	struct buf bytes = BUF_INIT(HEAD_LIMIT), armored = BUF_INIT(HEAD_LIMIT);
+	struct db_record_row row;
+	struct record r = { 0 };
+	enum err err;
+
+	*out = (struct release_papers){ .has_head = false };
+	err = db_record_get(tools_db(t), s->name, rel->node, rel->seq, &row, a);
+	if (!err)
+		err = record_decode(&r, row.body, row.body_len, a);
+	if (err)
+		return err_prefix(err, "The record of release %llu", (unsigned long long)rel->number);
+	out->actor = row.actor;
+	err = head_of_record(&out->head, &r, &row.sha256, &out->has_head);
+	if (err || !out->has_head)
+		goto out;
+	/* The fields go with the record. */
+	out->head.tree = arena_dup(a, out->head.tree);
+	err = head_encode(&out->head, &bytes);
+	if (!err && !strcmp(rel->node, node_key_id(s->key)))
+		err = node_key_sign(s->key, HEAD_SPACE, bytes.p, bytes.len, &armored);
+	if (err)
+		goto out;
+	sha256_of(&out->digest, bytes.p, bytes.len);
+	out->bytes = arena_dupn(a, bytes.p, bytes.len);
+	out->len = bytes.len;
+	out->signature = armored.len ? arena_dup(a, buf_text(&armored)) : NULL;
+out:
+	json_decref(r.fields);
+	buf_release(&bytes);
+	buf_release(&armored);
+	return err;
+}
+
+#define ATTEMPTS 6
+
+/* Outside of the lock: what the head of the log is, and the sums for it. */
+static enum err prepare_outside(struct cutting *c, struct site *s, struct actor_tools *t)
+{
+	struct db_head head;
+	struct repo *repo;
+	enum err err = tools_repo(t, s, &repo);
+
+	if (!err)
+		err = newest(tools_db(t), s, &c->last, c->a);
+	if (!err)
+		err = db_head_get(tools_db(t), s->name, node_key_id(s->key), &head);
+	if (!err && !head.seq)
+		return err_set(ERR_FAILED, "The log of %s is empty.", s->name);
+	if (!err)
+		err = nothing_new(c, s, repo, &head.commit, &c->nothing);
+	/* Nothing new is said by the transaction, which sees for sure. */
+	return err || c->nothing ? err : prepare(c, s, t, &head.commit);
+}
+
+static enum err cut(struct cutting *c, struct site *s, struct actor_tools *t)
 {
 	struct act_request rq = { .note = "" };
-	struct cutting c = { .a = arena_new() };
 	struct decision d = {
 		.s = s, .t = t, .rq = &rq, .act = "release", .shown = "",
-		.check = release_check, .build = release_build, .write = release_write, .after = release_after, .arg = &c,
+		.check = release_check, .build = release_build, .write = release_write, .after = release_after, .arg = c,
 	};
 	struct act_answer answer;
 	struct request r;
 	enum err err;
 
-	*cut = false;
+	c->moved = false;
+	c->head.term = 1;
+	c->head.expires = clock_wall() + (s->conf ? s->conf->release_expiry_us : 0);
+	err = prepare_outside(c, s, t);
+	if (err)
+		return err;
+	act_step("prepared");
 	uuid_new(&rq.op);
 	request_begin(&r, "release");
 	request_end(&r, &d.request);
-	err = decide(&d, &answer);
+	return decide(&d, &answer);
+}
+
+enum err act_release(struct site *s, struct actor_tools *t, struct db_release *out, bool *was_cut)
+{
+	struct cutting c = { .a = arena_new() };
+	enum err err;
+	unsigned i = 0;
+
+	*was_cut = false;
+	do {
+		c.hurry = ++i == ATTEMPTS;
+		err = cut(&c, s, t);
+	} while (err == ERR_STALE && c.moved && i < ATTEMPTS);
 	if (!err) {
 		*out = c.now;
-		*cut = true;
+		*was_cut = true;
+		/* Derived: what is missing is made again when it is asked for. */
+		if (manifest_adopt(s, c.now.number))
+			log_event(LOG_LEVEL_WARN, "release.manifest", "site", s->name, "why", err_text(), NULL);
 	} else if (c.nothing) {
 		/* What stands is what production should have. */
 		*out = c.last;

@@ -32,6 +32,8 @@ struct conf_site {
 	const char *live_url; /* where production can be looked at, "" if not said */
 	uint64_t largest_file; /* bytes; 2 GiB */
 	int64_t quiet_us, longest_us; /* 5 min, 60 min */
+	int64_t release_expiry_us; /* 30 d */
+	unsigned release_keep; /* tags and lists of so many releases; 1000 */
 	bool watch;
 	const struct conf_target *targets;
 	size_t n_targets;

@@ -105,6 +105,12 @@ const struct option conf_site_options[] = {
 	    "A sync starts when nothing was signed or revoked for this time." },
 	{ "longest_interval", OPTION_DURATION, AT(longest_us), "60min", SECONDS(1), DAYS(31), CHECK_NOTHING, true, NULL,
 	    "A sync starts at least this often, whatever was signed; it also takes up pre-approved files." },
+	{ "release_expiry", OPTION_DURATION, AT(release_expiry_us), "30d", HOURS(1), DAYS(3650), CHECK_NOTHING, false, NULL,
+	    "A receiver on production takes a release only this long after it was cut. At half of it a new one is cut, even "
+	    "of the same files." },
+	{ "release_keep", OPTION_NUMBER, AT(release_keep), "1000", 2, 1000000, CHECK_NOTHING, false, NULL,
+	    "So many releases keep their tag in the repository. Older ones stay in the log, and can be looked at and "
+	    "rolled back to all the same." },
 	{ "largest_file", OPTION_SIZE, AT(largest_file), "2GiB", 1, UINT64_C(1) << 42, CHECK_NOTHING, false, NULL,
 	    "A larger file cannot be published." },
 	{ "watch", OPTION_BOOL, AT(watch), "yes", 0, 0, CHECK_NOTHING, false, NULL,

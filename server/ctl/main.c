@@ -50,7 +50,11 @@ static const struct command COMMANDS[] = {
 	{ "preapprove", "add PATH | remove PATH | list", "paths that are published without a signature", "note id", 1, 2, cmd_preapprove, "" },
 	{ "sync", "status | plan | force -m REASON | log [RUN]", "to production: clocks, plan, force, runs", "note plan limit id", 1, 2,
 	    cmd_sync, "--plan DIGEST forces only if the plan is still the one that was shown.\n" },
-	{ "release", "list | show N", "numbered states of production", "limit", 1, 2, cmd_release, "" },
+	{ "release", "list | show N | verify N | diff [FROM] N | whence URL|PATH", "numbered states of production", "limit paper", 1, 3,
+	    cmd_release, "show --paper head|signature|files writes the file to standard output: with the first two `ssh-keygen -Y\n"
+	    "verify -n drydock-release` checks a release, the third is for `sha256sum -c`. verify checks it here: record,\n"
+	    "signature, log, tree, chain and files. diff: against the release before, or from FROM to N. whence: which\n"
+	    "release and whose signature a public address comes from.\n" },
 	{ "user", "list | add NAME | password NAME | enable NAME | disable NAME", "DryDock's own accounts", "password-file display id", 1, 2,
 	    cmd_user, "The password is read from --password-file, or asked on the terminal; never an argument.\n" },
 	{ "group", "list [GROUP] | add GROUP | remove GROUP | join GROUP PRINCIPAL | leave GROUP PRINCIPAL", "DryDock's own groups", "id", 1, 3,
@@ -79,7 +83,8 @@ static const struct command COMMANDS[] = {
 #define N_COMMANDS (sizeof COMMANDS / sizeof *COMMANDS)
 
 enum { OPT_SERVER = 256, OPT_DATA, OPT_SITE, OPT_JSON, OPT_VERSION, OPT_ALL, OPT_SCAN, OPT_AS_STAGED, OPT_CONTENT, OPT_STAGED, OPT_SELECTION,
-	OPT_FROM, OPT_ID, OPT_USER, OPT_ACT, OPT_SINCE, OPT_UNTIL, OPT_LIMIT, OPT_STATE, OPT_PLAN, OPT_PASSWORD_FILE, OPT_DISPLAY, OPT_TOKEN_FILE, OPT_ROLE, OPT_PATH, OPT_EXPIRES };
+	OPT_FROM, OPT_ID, OPT_USER, OPT_ACT, OPT_SINCE, OPT_UNTIL, OPT_LIMIT, OPT_STATE, OPT_PLAN, OPT_PASSWORD_FILE, OPT_DISPLAY, OPT_TOKEN_FILE, OPT_ROLE, OPT_PATH, OPT_EXPIRES,
+	OPT_PAPER };
 
 static const struct option OPTIONS[] = {
 	{ "help", no_argument, NULL, 'h' },
@@ -114,6 +119,7 @@ static const struct option OPTIONS[] = {
 	{ "expires", required_argument, NULL, OPT_EXPIRES },
 	{ "name", required_argument, NULL, 'i' },
 	{ "process", required_argument, NULL, 'p' },
+	{ "paper", required_argument, NULL, OPT_PAPER },
 	{ NULL, 0, NULL, 0 },
 };
 /* The first seven belong to every command. */
@@ -200,6 +206,7 @@ static void option_take(struct options *o, int c)
 	case OPT_ROLE: o->role = optarg; break;
 	case OPT_PATH: o->path = optarg; break;
 	case OPT_EXPIRES: o->expires = optarg; break;
+	case OPT_PAPER: o->paper = optarg; break;
 	default: break;
 	}
 }

@@ -294,36 +294,6 @@ enum ctl_exit cmd_sync(struct ctl *c)
 	return ctl_act(c, ctl_site(c, "/sync/force"), body, "A sync is asked for; `drydock sync status` tells how it goes");
 }
 
-static void print_release(const json_t *item)
-{
-	char at[64];
-
-	printf("release %lld  %s  record %lld", number_of(item, "number"), print_time(text_of(item, "at"), at), number_of(item, "seq"));
-	if (json_object_get(item, "files"))
-		printf("  %lld files", number_of(item, "files"));
-	printf("  commit %.12s\n", text_of(item, "commit"));
-}
-
-enum ctl_exit cmd_release(struct ctl *c)
-{
-	json_t *root = NULL;
-	const char *target;
-	enum ctl_exit rc;
-
-	if (ctl_is(c, 0, "list") && c->o->n_args == 1)
-		return ctl_list(c, ctl_query(c, ctl_site(c, "/releases"), "limit", c->o->limit), print_release, "There is no release yet.");
-	if (!ctl_is(c, 0, "show") || c->o->n_args != 2)
-		return ctl_usage("release list | show N");
-	target = ctl_site(c, arena_printf(c->arena, "/releases/%s", c->o->args[1]));
-	rc = ctl_get(c, target, &root);
-	if (!rc && c->o->json)
-		ctl_print_answer(c);
-	else if (!rc)
-		print_release(json_object_get(root, "release"));
-	json_decref(root);
-	return rc;
-}
-
 static void print_target(const json_t *item)
 {
 	char at[64];

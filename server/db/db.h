@@ -239,6 +239,7 @@ enum err db_counter_next(struct db *db, const char *id, uint64_t *value) MUST_CH
 struct db_release { uint64_t number, seq; const char *node; int64_t at; struct blob_id log_commit, main_commit; uint64_t files_count; };
 enum err db_release_put(struct db *db, const char *site, const struct db_release *r) MUST_CHECK;
 enum err db_release_get(struct db *db, const char *site, uint64_t number, struct db_release *out, struct arena *a) MUST_CHECK; /* 0: newest */
+enum err db_release_after(struct db *db, const char *site, uint64_t number, struct db_release *out, struct arena *a) MUST_CHECK; /* the next; ERR_NOT_FOUND */
 enum err db_release_list(struct db *db, const char *site, uint64_t before, unsigned limit, bool (*fn)(void *arg, const struct db_release *r), void *arg) MUST_CHECK;
 
 struct db_run {

@@ -44,6 +44,20 @@ enum err db_release_get(struct db *db, const char *site, uint64_t number, struct
 	return number ? cursor_close_found(&c, "there is no release %llu", (unsigned long long)number) : cursor_close_found(&c, "there is no release yet");
 }
 
+DB_STMT(AFTER, "release_after", "SELECT " COLUMNS " FROM release_ WHERE site = ? AND number > ? ORDER BY number LIMIT 1");
+enum err db_release_after(struct db *db, const char *site, uint64_t number, struct db_release *out, struct arena *a)
+{
+	struct cursor c;
+
+	memset(out, 0, sizeof(*out));
+	cursor_open(&c, db, &AFTER, ARGS(a_name(site), a_u64(number)));
+	if (cursor_next(&c)) {
+		row_read(&c, out);
+		out->node = arena_dup(a, out->node);
+	}
+	return cursor_close_found(&c, "there is no release after %llu", (unsigned long long)number);
+}
+
 DB_STMT(LISTING, "release_list", "SELECT " COLUMNS " FROM release_ WHERE site = ? AND number < ? ORDER BY number DESC LIMIT ?");
 enum err db_release_list(struct db *db, const char *site, uint64_t before, unsigned limit, bool (*fn)(void *arg, const struct db_release *r), void *arg)
 {

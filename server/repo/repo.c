@@ -381,6 +381,13 @@ enum err repo_ref_each(struct repo *r, const char *begin, enum err (*fn)(void *a
 	return e;
 }
 
+enum err repo_ref_remove(struct repo *r, const char *ref)
+{
+	int got = git_reference_remove(r->git, ref);
+
+	return got != 0 && got != GIT_ENOTFOUND ? git_failed(ERR_FAILED, "cannot remove %s in %s", ref, r->dir) : ERR_OK;
+}
+
 enum err repo_ref_move(struct repo *r, const char *ref, const struct blob_id *old, const struct blob_id *now)
 {
 	git_reference *made = NULL;

@@ -121,6 +121,7 @@ enum err repo_check(struct repo *r, bool deep, void (*fn)(void *arg, const char 
 enum err repo_ref_move(struct repo *r, const char *ref, const struct blob_id *old, const struct blob_id *now) MUST_CHECK;
 /* Whatever stands there now, a torn file too: for the repair at start, when the database says where it belongs. */
 enum err repo_ref_set(struct repo *r, const char *ref, const struct blob_id *now) MUST_CHECK;
+enum err repo_ref_remove(struct repo *r, const char *ref) MUST_CHECK; /* fine if it is not there */
 enum err repo_ref_get(struct repo *r, const char *ref, struct blob_id *out) MUST_CHECK; /* ERR_NOT_FOUND */
 
 /* --- reading ------------------------------------------------------------------------------------------------------ */

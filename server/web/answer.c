@@ -168,7 +168,7 @@ enum err request_rights(struct life *l)
 		struct path from = r->has_path && ancestor ? r->path : path_root();
 		if ((!role_sees_below(r->rules, &r->person->who, from) || (r->has_path && !ancestor)) && !WEAK(route_hidden))
 			return err_set(ERR_NOT_FOUND, "There is nothing at this address.");
-		if (ancestor)
+		if (ancestor && !(route->needs & NEED_SITE_ADMIN))
 			return ERR_OK;
 	}
 	if (r->role < route->right)

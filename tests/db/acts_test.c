@@ -817,6 +817,155 @@ static void cut_release(void)
 		_exit(1);
 }
 
+static void check_holds(void *arg, const char *what, const char *why)
+{
+	(*(unsigned *)arg)++;
+	if (*why)
+		fail_msg("%s: %s", what, why);
+}
+
+/* Every check of a release holds, and its tag is on main's history as the release says. */
+static void verified(uint64_t number)
+{
+	struct arena *a = arena_new();
+	struct db_release r;
+	char ref[64], want[41];
+	unsigned n = 0;
+
+	assert_ok(release_verify(w.s, w.t, number, check_holds, &n));
+	assert_int_equal(n, 7);
+	assert_ok(db_release_get(tools_db(w.t), w.s->name, number, &r, a));
+	snprintf(ref, sizeof ref, "refs/tags/release/%u^{commit}", (unsigned)number);
+	const char *tag[] = { "git", "-C", w.s->repo_dir, "rev-parse", ref, NULL };
+	char *got = run(tag);
+	hex_of(want, r.main_commit.b, sizeof r.main_commit.b);
+	assert_string_equal(got, want);
+	free(got);
+	arena_free(a);
+}
+
+/* What a release's manifest says, as text: "path signer seq". */
+static void manifest_is(uint64_t number, const char *expected)
+{
+	struct buf text = BUF_INIT(65536);
+	struct manifest_reading r;
+	struct manifest_line l;
+	bool got;
+
+	assert_ok(site_manifest(w.s, w.t, number, &r));
+	while (r.source.next(r.source.arg, &l, &got) == ERR_OK && got)
+		buf_fmt(&text, "%s %s %u\n", l.path.s, l.signer, (unsigned)l.seq);
+	manifest_reading_end(&r);
+	assert_string_equal(buf_text(&text), expected);
+	buf_release(&text);
+}
+
+static void cut_now(uint64_t number)
+{
+	struct db_release r;
+	bool cut;
+
+	assert_ok(act_release(w.s, w.t, &r, &cut));
+	assert_true(cut);
+	assert_int_equal(r.number, number);
+	verified(number);
+}
+
+static void releases(void **state)
+{
+	struct act_answer a;
+	struct db_release r;
+	char *dir;
+	bool cut;
+
+	(void)state;
+	put(&w, "/a-b", "x");
+	put(&w, "/a/c", "x");
+	put(&w, "/a\\b", "x");
+	assert_ok(sign_now(&w, w.editor, "/", true, &a));
+	cut_now(1);
+	manifest_is(1, "/a-b own:editor 6\n/a/c own:editor 6\n/a\\b own:editor 6\n");
+	put(&w, "/a/c", "y");
+	put(&w, "/new", "n");
+	assert_ok(sign_now(&w, w.admin, "/a/c", false, &a));
+	assert_ok(act_now(&w, w.reviewer, "review", "/a/c", false, &a));
+	assert_ok(sign_now(&w, w.editor, "/new", false, &a));
+	assert_ok(act_now(&w, w.editor, "revoke", "/a-b", false, &a));
+	cut_now(2);
+	manifest_is(2, "/a/c own:admin 8\n/a\\b own:editor 6\n/new own:editor 10\n");
+	/* The first again, though the list that is kept is of the second. */
+	manifest_is(1, "/a-b own:editor 6\n/a/c own:editor 6\n/a\\b own:editor 6\n");
+	verified(1);
+	/* Lost, torn or wrong: made again, and the same. */
+	dir = mem_printf("%s/releases", w.s->dir);
+	assert_ok(file_remove_tree(AT_FDCWD, dir));
+	manifest_is(2, "/a/c own:admin 8\n/a\\b own:editor 6\n/new own:editor 10\n");
+	world_close(&w);
+	world_open(&w);
+	free(dir);
+	dir = mem_printf("%s/releases/net.2", w.s->dir);
+	assert_ok(file_write(AT_FDCWD, dir, "torn", 4, 0600));
+	manifest_is(2, "/a/c own:admin 8\n/a\\b own:editor 6\n/new own:editor 10\n");
+	free(dir);
+	/* So many tags are kept, and no more: the log has all. */
+	for (uint64_t i = 3; i <= 5; i++) {
+		put(&w, "/new", i % 2 ? "odd" : "even");
+		assert_ok(sign_now(&w, w.editor, "/new", false, &a));
+		cut_now(i);
+	}
+	const char *tags[] = { "git", "-C", w.s->repo_dir, "tag", NULL };
+	char *out = run(tags);
+	assert_string_equal(out, "release/3\nrelease/4\nrelease/5");
+	free(out);
+	/* Nothing new is nothing; at half of its time the same is released again. */
+	assert_ok(act_release(w.s, w.t, &r, &cut));
+	assert_false(cut);
+	clock_test_offset(2000 * CLOCK_SECOND, 0);
+	cut_now(6);
+	clock_test_offset(0, 0);
+	check_all(&w);
+}
+
+/* Files that are approved while a release is prepared are in it, whether it is prepared again or under the lock. */
+static unsigned signed_meanwhile;
+static bool signing;
+
+static void sign_meanwhile(const char *step)
+{
+	struct act_answer a;
+	char text[32];
+
+	if (signing || strcmp(step, "prepared") || !signed_meanwhile)
+		return;
+	signing = true;
+	signed_meanwhile--;
+	snprintf(text, sizeof text, "%u", signed_meanwhile);
+	put(&w, "/busy", text);
+	assert_ok(sign_now(&w, w.editor, "/busy", false, &a));
+	signing = false;
+}
+
+static void release_while_signing(void **state)
+{
+	struct act_answer a;
+
+	(void)state;
+	put(&w, "/a", "a");
+	assert_ok(sign_now(&w, w.editor, "/a", false, &a));
+	act_step_hook = sign_meanwhile;
+	signed_meanwhile = 2;
+	cut_now(1);
+	assert_int_equal(signed_meanwhile, 0);
+	manifest_is(1, "/a own:editor 6\n/busy own:editor 8\n");
+	signed_meanwhile = 100;
+	put(&w, "/a", "b");
+	assert_ok(sign_now(&w, w.editor, "/a", false, &a));
+	cut_now(2);
+	act_step_hook = NULL;
+	assert_true(signed_meanwhile < 100 && signed_meanwhile > 90);
+	check_all(&w);
+}
+
 static void crashes(void **state)
 {
 	static const struct {
@@ -853,15 +1002,23 @@ static void crashes(void **state)
 			assert_ok(sign_now(&w, w.editor, "/", true, &a));
 		check_all(&w);
 	}
-	/* A release: main and its tag are derived again. */
-	crash("committed", cut_release);
-	check_all(&w);
-	const char *tag[] = { "git", "-C", w.s->repo_dir, "rev-parse", "refs/tags/release/1^{commit}", NULL };
-	const char *head[] = { "git", "-C", w.s->repo_dir, "rev-parse", "main", NULL };
-	char *x = run(tag), *y = run(head);
-	assert_string_equal(x, y);
-	free(x);
-	free(y);
+	/* A release: main, its tag and the list of files are derived again, whatever was missing. */
+	static const char *const release_steps[] = { "prepared", "locked", "recorded", "committed", "released", "main", "tagged", "done" };
+
+	for (size_t i = 0; i < COUNT(release_steps); i++) {
+		struct db_release r;
+		bool cut;
+
+		snprintf(text, sizeof text, "release step %zu", i);
+		put(&w, "/keep", text);
+		assert_ok(sign_now(&w, w.editor, "/keep", false, &a));
+		crash(release_steps[i], cut_release);
+		assert_ok(act_release(w.s, w.t, &r, &cut));
+		assert_true(cut == (i < 3));
+		assert_int_equal(r.number, i + 1);
+		verified(r.number);
+		check_all(&w);
+	}
 }
 
 /* A database that is older than the log: nothing is written. */
@@ -1342,6 +1499,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(export_held, begin, end),
 		cmocka_unit_test_setup_teardown(accounts, begin, end),
 		cmocka_unit_test_setup_teardown(crashes, begin, end),
+		cmocka_unit_test_setup_teardown(releases, begin, end),
+		cmocka_unit_test_setup_teardown(release_while_signing, begin, end),
 		cmocka_unit_test_setup_teardown(behind, begin, end),
 		cmocka_unit_test_setup_teardown(two_at_once, begin, end),
 		cmocka_unit_test_setup_teardown(foreign_writer, begin, end),

@@ -94,7 +94,7 @@ void world_new(struct world *w)
 	w->signers = mem_printf("%s/signers", w->dir);
 	assert_ok(file_mkdirs(w->staging, 0755));
 	w->conf = (struct conf){ .file = "", .data = w->data };
-	w->site_conf = (struct conf_site){ .name = name, .title = name, .staging = w->staging, .live_url = "", .largest_file = 64u << 20 };
+	w->site_conf = (struct conf_site){ .name = name, .title = name, .staging = w->staging, .live_url = "", .largest_file = 64u << 20, .release_expiry_us = 3600 * CLOCK_SECOND, .release_keep = 3 };
 	assert_ok(node_key_write_allowed_signers(w->key, w->signers, clock_wall() - 600 * CLOCK_SECOND));
 	world_open(w);
 	w->admin = account(w, "admin");

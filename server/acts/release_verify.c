@@ -1,0 +1,118 @@
+/* release_verify: is a release what its record says, all of it, as it lies in the repository today? */
+#include <stdio.h>
+#include <string.h>
+
+#include "acts/internal.h"
+
+struct checking {
+	struct site *s;
+	struct actor_tools *t;
+	struct repo *repo;
+	struct db_release rel;
+	struct release_papers papers;
+	struct arena *a;
+};
+
+typedef enum err check_fn(struct checking *c);
+
+static enum err check_record(struct checking *c)
+{
+	enum err e = release_papers(c->s, c->t, &c->rel, &c->papers, c->a);
+
+	if (!e && !c->papers.has_head)
+		e = err_set(ERR_FAILED, "it was cut before releases had signed heads");
+	if (!e && (c->papers.head.number != c->rel.number || strcmp(c->papers.head.site, c->s->name)))
+		e = err_set(ERR_FAILED, "its record is of another release");
+	return e;
+}
+
+static enum err check_signature(struct checking *c)
+{
+	if (!c->papers.has_head)
+		return ERR_OK;
+	if (!c->papers.signature)
+		return err_set(ERR_FAILED, "it was cut by node %.12s, whose key is not here", c->rel.node);
+	return node_key_verify(c->s->key, HEAD_SPACE, c->papers.bytes, c->papers.len, c->papers.signature, strlen(c->papers.signature));
+}
+
+static enum err check_log(struct checking *c)
+{
+	return repo_commit_verify(c->repo, &c->rel.log_commit, c->s->key);
+}
+
+static enum err check_tree(struct checking *c)
+{
+	struct blob_id tree, head;
+	enum err e = repo_site_tree(c->repo, &c->rel.log_commit, &tree);
+
+	if (e || !c->papers.has_head)
+		return e;
+	if (!hex_parse(head.b, sizeof head.b, c->papers.head.tree) || !blob_id_equal(&tree, &head))
+		e = err_set(ERR_FAILED, "the tree in the log is not the one that the head names");
+	return e;
+}
+
+static enum err check_main(struct checking *c)
+{
+	return repo_commit_verify(c->repo, &c->rel.main_commit, c->s->key);
+}
+
+static enum err check_chain(struct checking *c)
+{
+	struct release_papers before = { .has_head = false };
+	struct db_release rel = { .number = 0 }, next;
+	enum err e = ERR_OK;
+
+	/* The one before it, by number. */
+	for (uint64_t n = c->rel.number; --n && !rel.number;) {
+		e = db_release_get(tools_db(c->t), c->s->name, n, &next, c->a);
+		if (e && e != ERR_NOT_FOUND)
+			return e;
+		if (!e)
+			rel = next;
+	}
+	e = rel.number ? release_papers(c->s, c->t, &rel, &before, c->a) : ERR_OK;
+	if (e || !c->papers.has_head)
+		return e;
+	if (!sha256_equal(&before.digest, &c->papers.head.previous))
+		e = err_set(ERR_FAILED, "its head does not name the head of release %llu", (unsigned long long)rel.number);
+	return e;
+}
+
+static enum err check_files(struct checking *c)
+{
+	struct manifest_reading r;
+	struct manifest_sums sums;
+	enum err e = site_manifest(c->s, c->t, c->rel.number, &r);
+
+	if (!e)
+		e = manifest_sum(&r.source, &sums);
+	manifest_reading_end(&r);
+	if (!e && c->papers.has_head && (!sha256_equal(&sums.files, &c->papers.head.sums.files) || sums.count != c->papers.head.sums.count))
+		e = err_set(ERR_FAILED, "the list of files is not the one that the head names");
+	return e;
+}
+
+enum err release_verify(struct site *s, struct actor_tools *t, uint64_t number, void (*fn)(void *arg, const char *what, const char *why), void *arg)
+{
+	static const struct {
+		const char *what;
+		check_fn *check;
+	} checks[] = { { "record", check_record }, { "signature", check_signature }, { "log", check_log }, { "tree", check_tree },
+		{ "main", check_main }, { "chain", check_chain }, { "files", check_files } };
+	struct checking c = { .s = s, .t = t, .a = arena_new() };
+	enum err e = tools_repo(t, s, &c.repo);
+
+	if (!e)
+		e = db_release_get(tools_db(t), s->name, number, &c.rel, c.a);
+	for (size_t i = 0; i < sizeof checks / sizeof *checks && !e; i++) {
+		const enum err bad = checks[i].check(&c);
+
+		if (bad == ERR_BUSY)
+			e = bad;
+		else
+			fn(arg, checks[i].what, bad ? err_text() : "");
+	}
+	arena_free(c.a);
+	return e;
+}

@@ -1,0 +1,265 @@
+#include "core/manifest.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/lines.h"
+#include "base/mem.h"
+
+#define MEMBERS 8 /* of a "+" line */
+
+/* --- one line -------------------------------------------------------------------------------------------------------- */
+
+void manifest_encode(const struct manifest_line *l, struct buf *out)
+{
+	if (!l->gone) {
+		buf_str(out, "+\t");
+		buf_hex(out, l->sha256.b, sizeof(l->sha256.b));
+		buf_char(out, '\t');
+		buf_u64(out, l->size);
+		buf_str(out, l->exec ? "\tx\t" : "\t-\t");
+		buf_u64(out, (uint64_t)l->at);
+		buf_char(out, '\t');
+		buf_u64(out, l->seq);
+		buf_char(out, '\t');
+		buf_str(out, l->signer);
+	} else {
+		buf_char(out, '-');
+	}
+	buf_char(out, '\t');
+	buf_add(out, l->path.s, l->path.len);
+	buf_char(out, '\n');
+}
+
+/* Digits as buf_u64 writes them: no sign, no zero in front. */
+static bool number(const char *text, uint64_t most, uint64_t *out)
+{
+	uint64_t v = 0;
+
+	if (!*text || (*text == '0' && text[1]))
+		return false;
+	for (; *text; text++) {
+		unsigned digit = (unsigned)(*text - '0');
+
+		if (digit > 9 || v > (most - digit) / 10)
+			return false;
+		v = v * 10 + digit;
+	}
+	*out = v;
+	return true;
+}
+
+static bool signer_ok(const char *s)
+{
+	const char *p = s;
+
+	for (; *p; p++)
+		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+			return false;
+	return p != s && p - s < 512;
+}
+
+enum err manifest_decode(struct manifest_line *out, char *line)
+{
+	char *m[MEMBERS];
+	size_t n = 0;
+	uint64_t at;
+
+	*out = (struct manifest_line){ 0 };
+	for (char *p = line; n < MEMBERS;) {
+		m[n++] = p;
+		p = n < MEMBERS ? strchr(p, '\t') : NULL;
+		if (!p)
+			break;
+		*p++ = '\0';
+	}
+	if (n == 2 && !strcmp(m[0], "-")) {
+		out->gone = true;
+		out->signer = "";
+		return path_check(&out->path, m[1]);
+	}
+	if (n != MEMBERS || strcmp(m[0], "+") || !hex_parse(out->sha256.b, sizeof(out->sha256.b), m[1]) || !number(m[2], INT64_MAX, &out->size) ||
+	    (strcmp(m[3], "x") && strcmp(m[3], "-")) || !number(m[4], INT64_MAX, &at) || !number(m[5], INT64_MAX, &out->seq) || !signer_ok(m[6]))
+		return err_set(ERR_INPUT, "A list of files has a line that is none.");
+	out->exec = m[3][0] == 'x';
+	out->at = (int64_t)at;
+	out->signer = m[6];
+	return path_check(&out->path, m[7]);
+}
+
+void manifest_plain(const struct manifest_line *l, struct buf *out)
+{
+	const char *name = l->path.s + 1;
+	const bool escaped = strchr(name, '\\') != NULL;
+
+	if (escaped)
+		buf_char(out, '\\');
+	buf_hex(out, l->sha256.b, sizeof(l->sha256.b));
+	buf_str(out, "  ");
+	/* To sha256sum a lone "-" is its standard input. */
+	if (!strcmp(name, "-"))
+		buf_str(out, "./");
+	if (!escaped) {
+		buf_add(out, name, l->path.len - 1);
+	} else {
+		for (; *name; name++) {
+			if (*name == '\\')
+				buf_char(out, '\\');
+			buf_char(out, *name);
+		}
+	}
+	buf_char(out, '\n');
+}
+
+/* --- lines from a file -------------------------------------------------------------------------------------------------- */
+
+struct manifest_file {
+	struct lines *lines;
+	char last[PATH_LIMIT + 1];
+};
+
+static enum err file_next(void *arg, struct manifest_line *out, bool *got)
+{
+	struct manifest_file *f = arg;
+	char *line;
+	size_t n;
+	enum err e = lines_next(f->lines, &line, &n);
+
+	*got = !e && line;
+	if (!*got)
+		return e;
+	e = manifest_decode(out, line);
+	if (!e && strcmp(f->last, out->path.s) >= 0)
+		e = err_set(ERR_INPUT, "A list of files is not sorted, or says %s twice.", out->path.s);
+	if (!e)
+		memcpy(f->last, out->path.s, out->path.len + 1);
+	*got = !e;
+	return e;
+}
+
+struct manifest_file *manifest_file_new(int fd, struct manifest_source *out)
+{
+	struct manifest_file *f = mem_alloc(sizeof(*f));
+
+	f->lines = lines_new(fd);
+	*out = (struct manifest_source){ file_next, f };
+	return f;
+}
+
+void manifest_file_free(struct manifest_file *f)
+{
+	if (f)
+		lines_free(f->lines);
+	free(f);
+}
+
+/* --- two at a time -------------------------------------------------------------------------------------------------------- */
+
+static int order(bool has_x, bool has_y, const struct manifest_line *x, const struct manifest_line *y)
+{
+	return !has_y ? -1 : !has_x ? 1 : path_compare(x->path, y->path);
+}
+
+enum err manifest_pairs(const struct manifest_source *x, const struct manifest_source *y, manifest_pair_fn *fn, void *arg)
+{
+	struct manifest_line a, b;
+	bool has_a, has_b;
+	enum err e = x->next(x->arg, &a, &has_a);
+
+	if (!e)
+		e = y->next(y->arg, &b, &has_b);
+	while (!e && (has_a || has_b)) {
+		int c = order(has_a, has_b, &a, &b);
+
+		e = fn(arg, c <= 0 ? &a : NULL, c >= 0 ? &b : NULL);
+		if (!e && c <= 0)
+			e = x->next(x->arg, &a, &has_a);
+		if (!e && c >= 0)
+			e = y->next(y->arg, &b, &has_b);
+	}
+	return e;
+}
+
+/* What was handed out last is still in a or b: it is replaced by the next call. */
+static enum err merge_next(void *arg, struct manifest_line *out, bool *got)
+{
+	struct manifest_merge *m = arg;
+	enum err e = ERR_OK;
+
+	if (!m->begun) {
+		m->begun = true;
+		e = m->older.next(m->older.arg, &m->a, &m->has_a);
+		if (!e)
+			e = m->newer.next(m->newer.arg, &m->b, &m->has_b);
+	} else {
+		int c = order(m->has_a, m->has_b, &m->a, &m->b);
+
+		if (m->has_a && c <= 0)
+			e = m->older.next(m->older.arg, &m->a, &m->has_a);
+		if (!e && m->has_b && c >= 0)
+			e = m->newer.next(m->newer.arg, &m->b, &m->has_b);
+	}
+	while (!e && m->has_b && m->b.gone && !m->keep_gone) {
+		int c = order(m->has_a, m->has_b, &m->a, &m->b);
+
+		if (c < 0)
+			break;
+		if (!c)
+			e = m->older.next(m->older.arg, &m->a, &m->has_a);
+		if (!e)
+			e = m->newer.next(m->newer.arg, &m->b, &m->has_b);
+	}
+	*got = !e && (m->has_a || m->has_b);
+	if (*got)
+		*out = order(m->has_a, m->has_b, &m->a, &m->b) < 0 ? m->a : m->b;
+	return e;
+}
+
+void manifest_merge_init(struct manifest_merge *m, const struct manifest_source *older, const struct manifest_source *newer, bool keep_gone,
+    struct manifest_source *out)
+{
+	*m = (struct manifest_merge){ .older = *older, .newer = *newer, .keep_gone = keep_gone };
+	*out = (struct manifest_source){ merge_next, m };
+}
+
+/* --- sums ------------------------------------------------------------------------------------------------------------------ */
+
+void manifest_sum_begin(struct manifest_summing *s)
+{
+	*s = (struct manifest_summing){ .files = sha256_stream_new(), .manifest = sha256_stream_new(), .line = BUF_INIT(65536) };
+}
+
+void manifest_sum_add(struct manifest_summing *s, const struct manifest_line *l)
+{
+	s->sums.count++;
+	s->sums.size += l->size;
+	buf_reset(&s->line);
+	manifest_plain(l, &s->line);
+	sha256_stream_add(s->files, s->line.p, s->line.len);
+	buf_reset(&s->line);
+	manifest_encode(l, &s->line);
+	sha256_stream_add(s->manifest, s->line.p, s->line.len);
+}
+
+void manifest_sum_end(struct manifest_summing *s, struct manifest_sums *out)
+{
+	sha256_stream_end_free(s->files, &s->sums.files);
+	sha256_stream_end_free(s->manifest, &s->sums.manifest);
+	buf_release(&s->line);
+	if (out)
+		*out = s->sums;
+}
+
+enum err manifest_sum(const struct manifest_source *src, struct manifest_sums *out)
+{
+	struct manifest_summing s;
+	struct manifest_line l;
+	bool got;
+	enum err e;
+
+	manifest_sum_begin(&s);
+	while (!(e = src->next(src->arg, &l, &got)) && got)
+		manifest_sum_add(&s, &l);
+	manifest_sum_end(&s, out);
+	return e;
+}

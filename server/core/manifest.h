@@ -1,0 +1,83 @@
+/*
+ * manifest: every file of a release with who approved it, and the plain list that stock sha256sum checks.
+ *
+ * A manifest is a text, sorted by path (path_compare), one file a line, its members separated by tabs:
+ *
+ *     + SHA256 SIZE MODE AT SEQ SIGNER PATH
+ *
+ * MODE is x (executable) or -, AT microseconds UTC and SEQ the record that approved these bytes at this path, SIGNER its
+ * actor. Neither a path nor a principal can hold a tab. In a difference between two manifests the line of a path that
+ * has gone is "- PATH", and a "+" stands for what is new as well as for what is changed.
+ *
+ * A line that is decoded has been checked: its path is a path, and encoding it again gives the same bytes.
+ */
+#ifndef DRYDOCK_CORE_MANIFEST_H
+#define DRYDOCK_CORE_MANIFEST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/digest.h"
+#include "base/err.h"
+#include "core/path.h"
+
+struct manifest_line {
+	bool gone; /* then only the path counts */
+	struct sha256 sha256;
+	uint64_t size;
+	bool exec;
+	int64_t at; /* microseconds */
+	uint64_t seq;
+	const char *signer; /* terminated */
+	struct path path;
+};
+
+void manifest_encode(const struct manifest_line *l, struct buf *out);
+/* line is terminated, without newline, and is written to; the result points into it. ERR_INPUT. */
+enum err manifest_decode(struct manifest_line *out, char *line) MUST_CHECK;
+/* The file's line of the plain list, escaped as sha256sum does, with its newline. */
+void manifest_plain(const struct manifest_line *l, struct buf *out);
+
+/* Lines that come one by one, sorted. next: *got false at the end; what out points to lives until the next call. */
+struct manifest_source {
+	enum err (*next)(void *arg, struct manifest_line *out, bool *got);
+	void *arg;
+};
+
+/* From a file. ERR_INPUT if it is not sorted, or says a path twice. */
+struct manifest_file;
+struct manifest_file *manifest_file_new(int fd, struct manifest_source *out); /* fd stays the caller's */
+void manifest_file_free(struct manifest_file *f);
+
+/* Two sources at a time: fn with one line, or both where both have the path. */
+typedef enum err manifest_pair_fn(void *arg, const struct manifest_line *x, const struct manifest_line *y);
+enum err manifest_pairs(const struct manifest_source *x, const struct manifest_source *y, manifest_pair_fn *fn, void *arg) MUST_CHECK;
+
+/* older with the difference newer applied, as a source itself. keep_gone: what is gone stays as a line (two differences). */
+struct manifest_merge {
+	struct manifest_source older, newer;
+	bool keep_gone;
+	struct manifest_line a, b;
+	bool has_a, has_b, begun;
+};
+void manifest_merge_init(struct manifest_merge *m, const struct manifest_source *older, const struct manifest_source *newer, bool keep_gone,
+    struct manifest_source *out);
+
+/* What a release's record and head say about its files. */
+struct manifest_sums {
+	uint64_t count, size; /* files, and their bytes together */
+	struct sha256 files; /* of the plain list */
+	struct sha256 manifest;
+};
+struct manifest_summing {
+	struct sha256_stream *files, *manifest;
+	struct manifest_sums sums;
+	struct buf line;
+};
+void manifest_sum_begin(struct manifest_summing *s);
+void manifest_sum_add(struct manifest_summing *s, const struct manifest_line *l);
+void manifest_sum_end(struct manifest_summing *s, struct manifest_sums *out); /* frees; out may be NULL */
+enum err manifest_sum(const struct manifest_source *src, struct manifest_sums *out) MUST_CHECK;
+
+#endif

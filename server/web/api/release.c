@@ -1,0 +1,253 @@
+/* Releases: their signed papers, their lists, the difference of two, and where a public file comes from. */
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/sys.h"
+#include "web/api/api.h"
+
+static enum err load(struct req *r, struct db_release *rel)
+{
+	uint64_t number;
+	enum err e = req_segment_number(r, "number", &number);
+
+	if (!e)
+		e = db_release_get(tools_db(r->tools), r->site->name, number, rel, r->arena);
+	return e == ERR_NOT_FOUND ? err_set(e, "There is no such release.") : e;
+}
+
+static enum err paper(struct req *r, bool signature)
+{
+	struct buf body = BUF_INIT(HEAD_LIMIT);
+	struct release_papers papers;
+	struct db_release rel;
+	enum err e = load(r, &rel);
+
+	if (!e)
+		e = release_papers(r->site, r->tools, &rel, &papers, r->arena);
+	if (!e && (!papers.has_head || (signature && !papers.signature)))
+		e = err_set(ERR_NOT_FOUND, "Release %llu has no signed head that this server can make.", (unsigned long long)rel.number);
+	if (e)
+		return reply_error(r, e, NULL);
+	if (signature)
+		buf_str(&body, papers.signature);
+	else
+		buf_add(&body, papers.bytes, papers.len);
+	return reply_bytes(r, 200, signature ? "text/plain" : "application/json", &body, signature ? "release.sig" : "release");
+}
+
+/* GET /api/v1/sites/:site/releases/:number/head : the file `release` */
+enum err api_release_head(struct req *r)
+{
+	return paper(r, false);
+}
+
+/* GET /api/v1/sites/:site/releases/:number/signature */
+enum err api_release_signature(struct req *r)
+{
+	return paper(r, true);
+}
+
+static enum err write_plain(int fd, const struct manifest_source *src, uint64_t *size)
+{
+	struct buf text = BUF_INIT(1 << 20);
+	struct manifest_line l;
+	bool got = true;
+	enum err e = ERR_OK;
+
+	while (!e && got) {
+		e = src->next(src->arg, &l, &got);
+		if (!e && got)
+			manifest_plain(&l, &text);
+		if (e || (got && text.len < (1 << 18)))
+			continue;
+		*size += text.len;
+		if (sys_write_all(fd, buf_text(&text), text.len))
+			e = err_sys(ERR_FAILED, "temporary file");
+		buf_reset(&text);
+	}
+	buf_release(&text);
+	return e;
+}
+
+/* GET /api/v1/sites/:site/releases/:number/files : what `sha256sum -c` takes */
+enum err api_release_files(struct req *r)
+{
+	struct manifest_reading reading = { .n = 0 };
+	struct db_release rel;
+	uint64_t size = 0;
+	int fd = -1;
+	enum err e = load(r, &rel);
+
+	if (!e)
+		e = site_manifest(r->site, r->tools, rel.number, &reading);
+	if (!e && (fd = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600)) < 0)
+		e = err_sys(ERR_FAILED, "temporary file");
+	if (!e)
+		e = write_plain(fd, &reading.source, &size);
+	manifest_reading_end(&reading);
+	if (!e && lseek(fd, 0, SEEK_SET) != 0)
+		e = err_sys(ERR_FAILED, "lseek");
+	if (!e)
+		return reply_fd(r, "text/plain", fd, size, "files");
+	if (fd >= 0)
+		sys_close(fd);
+	return reply_error(r, e, NULL);
+}
+
+/* GET /api/v1/sites/:site/releases/:number/diff?from= : against the one before, or another; his paths only */
+enum err api_release_diff(struct req *r)
+{
+	struct db_release rel, from = { .number = 0 };
+	uint64_t number;
+	struct repo *repo;
+	struct answer a;
+	struct plan plan;
+	enum err e = load(r, &rel);
+
+	if (!e)
+		e = req_number(r, "from", 0, INT64_MAX, rel.number - 1, &number);
+	if (!e && number)
+		e = db_release_get(tools_db(r->tools), r->site->name, number, &from, r->arena);
+	plan_init(&plan);
+	if (!e)
+		e = tools_repo(r->tools, r->site, &repo);
+	if (!e)
+		e = repo_plan(repo, &from.log_commit, &rel.log_commit, &plan);
+	if (e) {
+		plan_release(&plan);
+		return reply_error(r, e, NULL);
+	}
+	answer_begin(&a);
+	json_out_kint(&a.out, "from", (int64_t)from.number);
+	json_out_kint(&a.out, "to", (int64_t)rel.number);
+	json_out_name(&a.out, "items");
+	json_out_begin(&a.out, '[');
+	for (size_t i = 0; i < plan.n; i++) {
+		if (req_role_on(r, plan.items[i].path) < ROLE_VIEW)
+			continue;
+		json_out_begin(&a.out, '{');
+		json_out_kstr(&a.out, "change", plan_kind_name(plan.items[i].kind));
+		json_out_kstr(&a.out, "path", plan.items[i].path.s);
+		json_out_end(&a.out, '}');
+	}
+	json_out_end(&a.out, ']');
+	plan_release(&plan);
+	return answer_send(r, &a, 200);
+}
+
+static void check_item(void *arg, const char *what, const char *why)
+{
+	struct json_out *o = arg;
+
+	json_out_begin(o, '{');
+	json_out_kstr(o, "check", what);
+	json_out_kbool(o, "ok", !*why);
+	json_out_kstr(o, "why", *why ? why : NULL);
+	json_out_end(o, '}');
+}
+
+/* GET /api/v1/sites/:site/releases/:number/verify */
+enum err api_release_verify(struct req *r)
+{
+	struct db_release rel;
+	struct answer a;
+	enum err e = load(r, &rel);
+
+	if (e)
+		return reply_error(r, e, NULL);
+	answer_begin(&a);
+	json_out_kint(&a.out, "number", (int64_t)rel.number);
+	json_out_name(&a.out, "items");
+	json_out_begin(&a.out, '[');
+	e = release_verify(r->site, r->tools, rel.number, check_item, &a.out);
+	json_out_end(&a.out, ']');
+	if (e) {
+		buf_release(&a.buf);
+		return reply_error(r, e, NULL);
+	}
+	return answer_send(r, &a, 200);
+}
+
+/* --- where a public file comes from ------------------------------------------------------------------------------------- */
+
+struct reach {
+	struct json_out *out;
+	uint64_t since;
+};
+
+static bool reach_item(void *arg, const struct db_target *t)
+{
+	struct reach *x = arg;
+
+	json_out_begin(x->out, '{');
+	json_out_kstr(x->out, "name", t->target);
+	json_out_kint(x->out, "release", (int64_t)t->number);
+	json_out_kstr(x->out, "state", t->state);
+	json_out_kbool(x->out, "has_it", t->number >= x->since);
+	json_out_end(x->out, '}');
+	return true;
+}
+
+struct first {
+	uint64_t seq, number;
+};
+
+static bool first_with(void *arg, const struct db_release *rel)
+{
+	struct first *f = arg;
+
+	if (rel->seq < f->seq)
+		return false;
+	f->number = rel->number;
+	return true;
+}
+
+/* The page behind "/docs/" is a file of that directory. */
+static enum err find_file(struct req *r, const struct db_release *rel, struct path *path, struct manifest_line *line)
+{
+	enum err e = req_role_on(r, *path) >= ROLE_VIEW ? site_whence(r->site, r->tools, rel, *path, line, r->arena) : ERR_NOT_FOUND;
+
+	if (e != ERR_NOT_FOUND || path->len + sizeof "/index.html" > PATH_LIMIT)
+		return e;
+	*path = path_join(*path, "index.html", r->arena);
+	e = req_role_on(r, *path) >= ROLE_VIEW ? site_whence(r->site, r->tools, rel, *path, line, r->arena) : ERR_NOT_FOUND;
+	return e == ERR_NOT_FOUND ? err_set(e, "The newest release has no such file.") : e;
+}
+
+/* GET /api/v1/sites/:site/whence?path= : the newest release's file, who signed it, and which targets have it */
+enum err api_whence(struct req *r)
+{
+	struct path path = r->path;
+	struct manifest_line line;
+	struct db_release rel;
+	struct first first;
+	struct answer a;
+	enum err e = db_release_get(tools_db(r->tools), r->site->name, 0, &rel, r->arena);
+
+	if (!e)
+		e = find_file(r, &rel, &path, &line);
+	if (e)
+		return reply_error(r, e, NULL);
+	first = (struct first){ .seq = line.seq };
+	answer_begin(&a);
+	json_out_kstr(&a.out, "path", path.s);
+	json_out_kint(&a.out, "release", (int64_t)rel.number);
+	answer_hash(&a.out, "sha256", &line.sha256);
+	json_out_kint(&a.out, "size", (int64_t)line.size);
+	json_out_kstr(&a.out, "user", line.signer);
+	answer_time(&a.out, "at", line.at);
+	json_out_kint(&a.out, "seq", (int64_t)line.seq);
+	e = db_release_list(tools_db(r->tools), r->site->name, 0, 1000, first_with, &first);
+	json_out_kint(&a.out, "since", (int64_t)first.number);
+	json_out_name(&a.out, "targets");
+	json_out_begin(&a.out, '[');
+	if (!e)
+		e = db_target_list(tools_db(r->tools), r->site->name, reach_item, &(struct reach){ &a.out, first.number });
+	json_out_end(&a.out, ']');
+	if (e) {
+		buf_release(&a.buf);
+		return reply_error(r, e, NULL);
+	}
+	return answer_send(r, &a, 200);
+}

@@ -1,0 +1,203 @@
+/* Manifests and heads: what is written is read back, what differs by a byte is refused, two lists are merged in order. */
+#include "test.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "core/head.h"
+#include "core/manifest.h"
+
+static struct manifest_line line_of(const char *path, char digit, uint64_t size)
+{
+	struct manifest_line l = { .size = size, .at = 1700000000000000, .seq = 7, .signer = "unix:alice" };
+
+	memset(l.sha256.b, digit, sizeof l.sha256.b);
+	assert_int_equal(path_check(&l.path, path), ERR_OK);
+	return l;
+}
+
+static void lines_round(void **state)
+{
+	struct buf b = BUF_INIT(65536);
+	struct manifest_line in = line_of("/a b/ü\\\"'.html", 0x1a, 12), out;
+	char text[1024];
+
+	(void)state;
+	in.exec = true;
+	manifest_encode(&in, &b);
+	snprintf(text, sizeof text, "%.*s", (int)b.len - 1, b.p);
+	assert_int_equal(manifest_decode(&out, text), ERR_OK);
+	assert_true(out.exec && out.size == 12 && out.seq == 7 && !out.gone);
+	assert_string_equal(out.signer, "unix:alice");
+	assert_string_equal(out.path.s, in.path.s);
+	in.gone = true;
+	buf_reset(&b);
+	manifest_encode(&in, &b);
+	snprintf(text, sizeof text, "%.*s", (int)b.len - 1, b.p);
+	assert_int_equal(manifest_decode(&out, text), ERR_OK);
+	assert_true(out.gone);
+	buf_release(&b);
+}
+
+static void bad_lines(void **state)
+{
+#define HEX "1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a"
+	static const char *const bad[] = { "", "+", "-", "+\t", "-\t", "-\ta", "-\t/a/../b", "-\t/../a", "-\t//a", "-\t/a/", "-\t/.git/x", "*\t/a",
+		"+\t" HEX "\t1\t-\t1\t1\tu\ta", "+\t" HEX "\t1\t-\t1\t1\tu\t/a/./b", "+\t" HEX "\t01\t-\t1\t1\tu\t/a", "+\t" HEX "\t-1\t-\t1\t1\tu\t/a",
+		"+\t" HEX "\t1\ty\t1\t1\tu\t/a", "+\t" HEX "\t1\t-\t1\t1\t\t/a", "+\t" HEX "\t99999999999999999999\t-\t1\t1\tu\t/a",
+		"+\t1A1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a\t1\t-\t1\t1\tu\t/a", "+\t" HEX "\t1\t-\t1\t1\tu",
+		"+\t" HEX "\t1\t-\t1\t1\tu\t/a\t/b", "+\t" HEX "\t 1\t-\t1\t1\tu\t/a", "+\t" HEX "\t1\t-\t+1\t1\tu\t/a", "-\t/a\t/b", "-\t/a\x7f" };
+	struct manifest_line out;
+	char text[1024];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		snprintf(text, sizeof text, "%s", bad[i]);
+		if (manifest_decode(&out, text) != ERR_INPUT)
+			fail_msg("accepted: %s", bad[i]);
+	}
+}
+
+static void plain_names(void **state)
+{
+	static const char *const names[][2] = { { "/a", "  a\n" }, { "/-", "  ./-\n" }, { "/-rf", "  -rf\n" }, { "/a\\b", "  a\\\\b\n" }, { "/d/-", "  d/-\n" } };
+	struct buf b = BUF_INIT(4096);
+
+	(void)state;
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		struct manifest_line l = line_of(names[i][0], 0, 1);
+		const bool escaped = strchr(names[i][0], '\\') != NULL;
+
+		buf_reset(&b);
+		manifest_plain(&l, &b);
+		assert_true((b.p[0] == '\\') == escaped);
+		assert_string_equal(b.p + 64 + escaped, names[i][1]);
+	}
+	buf_release(&b);
+}
+
+static int file_of(const char *text)
+{
+	int fd = open("/tmp", O_TMPFILE | O_RDWR, 0600);
+
+	assert_true(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text) && lseek(fd, 0, SEEK_SET) == 0);
+	return fd;
+}
+
+#define L(path) "+\t" HEX "\t1\t-\t1\t1\tu\t" path "\n"
+
+/* older + newer = expected, as paths; a '-' before one that is gone */
+static void merged(const char *older, const char *newer, bool keep, const char *expected)
+{
+	struct manifest_source x, y, both;
+	struct manifest_merge m;
+	int a = file_of(older), b = file_of(newer);
+	struct manifest_file *fa = manifest_file_new(a, &x), *fb = manifest_file_new(b, &y);
+	struct buf out = BUF_INIT(4096);
+	struct manifest_line l;
+	bool got;
+
+	manifest_merge_init(&m, &x, &y, keep, &both);
+	while (both.next(both.arg, &l, &got) == ERR_OK && got)
+		buf_fmt(&out, "%s%s ", l.gone ? "-" : "", l.path.s);
+	assert_string_equal(buf_text(&out), expected);
+	buf_release(&out);
+	manifest_file_free(fa);
+	manifest_file_free(fb);
+	close(a);
+	close(b);
+}
+
+static void merges(void **state)
+{
+	(void)state;
+	merged("", "", false, "");
+	merged(L("/a") L("/b"), "", false, "/a /b ");
+	merged("", L("/a"), false, "/a ");
+	merged(L("/a") L("/c"), L("/b"), false, "/a /b /c ");
+	merged(L("/a") L("/b") L("/c"), "-\t/b\n", false, "/a /c ");
+	merged(L("/a") L("/b") L("/c"), "-\t/a\n-\t/b\n-\t/c\n", false, "");
+	merged(L("/a"), "-\t/0\n-\t/b\n", false, "/a ");
+	merged(L("/a") L("/b"), L("/a") "-\t/b\n" L("/c"), true, "/a -/b /c ");
+	merged("-\t/a\n", L("/a"), true, "/a ");
+	/* '-' and '.' come before '/': the order is that of the whole path */
+	merged(L("/a-b") L("/a/c"), L("/a.b"), false, "/a-b /a.b /a/c ");
+}
+
+static void unsorted_is_refused(void **state)
+{
+	static const char *const bad[] = { L("/b") L("/a"), L("/a") L("/a"), L("/a") "-\t/a\n", L("/a") "+\t" HEX "\t1\t-\t1\t1\tu\t/b", L("/a") "x" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		struct manifest_source src;
+		struct manifest_sums sums;
+		int fd = file_of(bad[i]);
+		struct manifest_file *f = manifest_file_new(fd, &src);
+
+		assert_int_equal(manifest_sum(&src, &sums), ERR_INPUT);
+		manifest_file_free(f);
+		close(fd);
+	}
+}
+
+static struct head a_head(void)
+{
+	struct head h = { .site = "www", .node = HEX, .number = 41, .term = 1, .tree = "1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a", .at = 1700000000123456,
+		.expires = 1800000000000000, .seq = 99 };
+
+	h.sums.count = 2;
+	h.sums.size = 1234;
+	memset(h.previous.b, 3, sizeof h.previous.b);
+	return h;
+}
+
+static void heads(void **state)
+{
+	struct arena *a = arena_new();
+	struct buf b = BUF_INIT(HEAD_LIMIT), again = BUF_INIT(HEAD_LIMIT);
+	struct head h = a_head(), out;
+
+	(void)state;
+	assert_int_equal(head_encode(&h, &b), ERR_OK);
+	assert_int_equal(head_decode(&out, b.p, b.len, a), ERR_OK);
+	assert_int_equal(head_encode(&out, &again), ERR_OK);
+	assert_string_equal(b.p, again.p);
+	assert_true(out.number == 41 && sha256_equal(&out.previous, &h.previous));
+	/* Every byte counts: with any one changed it is refused or is another head. */
+	for (size_t i = 0; i < b.len; i++) {
+		char *copy = mem_dupn(b.p, b.len);
+
+		copy[i] ^= 1;
+		buf_reset(&again);
+		if (!head_decode(&out, copy, b.len, a)) {
+			assert_int_equal(head_encode(&out, &again), ERR_OK);
+			assert_true(again.len != b.len || memcmp(again.p, b.p, b.len));
+		}
+		free(copy);
+	}
+	for (size_t n = 0; n < b.len; n++)
+		assert_int_equal(head_decode(&out, b.p, n, a), ERR_INPUT);
+	/* The same from the fields of a record. */
+	struct record r = { .site = h.site, .node = h.node, .seq = h.seq, .at = h.at, .fields = head_fields(&h, 40) };
+	bool is_signed;
+
+	assert_int_equal(head_of_record(&out, &r, &h.record, &is_signed), ERR_OK);
+	assert_true(is_signed);
+	buf_reset(&again);
+	assert_int_equal(head_encode(&out, &again), ERR_OK);
+	assert_string_equal(b.p, again.p);
+	json_decref(r.fields);
+	buf_release(&b);
+	buf_release(&again);
+	arena_free(a);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(lines_round), cmocka_unit_test(bad_lines), cmocka_unit_test(plain_names), cmocka_unit_test(merges),
+		cmocka_unit_test(unsorted_is_refused), cmocka_unit_test(heads),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
