@@ -443,7 +443,7 @@ static void *work(void *arg)
 static void killed_under_load(void **state)
 {
 	(void)state;
-	enum { WORKERS = 4, SHARE = 5 };
+	enum { WORKERS = 4, SHARE = 3 };
 	struct worker w[WORKERS] = { 0 };
 	const char *soak = getenv("DRYDOCK_SOAK"); /* how many kills; the suite has its share of them */
 	const int rounds = soak ? atoi(soak) : SHARE;
