@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/weaken.h"
 
 #define LOOK_NS 500000000L
 #define CROWDED_LOOK_NS 20000000L
@@ -42,7 +43,7 @@ static void look(struct conns *c, int64_t now)
 {
 	for (struct conn *x = c->first; x; x = x->next) {
 		int64_t deadline = atomic_load_explicit(&x->deadline, memory_order_relaxed);
-		if (deadline && deadline <= now && !x->cut)
+		if (deadline && deadline <= now && !x->cut && !WEAK(conn_deadline))
 			cut(x, "http.deadline", atomic_load_explicit(&x->phase, memory_order_relaxed));
 	}
 }
@@ -95,7 +96,7 @@ static void crowds(struct conns *c, int64_t now)
 {
 	c->crowded = false;
 	for (int kind = 0; kind < LISTENER_COUNT; kind++)
-		if (c->limit[kind] && c->of[kind] > high(c, kind) && thin_out(c, kind, now))
+		if (c->limit[kind] && !WEAK(conn_crowded) && c->of[kind] > high(c, kind) && thin_out(c, kind, now))
 			c->crowded = true;
 }
 

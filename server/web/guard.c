@@ -4,6 +4,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/weaken.h"
+
 static bool token_char(unsigned char c)
 {
 	if ((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z'))
@@ -114,7 +116,7 @@ static unsigned check_target(const struct guard_facts *f, const char **why)
 	if (f->target_len == 0 || t[0] != '/')
 		return refuse(why, 400, "The address must begin with a slash.");
 	for (size_t i = 0; i < f->target_len; i++) {
-		if (t[i] <= 0x20 || t[i] >= 0x7f || t[i] == '#' || t[i] == '\\')
+		if ((t[i] <= 0x20 || t[i] >= 0x7f || t[i] == '#' || t[i] == '\\') && !WEAK(guard_target))
 			return refuse(why, 400, "The address holds a byte that must be written as %XX.");
 		if (t[i] != '%')
 			continue;
@@ -131,7 +133,7 @@ static unsigned check_header(const struct guard_header *h, const char **why)
 	if (h->name_len == 0 || !h->name)
 		return refuse(why, 400, "A header has no name.");
 	for (size_t i = 0; i < h->name_len; i++)
-		if (!token_char((unsigned char)h->name[i]))
+		if (!token_char((unsigned char)h->name[i]) && !WEAK(guard_name))
 			return refuse(why, 400, "A header's name holds a blank or another byte that does not belong there.");
 	for (size_t i = 0; i < h->value_len; i++) {
 		unsigned char c = (unsigned char)h->value[i];
@@ -147,7 +149,7 @@ static unsigned check_length(const char *value, size_t len, struct guard_body *b
 	if (len == 0 || len > 15)
 		return refuse(why, 400, "Content-Length is not a number.");
 	for (size_t i = 0; i < len; i++) {
-		if (value[i] < '0' || value[i] > '9')
+		if ((value[i] < '0' || value[i] > '9') && !WEAK(guard_length))
 			return refuse(why, 400, "Content-Length is not a number.");
 		body->length = body->length * 10 + (uint64_t)(value[i] - '0');
 	}
@@ -167,13 +169,13 @@ unsigned guard_check(const struct guard_facts *f, struct guard_body *body, const
 	bool old = strcmp(f->version, "HTTP/1.0") == 0;
 	if (!old && strcmp(f->version, "HTTP/1.1") != 0)
 		return refuse(why, 505, "Only HTTP/1.1 and HTTP/1.0 are spoken here.");
-	if (f->folded)
+	if (f->folded && !WEAK(guard_folded))
 		return refuse(why, 400, "A header goes on over a line.");
-	if (f->bare_lf)
+	if (f->bare_lf && !WEAK(guard_bare_lf))
 		return refuse(why, 400, "A line ends without a carriage return.");
-	if (f->nul)
+	if (f->nul && !WEAK(guard_nul))
 		return refuse(why, 400, "A line holds a byte that cannot be in it.");
-	if (f->too_many)
+	if (f->too_many && !WEAK(guard_headers))
 		return refuse(why, 431, "There are too many headers.");
 	if ((status = check_target(f, why)))
 		return status;
@@ -192,13 +194,13 @@ unsigned guard_check(const struct guard_facts *f, struct guard_body *body, const
 			n_host++;
 		}
 	}
-	if (n_length > 1)
+	if (n_length > 1 && !WEAK(guard_lengths))
 		return refuse(why, 400, "There is more than one Content-Length.");
-	if (n_coding > 1)
+	if (n_coding > 1 && !WEAK(guard_codings))
 		return refuse(why, 400, "There is more than one Transfer-Encoding.");
-	if (length && coding)
+	if (length && coding && !WEAK(guard_both))
 		return refuse(why, 400, "There are both Content-Length and Transfer-Encoding.");
-	if (n_host != 1)
+	if (n_host != 1 && !(host && WEAK(guard_hosts)))
 		return refuse(why, 400, "There must be exactly one Host.");
 	const char *value = host->value;
 	size_t value_len = host->value_len;
@@ -211,7 +213,7 @@ unsigned guard_check(const struct guard_facts *f, struct guard_body *body, const
 		value = coding->value;
 		value_len = coding->value_len;
 		trim(&value, &value_len);
-		if (old || value_len != 7 || strncasecmp(value, "chunked", 7) != 0)
+		if ((old || value_len != 7 || strncasecmp(value, "chunked", 7) != 0) && !WEAK(guard_coding))
 			return refuse(why, old ? 400 : 501, "The only Transfer-Encoding understood is chunked, with HTTP/1.1.");
 		body->present = body->chunked = true;
 	}

@@ -22,6 +22,7 @@
 #include "base/digest.h"
 #include "base/log.h"
 #include "base/sys.h"
+#include "base/weaken.h"
 #include "web/life.h"
 
 #define CONNECTION_MEMORY (40 * 1024) /* headers and target of one request, and what is sent */
@@ -171,7 +172,7 @@ static enum MHD_Result connection_wanted(void *cls, const struct sockaddr *a, so
 	if (l->kind == LISTENER_LOCAL)
 		return MHD_YES;
 	address_text(address, a);
-	if (conns_of(l->web->conns, address) < l->web->o.conf->connections_per_address)
+	if (conns_of(l->web->conns, address) < l->web->o.conf->connections_per_address || WEAK(conn_address))
 		return MHD_YES;
 	say_refused(l->web, address);
 	return MHD_NO;

@@ -3,6 +3,7 @@ line of JSON, then answers one line with one line, until its standard input ends
 
     {"do": "write", "path": "/a.html", "content": "..."}     {"do": "remove", "path": "/a.html"}
     {"do": "rename", "from": "/a", "to": "/b"}               {"do": "api", "method": "GET", "path": "/api/v1/whoami"}
+    {"do": "log_size"}                                       {"do": "log_since", "at": 1234}
 """
 import json
 import sys
@@ -26,6 +27,10 @@ def do(d, order):
         return d.must(order["method"], order["path"], order.get("body"))
     elif kind == "log":
         return d.log()[-10000:]
+    elif kind == "log_size":
+        return len(d.log())
+    elif kind == "log_since":
+        return d.log()[order["at"]:]
     else:
         raise ValueError(kind)
     return None

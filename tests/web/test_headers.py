@@ -148,7 +148,7 @@ def test_previews(drydock):
         assert policy["default-src"].split()[0] == f"http://{host}" and "*" not in policy["default-src"]
         assert policy["frame-ancestors"].split() == [f"http://localhost:{drydock.port}", f"http://127.0.0.1:{drydock.port}"]
         assert headers["X-Content-Type-Options"] == "nosniff" and headers["Cache-Control"] == "no-store" and headers["Referrer-Policy"] == "no-referrer"
-        assert "camera=()" in headers["Permissions-Policy"] and headers["X-DNS-Prefetch-Control"] == "off" and "Set-Cookie" not in headers
+        assert "camera=()" in headers["Permissions-Policy"] and headers["X-DNS-Prefetch-Control"] == "off" and headers["Connection-Allowlist"] == "(response-origin)" and "Set-Cookie" not in headers
     got, headers = ask("/docs/index.html", host="0" * 32 + ".localhost:%d" % port)
     assert got == 404 and policy_of(headers["Content-Security-Policy"]) == {"sandbox": "", "default-src": "'none'"}
     for bad in ("x" + host[1:], host[:31] + host[32:], "a." + host, host.replace(".localhost", ".localhost.evil.example"), host.upper()):
