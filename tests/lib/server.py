@@ -1,5 +1,5 @@
 """A real drydockd for tests in another language: started with the arguments of Drydock() as JSON, says where it is in a
-line of JSON, then answers one line with one line, until its standard input ends.
+line of JSON, then answers one line with one line, until its standard input ends. "kit": a kit of the test's own, its text.
 
     {"do": "write", "path": "/a.html", "content": "..."}     {"do": "remove", "path": "/a.html"}
     {"do": "rename", "from": "/a", "to": "/b"}               {"do": "api", "method": "GET", "path": "/api/v1/whoami"}
@@ -36,9 +36,24 @@ def do(d, order):
     return None
 
 
+def with_kit(d, text):
+    """Production by a kit of the test's own instead of `local`."""
+    kits = d.dir / "kits"
+    kits.mkdir()
+    (kits / "own").write_text(text)
+    (kits / "own").chmod(0o755)
+    d.conf.write_text(f'kits = "{kits}"\n' + d.conf.read_text().replace('kit = "local"', 'kit = "own"'))
+    d.start()
+    for name in d.accounts:
+        d.add_account(name)
+
+
 def main():
     options = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
-    with Drydock(**options) as d:
+    kit = options.pop("kit", None)
+    with Drydock(**options, start=kit is None) as d:
+        if kit is not None:
+            with_kit(d, kit)
         print(json.dumps({"url": d.url, "demo": f"http://127.0.0.1:{d.demo_port}", "staging": str(d.staging), "production": str(d.production),
                           "password": PASSWORD, "user": d.user}), flush=True)
         for line in sys.stdin:

@@ -108,11 +108,24 @@ static const char *link_to(struct req *r, const struct asked *a, uint64_t before
 
 /* --- CSV ----------------------------------------------------------------------------------------------------------- */
 
-/* A cell; one that a spreadsheet would run as a formula gets an apostrophe in front. */
+/* Would a spreadsheet run it as a formula? The wide forms of the signs are signs too, in East Asian settings. */
+static bool formula(const char *text)
+{
+	static const char *const WIDE[] = { "\uff1d", "\uff0b", "\uff0d", "\uff20" };
+
+	if (*text && strchr("=+-@\t\r\n", *text))
+		return true;
+	for (size_t i = 0; i < sizeof WIDE / sizeof *WIDE; i++)
+		if (strncmp(text, WIDE[i], strlen(WIDE[i])) == 0)
+			return true;
+	return false;
+}
+
+/* A cell; a formula gets an apostrophe in front. */
 static void cell(struct buf *b, const char *text, bool last)
 {
 	buf_char(b, '"');
-	if (*text && strchr("=+-@\t\r\n", *text))
+	if (formula(text))
 		buf_char(b, '\'');
 	for (const char *c = text; *c; c++) {
 		if (*c == '"')
