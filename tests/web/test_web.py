@@ -251,8 +251,13 @@ def test_preview_is_bound(drydock):
     assert fetch(drydock, address).status_code == 404
     drydock.role("own:bob", "view", "/docs")
     assert fetch(drydock, address).status_code == 200
-    # the session goes
+    # the session goes, by its own logout, or ended from elsewhere
     bob.post("/api/v1/logout")
+    assert fetch(drydock, address).status_code == 404
+    bob, elsewhere = drydock.login("bob"), drydock.login("bob")
+    address = frames(bob, "/docs/bound.html")[0]
+    assert fetch(drydock, address).status_code == 200
+    assert elsewhere.post("/account/sessions", data={"csrf": elsewhere.csrf, "all": "1"}, allow_redirects=False).status_code == 303
     assert fetch(drydock, address).status_code == 404
 
 
