@@ -173,6 +173,10 @@ def judge_slowhttptest(d, directory, thorough):
 MODULES = "backup,blindsql,cookieflags,crlf,csp,csrf,exec,file,htaccess,http_headers,methods,permanentxss,redirect,shellshock,sql,xss"
 
 
+STARTS = ("/login?next=/x", "/s/www/", "/s/www/tree/", "/s/www/file/docs/a.html", "/s/www/history", "/s/www/sync", "/s/www/rules", "/s/www/rules/explain", "/s/www/preapprovals", "/account",
+          "/api/v1/sites/www/status?path=/docs", "/api/v1/sites/www/log?limit=5", "/api/v1/whoami", "/healthz", "/metrics", "/static/drydock.css")
+
+
 def judge_wapiti(d, directory, thorough):
     """With alice's session, and without one. Modules that would ask other machines are left out."""
     for who in ("alice", None):
@@ -184,7 +188,7 @@ def judge_wapiti(d, directory, thorough):
         # Debian's 3.0.4 with Python 3.11 cannot leave an address out (-x): an old spelling of a regular expression.
         start = "import re, wapitiCore.net.crawler as c; from wapitiCore.main.wapiti import wapiti_main; " \
                 "c.wildcard_translate = lambda p: re.compile('(?ms)' + '.*'.join(map(re.escape, p.split('*'))) + r'\\Z'); wapiti_main()"
-        r = run("/usr/bin/python3", "-c", start, "-u", f"{d.url}/", "--scope", "domain", "-m", MODULES, *argv, "-x", f"{d.url}/logout", "-x", f"{d.url}/account/sessions", "-d", "6" if thorough else "4",
+        r = run("/usr/bin/python3", "-c", start, "-u", f"{d.url}/", "--scope", "folder", *(a for p in STARTS for a in ("-s", d.url + p)), "-m", MODULES, *argv, "-x", f"{d.url}/logout", "-x", f"{d.url}/account/sessions", "-d", "6" if thorough else "4",
                 "--max-links-per-page", "60", "--max-scan-time", "900" if thorough else "60", "--max-attack-time", "600" if thorough else "25", "-f", "json", "-o", report,
                 "--store-session", directory / "ws", "--store-config", directory / "wc", "--flush-session", "--no-bugreport", "-v", "0", env={**os.environ, "HOME": str(directory), "LC_ALL": "C.UTF-8"})
         if not report.exists():
