@@ -39,7 +39,8 @@ struct site {
 	struct rules *rules;
 	uint64_t rules_version;
 	atomic_bool export_held; /* a sync run holds the export: acts leave it alone */
-	atomic_bool export_behind; /* an act stands but the export could not follow: syncs wait, recover retries */
+	atomic_bool export_behind; /* an act stands but the export does not have it yet: syncs wait, site_carry brings it */
+	atomic_bool carrier; /* a thread calls site_carry after each act: a large one is answered before the export follows */
 	atomic_bool read_only; /* database behind the log: nothing is written; see read_only_reason */
 	char read_only_reason[256];
 	/* The rest of what the writer keeps; touched with the lock `writer` held only. */

@@ -72,6 +72,14 @@ static void note_pending(struct site *s, char pending[256], const char *what)
 	log_event(LOG_LEVEL_ERROR, "act.pending", "site", s->name, "what", what, "why", err_text(), NULL);
 }
 
+/* Up to here the answer waits for the export: few files are quickly there, and who signs one sees it there. */
+#define CARRY_AT_ONCE 1000
+
+bool carry_later(const struct site *s, size_t files)
+{
+	return s->carrier && files > CARRY_AT_ONCE;
+}
+
 void carry_act(struct site *s, struct actor_tools *t, const struct blob_id *old, const struct blob_id *now, const struct plan *plan, int64_t at, char pending[256])
 {
 	struct repo *repo;
@@ -96,6 +104,11 @@ void carry_act(struct site *s, struct actor_tools *t, const struct blob_id *old,
 	}
 	if (s->export_held)
 		return;
+	if (carry_later(s, plan->n)) {
+		s->export_behind = true;
+		snprintf(pending, 256, "the export directory follows now, with %zu files", plan->n);
+		return;
+	}
 	if (carry_export(s, t, now, same_ground ? plan : NULL, at)) {
 		s->export_behind = true;
 		note_pending(s, pending, "the export directory does not have it yet");

@@ -234,6 +234,7 @@ static enum err read_files(struct job *j)
 	}
 	r.items = j->items;
 	r.n = j->n_items;
+	r.later = carry_later(j->s, j->n_items);
 	err = reading_run(&r, NULL);
 	if (err == ERR_STALE)
 		return stale(j);

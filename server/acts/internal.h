@@ -164,6 +164,7 @@ struct reading {
 	struct read_item *items;
 	size_t n;
 	bool lenient; /* an item that fails is marked; otherwise the first failure ends it all */
+	bool later; /* the export follows later and reads the repository: nothing is laid beside it */
 	void (*progress)(void *arg, const char *step, uint64_t done, uint64_t total);
 	void *progress_arg;
 };
@@ -183,6 +184,9 @@ struct superseded {
 };
 enum err superseded_find(struct site *s, const struct path *paths, size_t n, struct arena *a, struct superseded *out) MUST_CHECK;
 void superseded_release(struct superseded *x);
+
+/* Is an act of so many files answered before the export follows? Then whoever is the site's carrier does it next. */
+bool carry_later(const struct site *s, size_t files);
 
 struct approve_file {
 	struct path path;

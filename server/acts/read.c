@@ -97,7 +97,7 @@ static enum err sink_keep(struct sink *k, struct reading *r, struct read_item *i
 	if (k->n != item->print.size)
 		return err_set(ERR_BUSY, "%s changed while it was read.", item->path.s);
 	err = repo_pack_blob(r->pack, k->bytes ? k->bytes : "", k->n, &item->blob);
-	if (!err && r->s->export)
+	if (!err && r->s->export && !r->later)
 		err = export_prepare(r->s->export, &item->blob, k->bytes ? k->bytes : "", k->n);
 	return err;
 }

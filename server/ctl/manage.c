@@ -201,6 +201,8 @@ static enum ctl_exit sync_status(struct ctl *c)
 			printf("Waiting since %s.\n", print_time(text_of(root, "pending_since"), at));
 		else
 			puts("Nothing waits for the next release.");
+		if (json_is_true(json_object_get(root, "export_behind")))
+			puts("The export directory does not have all of it yet: it is being brought along.");
 		printf("Newest release: %lld.\n", number_of(root, "release"));
 		json_array_foreach(json_object_get(root, "targets"), i, item)
 			printf("Target %s: %s, release %lld\n", text_of(item, "name"), text_of(item, "state"), number_of(item, "release"));

@@ -35,6 +35,7 @@ struct sync {
 	bool stop;
 	volatile int cancel; /* ends running kits */
 	bool reload; /* the database may know something new */
+	bool carry; /* an act may have left the export to us */
 	bool load_failed; /* the last time it was asked */
 	uint64_t news; /* rises with every change that sync_wait tells */
 	int64_t quiet_us, longest_us;

@@ -31,8 +31,13 @@ void sync_poke(struct sync *y)
 
 static void on_act(void *arg, const char *what)
 {
+	struct sync *y = arg;
+
 	(void)what;
-	sync_poke(arg);
+	(void)pthread_mutex_lock(&y->lock);
+	y->carry = true;
+	(void)pthread_mutex_unlock(&y->lock);
+	sync_poke(y);
 }
 
 void sync_set_periods(struct sync *y, int64_t quiet_us, int64_t longest_us)
@@ -193,6 +198,20 @@ static void do_load(struct sync *y)
 	}
 }
 
+/* With the lock held; gives it up meanwhile. What fails here is tried again by the janitor, and before each cycle. */
+static void do_carry(struct sync *y)
+{
+	y->carry = false;
+	if (!y->s->export_behind || y->s->read_only)
+		return;
+	(void)pthread_mutex_unlock(&y->lock);
+	if (site_carry(y->s, y->tools))
+		log_event(LOG_LEVEL_WARN, "site.pending", "site", y->s->name, "why", err_text(), NULL);
+	(void)pthread_mutex_lock(&y->lock);
+	y->news++;
+	(void)pthread_cond_broadcast(&y->changed);
+}
+
 static void do_cycle(struct sync *y, enum window_reason why)
 {
 	enum err e;
@@ -222,6 +241,10 @@ static void *scheduler(void *arg)
 		struct window_facts f;
 		struct window_answer next;
 
+		if (y->carry) {
+			do_carry(y);
+			continue;
+		}
 		if (y->s->read_only) {
 			set_trouble(y, y->s->read_only_reason);
 			wait_until(y, clock_boot() + LONGEST_WAIT);
@@ -271,11 +294,13 @@ enum err sync_start(struct sync **out, const struct conf *conf, struct site *s, 
 		/* Nobody acts yet: the site has just been opened. */
 		s->changed_arg = y;
 		s->changed = on_act;
+		s->carrier = true;
 		if (pthread_create(&y->thread, NULL, scheduler, y))
 			e = err_set(ERR_FAILED, "A thread cannot be started");
 	}
 	if (e) {
 		s->changed = NULL;
+		s->carrier = false;
 		tools_free(y->tools);
 		free(y);
 		return e;
@@ -293,6 +318,7 @@ void sync_stop(struct sync *y)
 	(void)pthread_mutex_unlock(&y->lock);
 	(void)pthread_join(y->thread, NULL);
 	y->s->changed = NULL;
+	y->s->carrier = false;
 	tools_free(y->tools);
 	(void)pthread_cond_destroy(&y->changed);
 	(void)pthread_mutex_destroy(&y->lock);
@@ -326,6 +352,7 @@ void sync_status(struct sync *y, struct sync_status *out)
 	out->run = y->run;
 	out->release = y->release;
 	out->pending_since = y->first_pending.wall;
+	out->export_behind = y->s->export_behind;
 	snprintf(out->trouble, sizeof(out->trouble), "%s", y->trouble);
 	(void)pthread_mutex_unlock(&y->lock);
 }

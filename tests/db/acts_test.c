@@ -1325,6 +1325,79 @@ static void export_falls_behind(void **state)
 	check_all(&w);
 }
 
+/* 1,001 files, one more than what is exported before the answer. */
+static void put_many(const char *text)
+{
+	char path[64];
+
+	for (int i = 0; i < 1001; i++) {
+		snprintf(path, sizeof path, "/many/part-%d/page-%d.html", i % 7, i);
+		put(&w, path, text);
+	}
+}
+
+static void must_export(const char *path, const char *text)
+{
+	char *is = exported(&w, path);
+
+	assert_string_equal(is ? is : "(nothing)", text);
+	free(is);
+}
+
+static void answered_before_the_export(void **state)
+{
+	struct act_answer a;
+	struct db_release release;
+	bool cut;
+
+	(void)state;
+	/* Nobody carries later: it is there with the answer. */
+	put_many("first");
+	assert_ok(sign_now(&w, w.editor, "/many", true, &a));
+	assert_string_equal(a.pending, "");
+	must_export("/many/part-3/page-10.html", "first");
+	/* Decided and said to be pending; the export holds what was approved before, whole. */
+	w.s->carrier = true;
+	put_many("second");
+	assert_ok(sign_now(&w, w.editor, "/many", true, &a));
+	assert_int_equal(a.files, 1001);
+	assert_non_null(strstr(a.pending, "1001 files"));
+	assert_true(w.s->export_behind);
+	must_export("/many/part-3/page-10.html", "first");
+	assert_ok(site_carry(w.s, w.t));
+	assert_false(w.s->export_behind);
+	must_export("/many/part-3/page-10.html", "second");
+	check_all(&w);
+	/* Whoever comes first brings all along: the next small act, */
+	put_many("third");
+	assert_ok(sign_now(&w, w.editor, "/many", true, &a));
+	put(&w, "/one", "one");
+	assert_ok(sign_now(&w, w.editor, "/one", false, &a));
+	assert_string_equal(a.pending, "");
+	assert_false(w.s->export_behind);
+	must_export("/many/part-3/page-10.html", "third");
+	must_export("/one", "one");
+	/* a release, */
+	put_many("fourth");
+	assert_ok(sign_now(&w, w.editor, "/many", true, &a));
+	assert_ok(act_release(w.s, w.t, &release, &cut));
+	assert_ok(site_export_hold(w.s, w.t, &release.log_commit));
+	must_export("/many/part-3/page-10.html", "fourth");
+	assert_ok(site_export_release(w.s, w.t));
+	check_all(&w);
+	/* or the next start. */
+	put_many("fifth");
+	assert_ok(sign_now(&w, w.editor, "/many", true, &a));
+	assert_ok(act_now(&w, w.editor, "revoke", "/one", false, &a));
+	put_many("sixth");
+	assert_ok(sign_now(&w, w.editor, "/many", true, &a));
+	world_close(&w);
+	world_open(&w);
+	must_export("/many/part-3/page-10.html", "sixth");
+	assert_false(is_exported(&w, "/one"));
+	check_all(&w);
+}
+
 static void *bring_back(void *arg)
 {
 	clock_sleep(CLOCK_SECOND);
@@ -1508,6 +1581,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(pickup_blocked, begin, end),
 		cmocka_unit_test_setup_teardown(full_disk, begin, end),
 		cmocka_unit_test_setup_teardown(export_falls_behind, begin, end),
+		cmocka_unit_test_setup_teardown(answered_before_the_export, begin, end),
 		cmocka_unit_test_setup_teardown(unknown_commit, begin, end),
 		cmocka_unit_test_setup_teardown(runs_twice, begin, end),
 		cmocka_unit_test_setup_teardown(database_killed, begin, end),

@@ -61,6 +61,7 @@ enum err api_sync(struct req *r)
 	json_out_kint(&a.out, "run", (int64_t)st.run);
 	json_out_kint(&a.out, "release", (int64_t)st.release);
 	answer_time(&a.out, "pending_since", st.pending_since);
+	json_out_kbool(&a.out, "export_behind", st.export_behind);
 	json_out_kstr(&a.out, "trouble", *st.trouble && req_role_on(r, path_root()) == ROLE_ADMIN ? st.trouble : NULL);
 	json_out_name(&a.out, "targets");
 	json_out_begin(&a.out, '[');

@@ -192,6 +192,7 @@ static void clocks(struct req *r, struct view_map *m)
 		show_time(m, VIEW_latest, st.next.at_latest, clock_wall());
 	if (st.pending_since)
 		show_time(m, VIEW_pending_since, st.pending_since, clock_wall());
+	view_set_bool(m, VIEW_export_behind, st.export_behind);
 	view_set(m, VIEW_quiet_text, period_text(r->arena, st.quiet_us));
 	view_set(m, VIEW_longest_text, period_text(r->arena, st.longest_us));
 	if (*st.trouble && req_role_on(r, path_root()) == ROLE_ADMIN)
