@@ -19,7 +19,7 @@ import uuid
 
 import pytest
 
-from drydock import Drydock, program
+from drydock import Drydock, LocalConnection, program
 from mariadb import MariaDB, Proxy
 
 KILLS = int(os.environ.get("DRYDOCK_SOAK", 4))
@@ -117,6 +117,45 @@ def test_cut_before_and_after_every_statement(outside):
     whole(d, acknowledged)
 
 
+ACTS = {
+    "review": ("/review", {"paths": ["/f060.html"], "as_staged": True, "note": "read"}),
+    "revoke": ("/revoke", {"paths": ["/f061.html"], "as_staged": True, "note": "wrong"}),
+    "rule": ("/roles", {"principal": "own:ann-{when}", "path": "/", "role": "view"}),
+    "preapprove": ("/preapprovals", {"path": "/{when}.html", "note": "made by a script"}),
+    "force": ("/sync/force", {"reason": "now"}),
+    "account": (None, {"name": "zoe-{when}", "password": "a long password", "display": "Zoe", "enabled": True}),
+}
+
+
+@pytest.mark.parametrize("when", ["before", "unheard", "after"])
+@pytest.mark.parametrize("act", list(ACTS))
+def test_every_kind_of_act_has_one_record(outside, act, when):
+    """COMMIT not sent, sent and gone, answered and not heard: then asked again with the same id."""
+    d, m, proxy = outside
+    if d.process is None:
+        d.start()
+    tail, body = ACTS[act]
+    op = str(uuid.uuid4())
+    address = d.api_site(tail) if tail else "/api/v1/users"
+    body = {"id": op, **{k: v.replace("{when}", when) if isinstance(v, str) else v for k, v in body.items()}}
+    if act == "rule":
+        d.add_account(body["principal"].removeprefix("own:"), role=None)
+    if act == "revoke":
+        sign_until_done(d, body["paths"][0], str(uuid.uuid4()))
+    cut = proxy.cut(lambda t: t[-1] == "COMMIT" and any(s.startswith("INSERT INTO record ") for s in t), when)
+    first, answer = d.api("POST", address, body)
+    assert cut.done.is_set(), answer
+    assert first == 503 if when == "before" else 200 <= first < 300, (first, answer)
+    for _ in range(2):
+        status, again = d.api("POST", address, body)
+        assert 200 <= status < 300, again
+    rows = m.sql(f"SELECT COUNT(*), MIN(seq) FROM record WHERE op = UNHEX('{op.replace('-', '')}')").stdout.split()
+    assert rows[0] == "1", (rows, first, answer, again)
+    repos = [r for r in d.data.rglob("*.git") if (r / "objects").is_dir()]
+    found = sum(len(d.git("log", "--all", "--format=%H", f"--grep=^Op: {op}$", repo=r).stdout.split()) for r in repos)
+    assert found == 1, (repos, found)
+
+
 def test_database_away_for_longer(outside):
     d, m, proxy = outside
     acknowledged = {}
@@ -163,7 +202,8 @@ class Writer(threading.Thread):
                 if self.stop.is_set():
                     return
                 path, op = f"/{self.name}/{i % 10}.html", str(uuid.uuid4())
-                self.d.write(path, f"{self.name} {i}")
+                with LocalConnection.identity:  # as root the process is somebody else for a moment while it connects
+                    self.d.write(path, f"{self.name} {i}")
                 refused, answer = sign_until_done(self.d, path, op)
                 self.acknowledged[op] = answer["seq"]
                 self.refused += len(refused)
@@ -201,8 +241,10 @@ def test_killed_under_load():
             if i % 3 == 2:
                 # The next one at once, while it recovers.
                 wait_for(lambda: d.database_pid() not in (None, pid))  # noqa: B023
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(d.database_pid() or 0, signal.SIGKILL)
+                again = d.database_pid()
+                if again:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(again, signal.SIGKILL)
         before = done()
         wait_for(lambda: done() > before + WRITERS)
         stop.set()
