@@ -137,10 +137,36 @@ struct file_act {
 enum err act_files(struct site *s, struct actor_tools *t, const struct act_request *rq, const struct file_act *fa,
     struct act_answer *out, struct selection *conflict) MUST_CHECK;
 
-/* --- rules, pre-approvals: acts/rule.c, acts/preapprove.c ---------------------------------------------------------- */
+/* --- what a signature needs: acts/require_check.c --------------------------------------------------------------------- */
+
+#define SIGN_NEED_NAMES (REQUIRED_REVIEWS_LIMIT + 3)
+struct sign_need {
+	/* given */
+	struct path path;
+	const struct fingerprint *print; /* of the bytes that are to be signed */
+	bool may_own; /* sign_may_own() */
+	/* found */
+	struct required from;
+	unsigned need, have; /* reviews of these bytes by others; need 0: nothing is asked for */
+	const char *by[SIGN_NEED_NAMES]; /* who, at most so many; in the arena */
+};
+/* For each file of the list. The act itself asks again, in its transaction. */
+enum err sign_needs(struct db *db, const struct site *s, const struct rules *rules, const char *signer, struct sign_need *list, size_t n,
+    struct arena *a) MUST_CHECK;
+/* "needs 2 reviews of this version by others, has 1: by own:bob"; NULL if nothing is needed. */
+const char *sign_need_text(const struct sign_need *f, struct arena *a);
+/*
+ * Is the owner of the staged file asked about there, and is it he, or can it not be told? signer: his UNIX user
+ * (auth_uid), NULL: not known. Accounts of DryDock's own and those of a proxy have none, so they might be anybody's.
+ */
+bool sign_may_own(const struct site *s, const struct rules *rules, const uid_t *signer, struct path path);
+
+/* --- rules, requirements, pre-approvals: acts/rule.c, acts/require.c, acts/preapprove.c ---------------------------------------------------------- */
 
 /* role < 0 removes (ERR_NOT_FOUND if there is none). Everybody whose rights are to be judged comes from auth. */
 enum err act_rule(struct site *s, struct actor_tools *t, struct auth *auth, const struct act_request *rq, const char *principal, struct path path, int role, struct act_answer *out) MUST_CHECK;
+/* Say what a signature on a path needs beside the role; it asks for nothing: taken back. See requirement_change_allowed. */
+enum err act_require(struct site *s, struct actor_tools *t, const struct act_request *rq, const struct requirement *q, struct act_answer *out) MUST_CHECK;
 /* Make somebody admin on "/" without asking anybody: `drydockd admin USER`, offline. Recorded as done by the system. */
 enum err act_admin_offline(struct site *s, struct actor_tools *t, const char *principal, struct act_answer *out) MUST_CHECK;
 /* Needs admin on the path. remove: take the pre-approval back (files that it let out stay approved until revoked). */

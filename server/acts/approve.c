@@ -339,6 +339,8 @@ enum err approve_check(struct decision *d, void *arg)
 			err = err_set(ERR_STALE, "%s stands in the way and is not pre-approved.", x->superseded.paths[i].s);
 	if (!err && x->need != ROLE_NONE)
 		err = check_roles(d, x, paths, n);
+	if (!err && x->need != ROLE_NONE && x->approval == APPROVAL_SIGNED)
+		err = require_check(d, x);
 	if (!err)
 		err = db_state_get_many(d->db, d->s->name, paths, x->n, see_state, &seen);
 	if (!err && more) {

@@ -246,6 +246,7 @@ static enum err read_files(struct job *j)
 
 		f->print = j->items[i].print;
 		f->mtime = j->items[i].mtime;
+		f->owner = j->items[i].owner;
 		if (j->kind->keep)
 			f->blob = j->items[i].blob;
 		else if (item->state != STATE_SIGNED && item->state != STATE_PREAPPROVED)
@@ -276,8 +277,12 @@ static enum err decide_files(struct job *j, const struct sha256 *request, struct
 		.after = approve_after,
 		.arg = &x,
 	};
+	uid_t signer;
 	enum err err;
 
+	/* Before the transaction: NSS may wait for a network. */
+	if (rules_requirements(j->rules) && auth_uid(j->s->auth, j->rq->actor->who.user, &signer) == ERR_OK)
+		x.signer = &signer;
 	if (j->fa->expected && j->sel.n == 1)
 		hex_of(shown, j->files[0].print.sha256.b, sizeof j->files[0].print.sha256.b);
 	else if (!j->fa->as_staged)

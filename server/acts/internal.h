@@ -155,6 +155,7 @@ struct read_item {
 	/* results */
 	struct fingerprint print;
 	int64_t mtime; /* microseconds */
+	uid_t owner; /* the UNIX user of the file */
 	struct blob_id blob;
 	enum err err; /* ERR_STALE: not what was shown; ERR_BUSY, ERR_NOT_FOUND, ERR_INPUT: from the door */
 };
@@ -194,6 +195,7 @@ struct approve_file {
 	int64_t mtime;
 	struct blob_id blob;
 	struct blob_id was; /* the approved blob that the person was shown beside it; zero: none */
+	uid_t owner; /* the UNIX user of the staged file; sign only */
 };
 /* What sign, revoke, review and pick-up write. Filled before decide(), completed by approve_check. */
 struct approve {
@@ -201,6 +203,7 @@ struct approve {
 	struct approve_file *files; /* sorted by path */
 	size_t n;
 	enum role need; /* on each path; ROLE_NONE: the system */
+	const uid_t *signer; /* the UNIX user who signs; NULL: not known, or nobody signs */
 	const struct path *within; /* what it supersedes must lie below one of these; NULL: anywhere */
 	size_t n_within;
 	const char *stale_path; /* set with ERR_STALE: which */
@@ -218,5 +221,10 @@ void approve_release(struct approve *x);
 enum err approve_check(struct decision *d, void *arg) MUST_CHECK;
 enum err approve_write(struct decision *d, void *arg) MUST_CHECK;
 void approve_after(struct decision *d, void *arg);
+
+/* --- require_check.c: what a signature needs beside the role --------------------------------------------------------- */
+
+/* ERR_DENIED, naming the first file that lacks something; fields tell what was asked for and who had reviewed. */
+enum err require_check(struct decision *d, const struct approve *x) MUST_CHECK;
 
 #endif

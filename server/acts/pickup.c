@@ -5,9 +5,11 @@
 
 #include "acts/internal.h"
 #include "base/log.h"
+#include "base/weaken.h"
 
 struct candidates {
 	struct arena *a;
+	const struct rules *rules;
 	struct path *below; /* pre-approved paths */
 	size_t n_below, below_cap;
 	struct read_item *items;
@@ -40,7 +42,13 @@ static bool take_entry(void *arg, const struct catalog_entry *e)
 	struct candidates *c = arg;
 	bool stands = e->has_approved && approval_stands(e->approved.approval);
 
+	struct required q;
+
 	if (e->is_dir || !e->staged || e->problem != PROBLEM_NONE)
+		return true;
+	/* Reviews were asked for after the pre-approval: then a person signs. */
+	q = rules_required(c->rules, e->path);
+	if ((q.reviews || q.not_alone) && !WEAK(require_pickup))
 		return true;
 	/* A revoked file was taken away by a person: only a person brings it back. */
 	if (e->has_approved && e->approved.approval == APPROVAL_REVOKED)
@@ -63,12 +71,11 @@ static void candidates_release(struct candidates *c)
 }
 
 /* What pick-up would take now. Nothing while the staging directory is in trouble. */
-static enum err candidates_find(struct site *s, struct actor_tools *t, struct candidates *c)
+static enum err candidates_look(struct site *s, struct actor_tools *t, struct candidates *c)
 {
 	char trouble[256];
 	enum err err;
 
-	*c = (struct candidates){ .a = arena_new() };
 	err = db_preapproval_list(tools_db(t), s->name, take_path, c);
 	if (err || !c->n_below)
 		return err;
@@ -99,6 +106,18 @@ static enum err candidates_find(struct site *s, struct actor_tools *t, struct ca
 			err = ERR_OK;
 		arena_free(a);
 	}
+	return err;
+}
+
+static enum err candidates_find(struct site *s, struct actor_tools *t, struct candidates *c)
+{
+	struct rules *rules = site_rules(s);
+	enum err err;
+
+	*c = (struct candidates){ .a = arena_new(), .rules = rules };
+	err = candidates_look(s, t, c);
+	c->rules = NULL;
+	rules_unref(rules);
 	return err;
 }
 

@@ -4,6 +4,7 @@
 #include "acts/internal.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/weaken.h"
 
 struct preapproval {
 	struct path path;
@@ -17,6 +18,9 @@ static enum err preapprove_check(struct decision *d, void *arg)
 
 	if (err)
 		return err;
+	if (!p->remove && rules_required_at_or_below(d->rules, p->path) && !WEAK(require_preapprove))
+		return err_set(ERR_DENIED, "Signatures need reviews on %s or below: such files are not let out without a signature. "
+		    "Pre-approve a path where nothing is asked for.", p->path.s);
 	d->fields = json_object();
 	json_object_set_new(d->fields, "path", json_stringn(p->path.s, p->path.len));
 	if (p->remove)

@@ -117,6 +117,7 @@ static enum err read_one(struct reading *r, struct read_item *item)
 	else if (err == ERR_INPUT && problem != PROBLEM_NONE)
 		err = err_set(ERR_STALE, "%s cannot be published: %s.", item->path.s, problem_sentence(problem, r->s->conf->largest_file, why));
 	item->mtime = st.mtime_ns / 1000;
+	item->owner = st.owner;
 	if (!err && r->pack)
 		err = sink_keep(&k, r, item);
 	sink_release(&k);

@@ -20,15 +20,9 @@ struct rule_change {
 static enum err rule_check(struct decision *d, void *arg)
 {
 	struct rule_change *c = arg;
-	const struct rule *was = NULL;
+	const struct rule *was = rules_find(d->rules, c->principal, c->path);
 	enum err err = ERR_OK;
 
-	for (size_t i = 0; i < rules_count(d->rules) && !was; i++) {
-		const struct rule *r = rules_at(d->rules, i);
-
-		if (strcmp(r->principal, c->principal) == 0 && path_equal(r->path, c->path))
-			was = r;
-	}
 	if (c->actor) {
 		if (d->rules_version != c->version) {
 			c->moved = true;

@@ -97,6 +97,8 @@ enum err auth_unix_peer(struct auth *a, struct db *db, uid_t uid, struct person 
 enum err auth_principal(struct auth *a, struct db *db, const char *text, char out[PRINCIPAL_LIMIT + 1]) MUST_CHECK;
 /* The identity of a user as of now (for explain and for judging a change of rules). enabled: he can act. */
 enum err auth_person(struct auth *a, struct db *db, const char *principal, struct person **out, bool *enabled) MUST_CHECK;
+/* The UNIX user that a principal is. ERR_NOT_FOUND: he is none, or is not known. */
+enum err auth_uid(struct auth *a, const char *principal, uid_t *out) MUST_CHECK;
 /*
  * Everybody whose rights a change of these rules could touch: own accounts, members of own groups, users named in a
  * rule, members of UNIX groups named in a rule. For role_change_allowed; members[i] borrows from persons[i].

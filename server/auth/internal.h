@@ -116,6 +116,7 @@ void unix_close(struct auth *a);
 enum nss_question {
 	NSS_USER = 'u', /* a name: its display name, then its groups as principals */
 	NSS_NAME = 'n', /* a uid in figures: its name */
+	NSS_UID = 'i', /* a name: its uid in figures */
 	NSS_GROUP = 'g', /* a group's name: nothing but that it is there */
 	NSS_MEMBERS = 'm', /* a group's name: its users as principals */
 };

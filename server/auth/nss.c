@@ -156,6 +156,22 @@ static enum err name_of(const char *number, struct buf *out)
 	return err;
 }
 
+static enum err uid_of(const char *name, struct buf *out)
+{
+	struct passwd pw;
+	char *buffer, number[16];
+	enum err err = passwd_of(name, 0, &pw, &buffer);
+
+	if (!err && strcmp(pw.pw_name, name) != 0)
+		err = err_set(ERR_NOT_FOUND, "The machine has no such user.");
+	if (!err) {
+		snprintf(number, sizeof(number), "%lu", (unsigned long)pw.pw_uid);
+		put(out, number);
+	}
+	free(buffer);
+	return err;
+}
+
 static enum err group(const char *name, struct buf *out)
 {
 	struct group gr;
@@ -213,6 +229,7 @@ enum err nss_answer(char question, const char *name, struct buf *out)
 	switch (question) {
 	case NSS_USER: err = user(name, out); break;
 	case NSS_NAME: err = name_of(name, out); break;
+	case NSS_UID: err = uid_of(name, out); break;
 	case NSS_GROUP: err = group(name, out); break;
 	case NSS_MEMBERS: err = members(name, out); break;
 	default: return err_set(ERR_INPUT, "not a question");

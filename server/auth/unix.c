@@ -204,3 +204,21 @@ enum err unix_name(struct auth *au, uid_t uid, const char **name, struct arena *
 	buf_release(&answer);
 	return err;
 }
+
+enum err auth_uid(struct auth *au, const char *principal, uid_t *out)
+{
+	struct buf answer = BUF_INIT(NSS_ANSWER);
+	const char *text = NULL;
+	enum err err;
+
+	*out = (uid_t)-1;
+	if (!au || strncmp(principal, "unix:", 5) != 0 || principal_is_group(principal))
+		return err_set(ERR_NOT_FOUND, "%s is not a user of the machine.", principal);
+	err = ask(au, NSS_UID, principal + 5, &answer);
+	if (!err && !(text = next_text(&answer, NULL)))
+		err = err_set(ERR_NOT_FOUND, "The machine has no such user.");
+	if (!err)
+		*out = (uid_t)strtoul(text, NULL, 10);
+	buf_release(&answer);
+	return err;
+}

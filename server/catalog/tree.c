@@ -357,7 +357,7 @@ static bool node_preapproved(const struct catalog *c, const struct node *n)
 
 void node_stat(const struct node *n, struct stage_stat *st)
 {
-	*st = (struct stage_stat){ n->size, n->inode, n->mtime_ns, n->ctime_ns, (n->flags & NODE_EXEC) != 0 };
+	*st = (struct stage_stat){ .size = n->size, .inode = n->inode, .mtime_ns = n->mtime_ns, .ctime_ns = n->ctime_ns, .exec = (n->flags & NODE_EXEC) != 0 };
 }
 
 void node_print(const struct node *n, struct fingerprint *print)

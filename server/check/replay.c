@@ -13,6 +13,7 @@
 #define SYSTEM_FORM "%s:%s" /* provider, name */
 
 struct one_rule { const char *principal; struct path path; int role; uint64_t seq; };
+struct one_requirement { struct path path; unsigned reviews; bool not_alone; uint64_t seq; };
 struct one_preapproval { struct path path; const char *actor, *note; int64_t at; uint64_t seq; };
 struct one_account { const char *name, *display; bool enabled; int64_t created_at; uint64_t seq; };
 struct one_group { const char *name; int64_t created_at; uint64_t seq; };
@@ -36,6 +37,7 @@ struct replay {
 	struct replay_file **sorted;
 	bool is_sorted;
 	LIST(struct one_rule) rules;
+	LIST(struct one_requirement) requirements;
 	LIST(struct one_preapproval) preapprovals;
 	LIST(struct one_account) accounts;
 	LIST(struct one_group) groups;
@@ -75,6 +77,7 @@ void replay_free(struct replay *r)
 	free(r->slots);
 	free(r->sorted);
 	free(r->rules.p);
+	free(r->requirements.p);
 	free(r->preapprovals.p);
 	free(r->accounts.p);
 	free(r->groups.p);
@@ -318,28 +321,6 @@ static enum err field_path(struct replay *r, const struct log_entry *e, struct p
 
 /* --- rules ---------------------------------------------------------------------------------------------------------- */
 
-/* One line of the rules: {"path", "principal", "role"}. */
-static enum err rule_line(struct replay *r, const char *line, size_t n, struct one_rule *out)
-{
-	json_t *v = NULL;
-	bool broken = false;
-	enum role role = ROLE_NONE;
-	const char *path, *principal, *word;
-	enum err e = json_parse(&v, line, n);
-
-	if (e)
-		return e;
-	path = json_get_str(v, "path", &broken);
-	principal = json_get_str(v, "principal", &broken);
-	word = json_get_str(v, "role", &broken);
-	if (broken || !path || !principal || !word || !role_parse(&role, word) || !principal_valid(principal) || path_parse(&out->path, path, strlen(path), r->arena))
-		e = err_set(ERR_INPUT, "a line of its rules is none");
-	else
-		*out = (struct one_rule){ arena_dup(r->arena, principal), out->path, (int)role, 0 };
-	json_decref(v);
-	return e;
-}
-
 static struct one_rule *rule_find(struct replay *r, const char *principal, struct path path)
 {
 	for (size_t i = 0; i < r->rules.n; i++)
@@ -348,32 +329,57 @@ static struct one_rule *rule_find(struct replay *r, const char *principal, struc
 	return NULL;
 }
 
-/* The rules in force after the record: whoever set one that differs from what was, set it now. */
+static struct one_requirement *requirement_find(struct replay *r, struct path path)
+{
+	for (size_t i = 0; i < r->requirements.n; i++)
+		if (path_equal(r->requirements.p[i].path, path))
+			return &r->requirements.p[i];
+	return NULL;
+}
+
+/* The rules and requirements in force after the record: whoever set one that differs from what was, set it now. */
 static enum err add_rules_file(struct replay *r, const struct log_entry *e)
 {
-	const char *p = buf_text(&e->rules_text), *end = p + e->rules_text.len;
-	struct one_rule *now = NULL;
-	size_t n = 0, cap = 0;
-	enum err err = ERR_OK;
+	struct replay now = { .arena = r->arena };
+	struct rules *rules;
+	enum err err = rules_decode(&rules, buf_text(&e->rules_text), e->rules_text.len);
 
-	while (p < end && !err) {
-		const char *newline = memchr(p, '\n', (size_t)(end - p)), *next = newline ? newline + 1 : end;
-		const struct one_rule *was;
+	if (err)
+		return err_set(ERR_INPUT, "a line of its rules is none");
+	for (size_t i = 0; i < rules_count(rules); i++) {
+		const struct rule *x = rules_at(rules, i);
+		const struct one_rule *was = rule_find(r, x->principal, x->path);
 
-		now = mem_grow(now, &cap, n + 1, sizeof(*now));
-		err = rule_line(r, p, (size_t)(next - p), &now[n]);
-		if (!err) {
-			was = rule_find(r, now[n].principal, now[n].path);
-			now[n].seq = was && was->role == now[n].role ? was->seq : e->seq;
-			n++;
-		}
-		p = next;
+		LIST_ADD(&now.rules, (struct one_rule){ arena_dup(r->arena, x->principal), path_copy(x->path, r->arena), (int)x->role,
+			was && was->role == (int)x->role ? was->seq : e->seq });
 	}
+	for (size_t i = 0; i < rules_requirements(rules); i++) {
+		const struct requirement *x = rules_requirement_at(rules, i);
+		const struct one_requirement *was = requirement_find(r, x->path);
+		const bool same = was && was->reviews == x->reviews && was->not_alone == x->not_alone;
+
+		LIST_ADD(&now.requirements, (struct one_requirement){ path_copy(x->path, r->arena), x->reviews, x->not_alone, same ? was->seq : e->seq });
+	}
+	rules_unref(rules);
 	free(r->rules.p);
-	r->rules.p = now;
-	r->rules.n = n;
-	r->rules.cap = cap;
-	return err;
+	free(r->requirements.p);
+	r->rules = now.rules;
+	r->requirements = now.requirements;
+	return ERR_OK;
+}
+
+/* One that is set as it was is set all the same. */
+static enum err add_require(struct replay *r, const struct log_entry *e)
+{
+	const char *path = json_string_value(json_object_get(e->record.fields, "path"));
+	struct one_requirement *now;
+	struct path p;
+
+	r->rules_version++;
+	now = path && path_check(&p, path) == ERR_OK ? requirement_find(r, p) : NULL;
+	if (now)
+		now->seq = e->seq;
+	return ERR_OK;
 }
 
 /* A rule that is set as it was is set all the same. */
@@ -544,6 +550,7 @@ static const struct {
 	{ "revoke", add_revoke },
 	{ "pickup", add_pickup },
 	{ "rule", add_rule },
+	{ "require", add_require },
 	{ "preapprove", add_preapprove },
 	{ "release", add_release },
 	{ "force", add_force },
@@ -668,6 +675,13 @@ static void end_rows_of_site(struct replay *r, row_fn *fn, void *arg)
 
 		path_hash(x->path, &hash);
 		fn(arg, TABLE_rule, x->seq, ROW(text(r->site), text(x->principal), FIXED(hash), bytes(x->path.s, x->path.len), num((uint64_t)x->role), num(x->seq)));
+	}
+	for (size_t i = 0; i < r->requirements.n; i++) {
+		const struct one_requirement *x = &r->requirements.p[i];
+		struct sha256 hash;
+
+		path_hash(x->path, &hash);
+		fn(arg, TABLE_requirement, x->seq, ROW(text(r->site), FIXED(hash), bytes(x->path.s, x->path.len), num(x->reviews), num(x->not_alone), num(x->seq)));
 	}
 	for (size_t i = 0; i < r->preapprovals.n; i++) {
 		const struct one_preapproval *x = &r->preapprovals.p[i];

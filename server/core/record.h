@@ -31,9 +31,9 @@
 struct blob_id { uint8_t b[BLOB_ID_SIZE]; };
 
 /*
- * act: "sign", "review", "revoke", "rule", "preapprove", "pickup", "release", "force", "account", "group",
- * "membership", "genesis" (the first record of a log); any word of a-z and '-' is a valid one. Acts without files say what they did in fields (an object of
- * strings, integers, booleans, lists of strings).
+ * act: "sign", "review", "revoke", "rule", "require", "preapprove", "pickup", "release", "force", "account", "group",
+ * "membership", "genesis" (the first record of a log); any word of a-z and '-' is a valid one. Acts without files say what
+ * they did in fields (an object of strings, integers, booleans, lists of strings).
  */
 struct record {
 	const char *site;

@@ -19,8 +19,8 @@ enum ctl_exit { EXIT_DONE, EXIT_USAGE, EXIT_NOT_FOUND, EXIT_REFUSED, EXIT_CONFLI
 /* Every option of every command; a command's row says which of them it takes. */
 struct options {
 	const char *server, *data, *site;
-	bool json, help, recursive, all, scan, as_staged, content, staged, remove;
-	const char *note, *selection, *from, *id, *user, *act, *since, *until, *limit, *state, *plan;
+	bool json, help, recursive, all, scan, as_staged, content, staged, remove, not_alone;
+	const char *note, *selection, *from, *id, *user, *act, *since, *until, *limit, *state, *reviews, *plan;
 	const char *password_file, *display, *token_file, *role, *path, *expires, *name, *process, *paper;
 	int enabled; /* -1: not said */
 	const char *args[4096]; /* what is not an option */

@@ -175,6 +175,20 @@ static void print_selection(const json_t *s)
 	printf("Selection of %lld files, digest %s\n", number_of(s, "files"), text_of(s, "digest"));
 }
 
+/* What signing them needs beside the role. */
+static void print_needs(const json_t *shown)
+{
+	const json_t *item;
+	size_t i;
+
+	json_array_foreach(json_object_get(shown, "needs"), i, item) {
+		print_text(text_of(item, "path"));
+		printf(": %s\n", text_of(item, "text"));
+	}
+	if (number_of(shown, "lacking"))
+		printf("%lld of them cannot be signed yet.\n", number_of(shown, "lacking"));
+}
+
 /* Nothing was said about what was shown: show it, and ask if there is somebody to ask. */
 static enum ctl_exit show_and_ask(struct ctl *c, json_t *paths, json_t *body)
 {
@@ -186,8 +200,10 @@ static enum ctl_exit show_and_ask(struct ctl *c, json_t *paths, json_t *body)
 	rc = ctl_post(c, ctl_site(c, "/selection"), json_pack("{s:s, s:O, s:b}", "act", o->act, "paths", paths, "recursive", o->recursive), &shown);
 	if (rc)
 		return rc;
-	if (!o->json)
+	if (!o->json) {
 		print_selection(shown);
+		print_needs(shown);
+	}
 	if (json_integer_value(json_object_get(shown, "files")) == 0) {
 		printf("There is nothing to %s.\n", o->act);
 		rc = EXIT_NOT_FOUND;
@@ -416,8 +432,11 @@ enum ctl_exit cmd_show(struct ctl *c)
 	rc = ctl_get(c, ctl_query(c, target, "path", path), &root);
 	if (!rc && c->o->json)
 		ctl_print_answer(c);
-	else if (!rc)
+	else if (!rc) {
 		print_file(json_object_get(root, "file"));
+		if (*text_of(json_object_get(root, "needs"), "text"))
+			printf("To sign it: %s\n", text_of(json_object_get(root, "needs"), "text"));
+	}
 	json_decref(root);
 	return rc;
 }

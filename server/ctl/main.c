@@ -44,8 +44,15 @@ static const struct command COMMANDS[] = {
 	{ "diff", "PATH", "approved against staged version", "", 1, 1, cmd_diff, "Prints the digest that `drydock sign --selection` takes.\n" },
 	{ "show", "PATH[@SEQ]", "all about a file, or its bytes", "content staged", 1, 1, cmd_show,
 	    "--content writes the approved version to standard output (@SEQ: the version that record names),\n--staged the staged one.\n" },
-	{ "role", "list [PATH] | set PRINCIPAL PATH ROLE | remove PRINCIPAL PATH", "who may do what", "note id", 1, 4, cmd_role,
-	    "Roles: admin, sign, review, view, none. Principals: alice, own:alice, unix:bob, @editors, own:@editors.\n" },
+	{ "role", "list [PATH] | set PRINCIPAL PATH ROLE | remove PRINCIPAL PATH | preview PRINCIPAL PATH ROLE|remove | lint [PATH] | require [PATH]",
+	    "who may do what", "note id limit reviews not-alone", 1, 4, cmd_role,
+	    "Roles: admin, sign, review, view, none. Principals: alice, own:alice, unix:bob, @editors, own:@editors.\n"
+	    "A person's own rule counts before those of his groups, a nearer path before one above.\n"
+	    "preview says who would gain and who would lose what, on PATH and below, and changes nothing.\n"
+	    "lint lists rules that do nothing, and rules for somebody who does not exist.\n"
+	    "require lists what signatures need beside the role. With --reviews N so many others must have reviewed the very\n"
+	    "bytes before a signature on PATH or below counts; with --not-alone nobody signs a file of his own without a review\n"
+	    "by somebody else. Both are set at once; --reviews 0 takes it back.\n" },
 	{ "access", "explain [USER] PATH", "which rule decides, and why the others do not", "", 2, 3, cmd_access, "" },
 	{ "preapprove", "add PATH | remove PATH | list", "paths that are published without a signature", "note id", 1, 2, cmd_preapprove, "" },
 	{ "sync", "status | plan | force -m REASON | log [RUN]", "to production: clocks, plan, force, runs", "note plan limit id", 1, 2,
@@ -83,7 +90,7 @@ static const struct command COMMANDS[] = {
 #define N_COMMANDS (sizeof COMMANDS / sizeof *COMMANDS)
 
 enum { OPT_SERVER = 256, OPT_DATA, OPT_SITE, OPT_JSON, OPT_VERSION, OPT_ALL, OPT_SCAN, OPT_AS_STAGED, OPT_CONTENT, OPT_STAGED, OPT_SELECTION,
-	OPT_FROM, OPT_ID, OPT_USER, OPT_ACT, OPT_SINCE, OPT_UNTIL, OPT_LIMIT, OPT_STATE, OPT_PLAN, OPT_PASSWORD_FILE, OPT_DISPLAY, OPT_TOKEN_FILE, OPT_ROLE, OPT_PATH, OPT_EXPIRES,
+	OPT_FROM, OPT_ID, OPT_USER, OPT_ACT, OPT_SINCE, OPT_UNTIL, OPT_LIMIT, OPT_STATE, OPT_REVIEWS, OPT_NOT_ALONE, OPT_PLAN, OPT_PASSWORD_FILE, OPT_DISPLAY, OPT_TOKEN_FILE, OPT_ROLE, OPT_PATH, OPT_EXPIRES,
 	OPT_PAPER };
 
 static const struct option OPTIONS[] = {
@@ -112,6 +119,8 @@ static const struct option OPTIONS[] = {
 	{ "limit", required_argument, NULL, OPT_LIMIT },
 	{ "state", required_argument, NULL, OPT_STATE },
 	{ "plan", required_argument, NULL, OPT_PLAN },
+	{ "reviews", required_argument, NULL, OPT_REVIEWS },
+	{ "not-alone", no_argument, NULL, OPT_NOT_ALONE },
 	{ "password-file", required_argument, NULL, OPT_PASSWORD_FILE },
 	{ "display", required_argument, NULL, OPT_DISPLAY },
 	{ "role", required_argument, NULL, OPT_ROLE },
@@ -199,6 +208,8 @@ static void option_take(struct options *o, int c)
 	case OPT_UNTIL: o->until = optarg; break;
 	case OPT_LIMIT: o->limit = optarg; break;
 	case OPT_STATE: o->state = optarg; break;
+	case OPT_REVIEWS: o->reviews = optarg; break;
+	case OPT_NOT_ALONE: o->not_alone = true; break;
 	case OPT_PLAN: o->plan = optarg; break;
 	case OPT_PASSWORD_FILE: o->password_file = optarg; break;
 	case OPT_DISPLAY: o->display = optarg; break;

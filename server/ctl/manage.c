@@ -112,20 +112,97 @@ static void print_rule(const json_t *item)
 	putchar('\n');
 }
 
+static void print_doubt(const json_t *item)
+{
+	print_rule(item);
+	printf("        it %s", text_of(item, "text"));
+	if (*text_of(item, "above")) {
+		fputs(": see ", stdout);
+		print_text(text_of(item, "above"));
+	}
+	putchar('\n');
+}
+
+static void print_requirement(const json_t *item)
+{
+	print_text(text_of(item, "path"));
+	if (number_of(item, "reviews"))
+		printf("  %lld review%s by others", number_of(item, "reviews"), number_of(item, "reviews") == 1 ? "" : "s");
+	puts(json_is_true(json_object_get(item, "not_alone")) ? "  nobody signs his own files alone" : "");
+}
+
+/* Who gains and who loses, before a rule is set or removed. */
+static enum ctl_exit role_preview(struct ctl *c)
+{
+	const struct options *o = c->o;
+	const bool remove = strcmp(o->args[3], "remove") == 0;
+	const char *target = ctl_query(c, ctl_site(c, "/roles/preview"), "limit", o->limit);
+	json_t *root = NULL, *item;
+	enum ctl_exit rc = ctl_post(c, target, json_pack("{s:s, s:s, s:s?}", "principal", o->args[1], "path", ctl_path(c, o->args[2]),
+	    "role", remove ? NULL : o->args[3]), &root);
+	size_t i;
+
+	if (!rc && o->json)
+		ctl_print_answer(c);
+	else if (!rc) {
+		json_array_foreach(json_object_get(root, "items"), i, item) {
+			printf("%-7s -> %-7s ", text_of(item, "before"), text_of(item, "after"));
+			print_text(text_of(item, "user"));
+			fputs("  ", stdout);
+			print_text(text_of(item, "path"));
+			puts(json_is_false(json_object_get(item, "enabled")) ? "  (may not log in)" : "");
+		}
+		if (json_array_size(json_object_get(root, "items")) == 0)
+			puts("Nobody's role changes.");
+		if (json_object_get(root, "next"))
+			puts("There are more: raise --limit.");
+		if (*text_of(root, "refused"))
+			printf("It would be refused: %s\n", text_of(root, "refused"));
+	}
+	json_decref(root);
+	return rc;
+}
+
+/* What signatures need: set, taken back by --reviews 0, or listed. */
+static enum ctl_exit role_require(struct ctl *c)
+{
+	const struct options *o = c->o;
+	char *end;
+	long reviews;
+
+	if (!o->reviews && !o->not_alone) {
+		const char *target = ctl_site(c, "/requirements");
+
+		return ctl_list(c, ctl_query(c, target, "path", o->n_args == 2 ? ctl_path(c, o->args[1]) : NULL), print_requirement,
+		    "Signatures need nothing beside the role.");
+	}
+	reviews = o->reviews ? strtol(o->reviews, &end, 10) : 0;
+	if (o->n_args != 2 || (o->reviews && (*end || !*o->reviews || reviews < 0 || reviews > 9)))
+		return ctl_usage("role require [PATH] | require PATH [--reviews 0..9] [--not-alone]");
+	return ctl_act(c, ctl_site(c, "/requirements"), json_pack("{s:s, s:i, s:b}", "path", ctl_path(c, o->args[1]), "reviews", (int)reviews,
+	    "not_alone", o->not_alone), reviews || o->not_alone ? "Signatures need that now" : "Nothing is asked for there any more");
+}
+
 enum ctl_exit cmd_role(struct ctl *c)
 {
 	const struct options *o = c->o;
 	const bool set = ctl_is(c, 0, "set") && o->n_args == 4, remove = ctl_is(c, 0, "remove") && o->n_args == 3;
+	const bool lint = ctl_is(c, 0, "lint");
 
-	if (ctl_is(c, 0, "list") && o->n_args <= 2) {
-		const char *target = ctl_site(c, "/roles");
+	if ((ctl_is(c, 0, "list") || lint) && o->n_args <= 2) {
+		const char *target = ctl_query(c, ctl_site(c, lint ? "/roles/lint" : "/roles"), "limit", lint ? o->limit : NULL);
 
 		if (o->n_args == 2)
 			target = ctl_query(c, target, "path", ctl_path(c, o->args[1]));
-		return ctl_list(c, target, print_rule, "There are no rules that you may see.");
+		return ctl_list(c, target, lint ? print_doubt : print_rule, lint ? "Every rule does something." : "There are no rules that you may see.");
 	}
+	if (ctl_is(c, 0, "preview") && o->n_args == 4)
+		return role_preview(c);
+	if (ctl_is(c, 0, "require") && o->n_args <= 2)
+		return role_require(c);
 	if (!set && !remove)
-		return ctl_usage("role list [PATH] | set PRINCIPAL PATH ROLE | remove PRINCIPAL PATH");
+		return ctl_usage("role list [PATH] | set PRINCIPAL PATH ROLE | remove PRINCIPAL PATH | preview PRINCIPAL PATH ROLE|remove | lint [PATH] |\n"
+		    "                    require [PATH] [--reviews N] [--not-alone]");
 	return ctl_act(c, ctl_site(c, "/roles"), json_pack("{s:s, s:s, s:s?}", "principal", o->args[1], "path", ctl_path(c, o->args[2]),
 	    "role", set ? o->args[3] : NULL), set ? "The rule is set" : "The rule is removed");
 }

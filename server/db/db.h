@@ -157,10 +157,16 @@ enum err db_state_get_many(struct db *db, const char *site, const struct path *p
 /* Every row, in no order that means anything, one at a time: fn must not use this connection. */
 enum err db_state_all(struct db *db, const char *site, bool (*fn)(void *arg, const struct db_state_row *row), void *arg) MUST_CHECK;
 
-/* rules */
+/* rules, with the requirements */
 enum err db_rules_load(struct db *db, const char *site, struct rules **out) MUST_CHECK;
 enum err db_rule_set(struct db *db, const char *site, const struct rule *rule, uint64_t seq) MUST_CHECK;
 enum err db_rule_remove(struct db *db, const char *site, const char *principal, struct path path) MUST_CHECK; /* ERR_NOT_FOUND */
+enum err db_requirement_set(struct db *db, const char *site, const struct requirement *q, uint64_t seq) MUST_CHECK;
+enum err db_requirement_remove(struct db *db, const char *site, struct path path) MUST_CHECK; /* ERR_NOT_FOUND */
+/* Every review of these files, of whatever version, any order, the same person perhaps several times. */
+struct db_review { struct path path; struct sha256 sha256; bool exec; const char *actor; };
+enum err db_review_many(struct db *db, const char *site, const struct path *paths, size_t n,
+    bool (*fn)(void *arg, const struct db_review *review), void *arg) MUST_CHECK;
 
 /* pre-approvals */
 struct db_preapproval { struct path path; const char *actor; int64_t at; const char *note; uint64_t seq; };

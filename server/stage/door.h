@@ -12,6 +12,7 @@
 #define DRYDOCK_STAGE_DOOR_H
 
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/err.h"
 #include "core/fingerprint.h"
@@ -38,6 +39,7 @@ struct stage_stat {
 	uint64_t size, inode;
 	int64_t mtime_ns, ctime_ns;
 	bool exec; /* any x bit of the mode */
+	uid_t owner; /* by door_read only; no part of what makes two of them equal */
 };
 bool stage_stat_equal(const struct stage_stat *a, const struct stage_stat *b);
 
@@ -52,6 +54,9 @@ enum err door_read(struct door *d, struct path path, struct fingerprint *print, 
     door_sink *sink, void *arg) MUST_CHECK;
 /* Whole file into memory, at most out->limit bytes (previews, differences): ERR_TOO_BIG past it. print may be NULL. */
 enum err door_read_all(struct door *d, struct path path, struct buf *out, struct fingerprint *print) MUST_CHECK;
+
+/* The UNIX user that a file belongs to. ERR_NOT_FOUND, ERR_INPUT. */
+enum err door_owner(struct door *d, struct path path, uid_t *out) MUST_CHECK;
 
 /* One directory: fn for each entry, unordered, "." and ".." left out. problem is what lstat can tell. */
 enum entry_kind { ENTRY_FILE, ENTRY_DIR };

@@ -68,6 +68,7 @@ static void stat_take(struct stage_stat *out, const struct stat *st)
 		.mtime_ns = st->st_mtim.tv_sec * INT64_C(1000000000) + st->st_mtim.tv_nsec,
 		.ctime_ns = st->st_ctim.tv_sec * INT64_C(1000000000) + st->st_ctim.tv_nsec,
 		.exec = (st->st_mode & 0111) != 0,
+		.owner = st->st_uid,
 	};
 }
 
@@ -267,4 +268,19 @@ enum err door_read_all(struct door *d, struct path path, struct buf *out, struct
 	buf_reset(out);
 	enum err e = door_read(d, path, print, NULL, &problem, into_buf, &to);
 	return e ? e : buf_check(out);
+}
+
+enum err door_owner(struct door *d, struct path path, uid_t *out)
+{
+	struct stat st;
+	int fd = path_is_root(path) ? -1 : door_openat2(d->root, path.s + 1, O_PATH);
+
+	if (fd < 0)
+		return door_open_err(path_is_root(path) ? ENOENT : errno, NULL, path.s);
+	int failed = fstat(fd, &st);
+	close(fd);
+	if (failed)
+		return door_refuse(NULL, PROBLEM_UNREADABLE, path.s);
+	*out = st.st_uid;
+	return ERR_OK;
 }

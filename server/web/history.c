@@ -16,6 +16,7 @@ const char *history_verb(const char *act)
 		{ "revoke", "revoked" },
 		{ "rule", "changed a rule" },
 		{ "preapprove", "changed a pre-approval" },
+		{ "require", "changed what a signature needs" },
 		{ "pickup", "picked up pre-approved files" },
 		{ "release", "cut a release" },
 		{ "force", "forced a sync" },

@@ -14,6 +14,7 @@ void world_open(struct world *w)
 	w->installation->auth = w->auth;
 	assert_ok(site_open(&w->s, &w->conf, &w->site_conf, w->key, w->t));
 	w->s->auth = w->auth;
+	w->s->auth = w->auth;
 }
 
 void world_close(struct world *w)

@@ -259,6 +259,168 @@ static void take_over(void **state)
 	other_end();
 }
 
+/* --- what a signature needs beside the role --------------------------------------------------------------------------- */
+
+static enum err require(struct person *who, const char *path, unsigned reviews, bool not_alone)
+{
+	struct act_request rq = request_of(who, "");
+	struct act_answer a;
+	const struct requirement q = { path_of(path), reviews, not_alone };
+
+	return act_require(w.s, w.t, &rq, &q, &a);
+}
+
+static enum err act_on(struct person *who, const char *act, const char *path)
+{
+	struct act_answer a;
+
+	return act_now(&w, who, act, path, false, &a);
+}
+
+static void who_requires(void **state)
+{
+	struct db_record_row row;
+	struct arena *a = arena_new();
+
+	(void)state;
+	assert_ok(set_rule(w.admin, "own:viewer", "/docs", ROLE_ADMIN));
+	assert_err(ERR_DENIED, require(w.editor, "/docs", 1, false));
+	assert_err(ERR_NOT_FOUND, require(w.stranger, "/docs", 1, false));
+	assert_err(ERR_DENIED, require(w.viewer, "/", 1, false));
+	assert_err(ERR_INPUT, require(w.admin, "/docs", 10, false));
+	assert_err(ERR_NOT_FOUND, require(w.admin, "/docs", 0, false));
+	assert_ok(require(w.viewer, "/docs", 1, false));
+	/* More is his to ask for, less is not: it binds him. */
+	assert_ok(require(w.viewer, "/docs", 2, true));
+	assert_err(ERR_DENIED, require(w.viewer, "/docs", 1, true));
+	assert_err(ERR_DENIED, require(w.viewer, "/docs", 2, false));
+	assert_err(ERR_DENIED, require(w.viewer, "/docs", 0, false));
+	/* Below his path it is. */
+	assert_ok(require(w.viewer, "/docs/a", 3, false));
+	assert_ok(require(w.viewer, "/docs/a", 0, false));
+	assert_ok(require(w.admin, "/docs", 1, true));
+	/* Old and new value are in the record, both are in the rule set, and both survive a restart. */
+	assert_ok(db_record_get(tools_db(w.t), w.s->name, node_key_id(w.key), head_seq(&w, w.s), &row, a));
+	assert_non_null(strstr(row.body, "\"before_not_alone\":true,\"before_reviews\":2,\"not_alone\":true,\"path\":\"/docs\","));
+	assert_non_null(strstr(row.body, "\"reviews\":1"));
+	world_close(&w);
+	world_open(&w);
+	struct rules *rules = site_rules(w.s);
+	assert_int_equal(rules_requirements(rules), 1);
+	assert_int_equal(rules_required(rules, path_of("/docs/a/b")).reviews, 1);
+	assert_true(rules_required(rules, path_of("/docs/a/b")).not_alone);
+	assert_int_equal(rules_required(rules, path_of("/docs2")).reviews, 0);
+	/* and the log's list of rules is read back as the same */
+	char *text = run((const char *const[]){ "git", "-c", "safe.directory=*", "-C", w.s->repo_dir, "show",
+	    arena_printf(a, "refs/drydock/log/%s:rules", node_key_id(w.key)), NULL });
+	struct rules *decoded;
+	assert_ok(rules_decode(&decoded, arena_printf(a, "%s\n", text), strlen(text) + 1));
+	struct sha256 one, two;
+	rules_digest(rules, &one);
+	rules_digest(decoded, &two);
+	assert_true(sha256_equal(&one, &two));
+	free(text);
+	rules_unref(decoded);
+	rules_unref(rules);
+	arena_free(a);
+	check_all(&w);
+}
+
+static void reviews_needed(void **state)
+{
+	struct db_record_row row;
+	struct act_answer done;
+	struct arena *a = arena_new();
+
+	(void)state;
+	put(&w, "/docs/a.html", "one");
+	put(&w, "/docs/b.html", "two");
+	put(&w, "/free.html", "free");
+	assert_ok(require(w.admin, "/docs", 2, false));
+	assert_ok(set_rule(w.admin, "own:viewer", "/", ROLE_REVIEW));
+	assert_ok(act_on(w.editor, "sign", "/free.html"));
+	assert_err(ERR_DENIED, act_on(w.editor, "sign", "/docs/a.html"));
+	assert_non_null(strstr(err_text(), "needs 2 reviews of this version by others, has 0"));
+	/* His own does not count; the same person twice counts once; other bytes do not count. */
+	assert_ok(act_on(w.editor, "review", "/docs/a.html"));
+	assert_ok(act_on(w.reviewer, "review", "/docs/a.html"));
+	assert_err(ERR_DENIED, act_on(w.editor, "sign", "/docs/a.html"));
+	assert_non_null(strstr(err_text(), "has 1: by own:reviewer"));
+	assert_ok(act_on(w.reviewer, "review", "/docs/a.html"));
+	assert_err(ERR_DENIED, act_on(w.editor, "sign", "/docs/a.html"));
+	assert_ok(act_on(w.viewer, "review", "/docs/a.html"));
+	put(&w, "/docs/a.html", "one, changed after the reviews");
+	assert_err(ERR_DENIED, act_on(w.editor, "sign", "/docs/a.html"));
+	assert_non_null(strstr(err_text(), "has 0"));
+	/* Back to what was reviewed: the reviews are of these bytes. */
+	put(&w, "/docs/a.html", "one");
+	/* One file of a batch that lacks something stops the batch, and is named. */
+	assert_err(ERR_DENIED, act_now(&w, w.editor, "sign", "/docs", true, &done));
+	assert_non_null(strstr(err_text(), "/docs/b.html"));
+	assert_false(is_exported(&w, "/docs/a.html"));
+	assert_ok(act_on(w.editor, "sign", "/docs/a.html"));
+	assert_ok(db_record_get(tools_db(w.t), w.s->name, node_key_id(w.key), head_seq(&w, w.s), &row, a));
+	assert_non_null(strstr(row.body, "\"required_reviews\":2,\"reviewed_by\":[\"own:reviewer\",\"own:viewer\"]"));
+	/* An admin is bound by it too; the strictest of what stands above counts. */
+	assert_ok(require(w.admin, "/docs/deep", 1, false));
+	put(&w, "/docs/deep/c.html", "three");
+	assert_ok(act_on(w.reviewer, "review", "/docs/deep/c.html"));
+	assert_err(ERR_DENIED, act_on(w.admin, "sign", "/docs/deep/c.html"));
+	/* Taking back needs no reviews. */
+	assert_ok(act_on(w.editor, "revoke", "/docs/a.html"));
+	arena_free(a);
+	check_all(&w);
+}
+
+static void owner_alone(void **state)
+{
+	struct person *unix_signer;
+
+	(void)state;
+	put(&w, "/docs/a.html", "mine");
+	put(&w, "/docs/b.html", "mine too");
+	assert_ok(require(w.admin, "/docs", 0, true));
+	/* Of an own account it is not known which UNIX user it is: somebody else has to have looked. */
+	assert_err(ERR_DENIED, act_on(w.editor, "sign", "/docs/a.html"));
+	assert_non_null(strstr(err_text(), "may not sign it alone"));
+	assert_ok(act_on(w.reviewer, "review", "/docs/a.html"));
+	assert_ok(act_on(w.editor, "sign", "/docs/a.html"));
+	/* The UNIX user whose file it is, and another one. */
+	assert_ok(auth_unix_peer(w.auth, tools_db(w.t), geteuid(), &unix_signer));
+	assert_ok(set_rule(w.admin, unix_signer->who.user, "/", ROLE_SIGN));
+	assert_err(ERR_DENIED, act_on(unix_signer, "sign", "/docs/b.html"));
+	person_unref(unix_signer);
+	assert_ok(auth_unix_peer(w.auth, tools_db(w.t), geteuid() ? 0 : 1, &unix_signer));
+	assert_ok(set_rule(w.admin, unix_signer->who.user, "/", ROLE_SIGN));
+	assert_ok(act_on(unix_signer, "sign", "/docs/b.html"));
+	person_unref(unix_signer);
+	check_all(&w);
+}
+
+static void preapproved_needs(void **state)
+{
+	struct act_request rq;
+	struct act_answer a;
+	uint64_t n;
+
+	(void)state;
+	put(&w, "/feed/x.xml", "x");
+	put(&w, "/docs/a.html", "a");
+	assert_ok(require(w.admin, "/docs", 1, false));
+	rq = request_of(w.admin, "");
+	assert_err(ERR_DENIED, act_preapprove(w.s, w.t, &rq, path_of("/docs/deeper"), false, &a));
+	assert_err(ERR_DENIED, act_preapprove(w.s, w.t, &rq, path_of("/"), false, &a));
+	assert_ok(act_preapprove(w.s, w.t, &rq, path_of("/feed"), false, &a));
+	/* asked for afterwards: what was pre-approved waits for a person */
+	assert_ok(require(w.admin, "/feed", 1, false));
+	assert_ok(act_pickup(w.s, w.t, &n));
+	assert_int_equal(n, 0);
+	assert_ok(require(w.admin, "/feed", 0, false));
+	assert_ok(act_pickup(w.s, w.t, &n));
+	assert_int_equal(n, 1);
+	check_all(&w);
+}
+
 /* --- sessions ------------------------------------------------------------------------------------------------------- */
 
 static bool session_lives(const char *token)
@@ -355,6 +517,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(two_steps, begin, end),
 		cmocka_unit_test_setup_teardown(last_admin, begin, end),
 		cmocka_unit_test_setup_teardown(take_over, begin, end),
+		cmocka_unit_test_setup_teardown(who_requires, begin, end),
+		cmocka_unit_test_setup_teardown(reviews_needed, begin, end),
+		cmocka_unit_test_setup_teardown(owner_alone, begin, end),
+		cmocka_unit_test_setup_teardown(preapproved_needs, begin, end),
 		cmocka_unit_test_setup_teardown(session_limits, begin, end),
 		cmocka_unit_test_setup_teardown(changed_at_last, begin, end),
 		cmocka_unit_test_setup_teardown(revoked_at_last, begin, end),

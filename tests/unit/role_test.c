@@ -398,6 +398,169 @@ static void test_principals(void **state)
 	assert_false(role_parse(&r, ""));
 }
 
+/* --- requirements -------------------------------------------------------------------------------------------------------- */
+
+static struct rules *require(struct rules *r, const char *path, unsigned reviews, bool not_alone)
+{
+	const struct requirement q = { P(path), reviews, not_alone };
+	struct rules *after = rules_require(r, &q);
+
+	rules_unref(r);
+	return after;
+}
+
+static void test_required(void **state)
+{
+	struct world w = make("own:root / admin\nown:sub /a admin");
+	const struct identity root = { .user = "own:root" }, sub = { .user = "own:sub" }, none = { .user = "own:x" };
+
+	(void)state;
+	assert_false(rules_required_at_or_below(w.rules, P("/")));
+	w.rules = require(w.rules, "/a", 2, false);
+	w.rules = require(w.rules, "/a/b", 1, true);
+	w.rules = require(w.rules, "/ab", 3, false);
+	struct required q = rules_required(w.rules, P("/a/b/c"));
+	assert_int_equal(q.reviews, 2);
+	assert_string_equal(q.reviews_from->path.s, "/a");
+	assert_true(q.not_alone);
+	assert_string_equal(q.not_alone_from->path.s, "/a/b");
+	q = rules_required(w.rules, P("/a/x"));
+	assert_true(q.reviews == 2 && !q.not_alone);
+	q = rules_required(w.rules, P("/"));
+	assert_true(q.reviews == 0 && !q.not_alone && !q.reviews_from);
+	assert_true(rules_required_at_or_below(w.rules, P("/")));
+	assert_true(rules_required_at_or_below(w.rules, P("/a/b/c/d")));
+	assert_false(rules_required_at_or_below(w.rules, P("/b")));
+	/* they travel with the rules */
+	struct rules *more = rules_with(w.rules, "own:z", P("/z"), ROLE_VIEW);
+	assert_int_equal(rules_requirements(more), 3);
+	rules_unref(more);
+	/* who may: less needs admin above */
+	const struct { const struct identity *who; const char *path; unsigned reviews; bool not_alone; enum err answer; } cases[] = {
+		{ &none, "/a", 3, false, ERR_DENIED }, { &sub, "/", 1, false, ERR_DENIED }, { &sub, "/ab", 4, false, ERR_DENIED },
+		{ &sub, "/a", 3, false, ERR_OK }, { &sub, "/a", 2, true, ERR_OK }, { &sub, "/a", 1, true, ERR_DENIED },
+		{ &sub, "/a", 0, false, ERR_DENIED }, { &sub, "/a/b", 0, false, ERR_OK }, { &sub, "/a/b", 1, false, ERR_OK },
+		{ &root, "/a", 0, false, ERR_OK }, { &root, "/a", 10, false, ERR_INPUT }, { &root, "/", 1, true, ERR_OK },
+		{ &root, "/c", 0, false, ERR_NOT_FOUND },
+	};
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		const struct requirement r = { P(cases[i].path), cases[i].reviews, cases[i].not_alone };
+		enum err e = requirement_change_allowed(w.rules, cases[i].who, &r);
+		if (e != cases[i].answer)
+			fail_msg("case %zu: %s: %s", i, err_name(e), err_text());
+	}
+	w.rules = require(w.rules, "/a", 0, false);
+	assert_int_equal(rules_requirements(w.rules), 2);
+	drop(&w);
+}
+
+static void test_decode(void **state)
+{
+	static const char *const bad[] = { "{}\n", "x\n", "{\"path\":\"/\",\"principal\":\"own:a\",\"role\":\"admin\"}",
+		"{\"path\":\"/\",\"principal\":\"own:a\",\"role\":\"king\"}\n", "{\"path\":\"/\",\"principal\":\"a\",\"role\":\"admin\"}\n",
+		"{\"path\":\"/a/\",\"principal\":\"own:a\",\"role\":\"admin\"}\n", "{\"principal\":\"own:a\",\"path\":\"/\",\"role\":\"admin\"}\n",
+		"{\"not_alone\":false,\"path\":\"/\",\"reviews\":10}\n", "{\"not_alone\":false,\"path\":\"/\",\"reviews\":-1}\n",
+		"{\"path\":\"/b\",\"principal\":\"own:a\",\"role\":\"admin\"}\n{\"path\":\"/a\",\"principal\":\"own:a\",\"role\":\"admin\"}\n",
+		"{\"not_alone\":true,\"path\":\"/\",\"reviews\":1}\n{\"path\":\"/a\",\"principal\":\"own:a\",\"role\":\"admin\"}\n", "\n" };
+	struct world w = make("own:b /a sign\nown:a /a view\nown:@g / admin\nown:a /a-b none");
+	struct buf out = BUF_INIT(10000);
+	struct rules *again;
+
+	(void)state;
+	w.rules = require(w.rules, "/a", 2, true);
+	w.rules = require(w.rules, "/", 0, true);
+	rules_encode(w.rules, &out);
+	assert_non_null(strstr(buf_text(&out), "{\"not_alone\":true,\"path\":\"/\",\"reviews\":0}\n{\"not_alone\":true,\"path\":\"/a\",\"reviews\":2}\n"));
+	assert_ok(rules_decode(&again, buf_text(&out), out.len));
+	struct sha256 one, two, bytes;
+	rules_digest(w.rules, &one);
+	rules_digest(again, &two);
+	sha256_of(&bytes, buf_text(&out), out.len);
+	assert_true(sha256_equal(&one, &two) && sha256_equal(&one, &bytes));
+	rules_unref(again);
+	assert_ok(rules_decode(&again, "", 0));
+	assert_int_equal(rules_count(again), 0);
+	rules_unref(again);
+	for (size_t i = 0; i < COUNT(bad); i++)
+		if (rules_decode(&again, bad[i], strlen(bad[i])) != ERR_INPUT)
+			fail_msg("taken: %s", bad[i]);
+	buf_release(&out);
+	drop(&w);
+}
+
+/* --- who gains and who loses, and rules that do nothing ------------------------------------------------------------------ */
+
+static bool tell_difference(void *arg, const struct identity *who, struct path at, enum role before, enum role after)
+{
+	buf_fmt(arg, "%s %s %s>%s\n", who->user, at.s, role_name(before), role_name(after));
+	return true;
+}
+
+static void test_differences(void **state)
+{
+	static const struct { const char *what, *before, *principal, *path; int role; const char *who, *told; } cases[] = {
+		{ "nothing changes", "own:a / view", "own:b", "/", ROLE_ADMIN, "own:a", "" },
+		{ "at the path", "", "own:a", "/x", ROLE_SIGN, "own:a", "own:a /x none>sign\n" },
+		{ "not where a nearer one holds", "own:a /x/y view", "own:a", "/x", ROLE_SIGN, "own:a", "own:a /x none>sign\n" },
+		{ "below, where a nearer one ends", "own:a / view\nown:a /x/y view\nown:a /x/y/z view", "own:a", "/x/y", ROLE_NONE, "own:a", "own:a /x/y view>none\n" },
+		{ "another change below", "own:@g / view\nown:@g /x/y sign", "own:a", "/x", ROLE_REVIEW, "own:a own:@g", "own:a /x view>review\nown:a /x/y sign>review\n" },
+		{ "only below", "own:@g /x review\nown:@g /x/y sign", "own:a", "/x", ROLE_REVIEW, "own:a own:@g", "own:a /x/y sign>review\n" },
+		{ "a group's", "own:@h / view", "own:@g", "/x", ROLE_SIGN, "own:a own:@g own:@h", "own:a /x view>sign\n" },
+		{ "a rule taken away uncovers the groups", "own:a /x none\nown:@g / admin\nown:@g /x/y view", "own:a", "/x", -1, "own:a own:@g",
+		    "own:a /x none>admin\nown:a /x/y none>view\n" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct world w = make(cases[i].before);
+		struct rules *after = rules_with(w.rules, cases[i].principal, P(cases[i].path), cases[i].role);
+		struct buf out = BUF_INIT(10000);
+
+		role_differences(w.rules, after, parse_who(w.arena, cases[i].who), P(cases[i].path), tell_difference, &out);
+		if (strcmp(buf_text(&out), cases[i].told) != 0)
+			fail_msg("%s: %s", cases[i].what, buf_text(&out));
+		buf_release(&out);
+		rules_unref(after);
+		drop(&w);
+	}
+}
+
+static void test_doubts(void **state)
+{
+	/* the first rule of the list is the one that is asked about */
+	static const struct { const char *what, *rules, *members; bool exists; enum rule_doubt doubt; } cases[] = {
+		{ "the only one", "own:a /x sign", "own:a", true, RULE_FINE },
+		{ "said above", "own:a /x sign\nown:a / sign", "own:a", true, RULE_REPEATS },
+		{ "not if another stands between", "own:a /x/y sign\nown:a / sign\nown:a /x view", "own:a", true, RULE_FINE },
+		{ "a group's none that nothing is above of", "own:@g /x none", "own:a own:@g", true, RULE_REPEATS },
+		{ "a group's none below its right", "own:@g /x none\nown:@g / sign", "own:a own:@g", true, RULE_FINE },
+		{ "somebody who is gone", "own:a /x sign", "own:b", false, RULE_GONE },
+		{ "a group without members", "own:@g /x sign", "own:b", true, RULE_EMPTY },
+		{ "a group whose members have rules of their own", "own:@g /x sign\nown:a / view", "own:a own:@g", true, RULE_SHADOWED },
+		{ "but not if one has none", "own:@g /x sign\nown:a / view", "own:a own:@g|own:b own:@g", true, RULE_FINE },
+		{ "another group gives more", "own:@g /x sign\nown:@h / admin", "own:a own:@g own:@h", true, RULE_SHADOWED },
+		{ "a person's that his group gives anyway", "own:a /x sign\nown:@g / sign", "own:a own:@g", true, RULE_SHADOWED },
+		{ "a person's that keeps his group's off below", "own:a /x sign\nown:@g / sign\nown:@g /x/y admin", "own:a own:@g", true, RULE_FINE },
+		{ "a person's none", "own:a /x none", "own:a", true, RULE_SHADOWED },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct world w = make(cases[i].rules);
+		struct role_member members[4];
+		struct rule first = parse_rule(w.arena, cases[i].rules, strcspn(cases[i].rules, "\n"));
+		const struct rule *above;
+		size_t n = 0;
+
+		for (const char *p = cases[i].members; *p; p += strcspn(p, "|"), p += *p == '|')
+			members[n++] = (struct role_member){ parse_who(w.arena, arena_dupn(w.arena, p, strcspn(p, "|"))), true };
+		enum rule_doubt d = rule_doubt_of(w.rules, rules_find(w.rules, first.principal, first.path), cases[i].exists, members, n, &above);
+		if (d != cases[i].doubt)
+			fail_msg("%s: %s", cases[i].what, rule_doubt_name(d));
+		drop(&w);
+	}
+}
+
 /* --- changing rules ------------------------------------------------------------------------------------------------------ */
 
 #define REMOVE (-1)
@@ -500,6 +663,10 @@ int main(void)
 		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_sets),
 		cmocka_unit_test(test_principals),
+		cmocka_unit_test(test_required),
+		cmocka_unit_test(test_decode),
+		cmocka_unit_test(test_differences),
+		cmocka_unit_test(test_doubts),
 		cmocka_unit_test(test_change),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -39,7 +39,7 @@ def test_a_rule_is_shown_before_it_is_saved(pages, alice):
     before = rules(pages)
     page = ask(alice, "carol", "/docs/guides", "review")
     assert page.status == 200 and page.h1 == "Give own:carol the role review on /docs/guides"
-    assert "own:carol none review gains" in page.text
+    assert "own:carol /docs/guides none review gains" in page.text
     assert rules(pages) == before  # nothing yet
     form = page.form(RULES)
     answer = Page.send(alice, form, note="she helps out")

@@ -31,37 +31,46 @@ enum err api_roles(struct req *r)
 	return answer_send(r, &a, 200);
 }
 
-/* POST /api/v1/sites/:site/roles {principal, path, role} ("role": null removes the rule) */
-enum err api_role_set(struct req *r)
+enum err api_rule_wish(struct req *r, char principal[PRINCIPAL_LIMIT + 1], struct path *path, int *out)
 {
-	struct act_request rq;
-	struct act_answer done;
 	const char *text, *role_text = NULL;
-	char principal[PRINCIPAL_LIMIT + 1];
-	struct path path;
 	enum role role = ROLE_NONE;
 	bool remove;
-	struct answer a;
-	enum err e;
+	enum err e = r->body ? api_text(r, "principal", true, &text) : err_set(ERR_INPUT, "The body must be a JSON object.");
 
-	e = api_act_request(r, &rq);
 	if (!e)
-		e = api_text(r, "principal", true, &text);
-	if (!e)
-		e = api_path(r, "path", &path);
+		e = api_path(r, "path", path);
 	if (e)
-		return reply_error(r, e, NULL);
+		return e;
 	remove = json_is_null(json_object_get(r->body, "role"));
 	if (!remove)
 		e = api_text(r, "role", true, &role_text);
 	if (!e && !remove && !role_parse(&role, role_text))
 		e = err_set(ERR_INPUT, "\"role\" is admin, sign, review, view or none; null removes the rule.");
+	*out = remove ? -1 : (int)role;
 	if (!e && remove && strchr(text, ':') && strlen(text) <= PRINCIPAL_LIMIT)
 		memcpy(principal, text, strlen(text) + 1); /* a principal that is gone can still lose its rules */
 	else if (!e)
 		e = auth_principal(web_auth(r->web), tools_db(r->tools), text, principal);
+	return e;
+}
+
+/* POST /api/v1/sites/:site/roles {principal, path, role} ("role": null removes the rule) */
+enum err api_role_set(struct req *r)
+{
+	struct act_request rq;
+	struct act_answer done;
+	char principal[PRINCIPAL_LIMIT + 1];
+	struct path path;
+	struct answer a;
+	int role;
+	enum err e;
+
+	e = api_act_request(r, &rq);
 	if (!e)
-		e = act_rule(r->site, r->tools, web_auth(r->web), &rq, principal, path, remove ? -1 : (int)role, &done);
+		e = api_rule_wish(r, principal, &path, &role);
+	if (!e)
+		e = act_rule(r->site, r->tools, web_auth(r->web), &rq, principal, path, role, &done);
 	if (e)
 		return reply_error(r, e, NULL);
 	answer_begin(&a);

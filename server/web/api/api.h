@@ -37,6 +37,11 @@ void answer_record(struct json_out *o, const struct db_record_row *row, const st
 void answer_record_file(struct json_out *o, const struct record_file *f); /* an object */
 void answer_selection(struct json_out *o, const struct selection *s); /* digest, files, bytes, items: members */
 
+/* {"reviews","have","by","text"} of what a signature needs, or null. */
+void answer_need(struct req *r, struct json_out *o, const struct sign_need *f);
+
+/* The role that a body asks for: -1 for null ("role": null removes the rule). */
+enum err api_rule_wish(struct req *r, char principal[PRINCIPAL_LIMIT + 1], struct path *path, int *role) MUST_CHECK;
 /* The act's request from the body: `id` (a UUID, made here if absent) and `note`. */
 enum err api_act_request(struct req *r, struct act_request *rq) MUST_CHECK;
 /* Members of the JSON body, checked: ERR_INPUT names the member. */

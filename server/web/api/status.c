@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "web/api/api.h"
+#include "web/rights.h"
 
 struct listing {
 	struct req *r;
@@ -158,12 +159,15 @@ enum err api_status(struct req *r)
 enum err api_file(struct req *r)
 {
 	struct catalog_entry entry;
+	struct sign_need need = { .need = 0 };
 	struct answer a;
 	enum err e;
 
 	e = catalog_refresh_file(r->site->catalog, r->path);
 	if (!e || e == ERR_NOT_FOUND)
 		e = catalog_get(r->site->catalog, r->path, &entry, r->arena);
+	if (!e && !entry.is_dir)
+		e = rights_needs_one(r, r->path, &entry.print, &need);
 	if (e)
 		return reply_error(r, e, NULL);
 	answer_begin(&a);
@@ -171,7 +175,21 @@ enum err api_file(struct req *r)
 	json_out_kstr(&a.out, "role", role_name(r->role));
 	json_out_name(&a.out, "file");
 	answer_file(r, &a.out, &entry);
+	json_out_name(&a.out, "needs");
+	answer_need(r, &a.out, &need);
 	return answer_send(r, &a, 200);
+}
+
+/* What signing the selection needs beside the role: the files that something is asked for of. */
+static void needs_answer(struct req *r, struct answer *a, const struct needs *needs)
+{
+	json_out_kint(&a->out, "lacking", (int64_t)needs->open);
+	json_out_name(&a->out, "needs");
+	json_out_begin(&a->out, '[');
+	for (size_t i = 0; i < needs->n && needs->any; i++)
+		if (needs->list[i].need)
+			answer_need(r, &a->out, &needs->list[i]);
+	json_out_end(&a->out, ']');
 }
 
 /* POST /api/v1/sites/:site/selection {act, paths, recursive}: what an act would take up, with its digest. Writes nothing. */
@@ -182,6 +200,7 @@ enum err api_selection(struct req *r)
 	size_t n;
 	const char *act;
 	bool recursive;
+	struct needs needs = { .n = 0 };
 	struct selection s;
 	struct answer a;
 	enum err e;
@@ -197,9 +216,14 @@ enum err api_selection(struct req *r)
 		e = catalog_select(r->site->catalog, act, paths, n, recursive, &view, ROLE_VIEW, &s);
 	if (e)
 		return reply_error(r, e, NULL);
+	if (strcmp(act, "sign") == 0 && (e = rights_needs(r, &s, &needs))) {
+		selection_release(&s);
+		return reply_error(r, e, NULL);
+	}
 	answer_begin(&a);
 	json_out_kstr(&a.out, "act", act);
 	answer_selection(&a.out, &s);
+	needs_answer(r, &a, &needs);
 	selection_release(&s);
 	return answer_send(r, &a, 200);
 }

@@ -6,8 +6,10 @@
 #include "web/history.h"
 #include "web/pages/pages.h"
 #include "web/pages/pick.h"
+#include "web/rights.h"
 
 #define CONFIRM_SHOWN 500
+#define NEEDS_SHOWN 20
 
 struct verb {
 	const char *act, *verb, *meaning;
@@ -81,6 +83,30 @@ static void files_model(struct req *r, struct view_map *m, const char *act, cons
 	}
 }
 
+/* What signing needs beside the role: the first few files that lack something, and whether it can be done at all. */
+static enum err needs_model(struct req *r, struct view_map *m, const struct selection *s)
+{
+	struct view_list *list = view_set_list(m, VIEW_lacking);
+	struct needs needs;
+	enum err e = rights_needs(r, s, &needs);
+
+	for (size_t i = 0; !e && needs.open && i < needs.n && view_list_count(list) < NEEDS_SHOWN; i++) {
+		const struct sign_need *f = &needs.list[i];
+		struct view_map *o;
+
+		if (f->have >= f->need)
+			continue;
+		o = view_list_add(list);
+		view_set(o, VIEW_path, f->path.s);
+		view_set(o, VIEW_text, sign_need_text(f, r->arena));
+		view_set(o, VIEW_why_href, page_why(r, f->path));
+	}
+	if (!e && needs.any)
+		view_set(m, VIEW_needs, needs.open ? arena_printf(r->arena, "%s cannot be signed yet", count_text(r->arena, needs.open, "file"))
+		    : "All reviews that are asked for are there.");
+	return e;
+}
+
 /* conflict: the sentence about what changed, with the note as it was typed; NULL: shown for the first time. */
 static enum err confirm_page(struct req *r, unsigned status, const struct verb *v, const struct pick *p, const struct selection *s,
     const char *conflict, const char *note)
@@ -88,7 +114,10 @@ static enum err confirm_page(struct req *r, unsigned status, const struct verb *
 	struct view_map *m = view_map_new(r->arena);
 	char *digest = arena_alloc(r->arena, SHA256_HEX);
 	const char *back = page_href(r, p->dir, true);
+	enum err e = strcmp(v->act, "sign") == 0 ? needs_model(r, m, s) : ERR_OK;
 
+	if (e)
+		return e;
 	hex_of(digest, s->digest.b, sizeof s->digest.b);
 	view_set(m, VIEW_act, v->act);
 	view_set(m, VIEW_verb, v->verb);

@@ -9,6 +9,7 @@
 #include "view/show.h"
 #include "web/history.h"
 #include "web/pages/pages.h"
+#include "web/rights.h"
 
 enum file_tab { TAB_COMPARE, TAB_PREVIEW, TAB_TEXT, TAB_SOURCE, TAB_COUNT };
 
@@ -246,15 +247,20 @@ static void tabs(struct req *r, struct view_map *m, struct path path, enum file_
 	view_set(t, VIEW_href, page_history_href(r, path, false));
 }
 
-static void forms(struct req *r, struct view_map *m, const struct comparison *c)
+static enum err forms(struct req *r, struct view_map *m, const struct comparison *c)
 {
 	const struct catalog_entry *e = &c->entry;
 	const bool sign = c->has_staged && e->state != STATE_SIGNED && !selection_refusal("sign", e->state);
+	struct sign_need need = { .need = 0 };
+	enum err err = sign ? rights_needs_one(r, e->path, &c->staged, &need) : ERR_OK;
 
-	view_set_bool(m, VIEW_can_sign, sign && r->role >= ROLE_SIGN);
+	if (err)
+		return err;
+	view_set(m, VIEW_needs, sign_need_text(&need, r->arena));
+	view_set_bool(m, VIEW_can_sign, sign && r->role >= ROLE_SIGN && need.have >= need.need);
 	view_set_bool(m, VIEW_can_review, (c->has_staged || c->has_approved) && r->role >= ROLE_REVIEW);
 	view_set_bool(m, VIEW_can_revoke, c->has_approved && r->role >= ROLE_SIGN);
-	if (r->role < ROLE_SIGN)
+	if (r->role < ROLE_SIGN || need.have < need.need)
 		view_set(m, VIEW_why_href, page_why(r, e->path));
 	view_set(m, VIEW_op, page_op(r));
 	view_set(m, VIEW_op_review, page_op(r));
@@ -262,6 +268,7 @@ static void forms(struct req *r, struct view_map *m, const struct comparison *c)
 	show_hex(m, VIEW_review_sha256, (c->has_staged ? &c->staged.sha256 : &e->approved.print.sha256)->b, sizeof (struct sha256));
 	show_hex(m, VIEW_revoke_sha256, (&e->approved.print.sha256)->b, sizeof (struct sha256));
 	view_set(m, VIEW_note_value, r->method == METHOD_POST ? req_form(r, "note") : NULL);
+	return ERR_OK;
 }
 
 struct since {
@@ -375,8 +382,9 @@ static enum err file_page(struct req *r, struct path path, unsigned status, cons
 	view_set(m, VIEW_moved, moved);
 	tabs(r, m, path, tab);
 	versions(r, m, &c);
-	forms(r, m, &c);
-	e = live(r, m, &c);
+	e = forms(r, m, &c);
+	if (!e)
+		e = live(r, m, &c);
 	if (!e)
 		e = body(r, m, &c, tab, type);
 	compare_release(&c);

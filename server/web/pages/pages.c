@@ -188,6 +188,11 @@ void page_deed(struct req *r, const struct history_item *item, struct page_deed 
 		out->what = removed ? arena_printf(r->arena, "the rule of %s on %s", visible(r, field(rec, "principal")), visible(r, field(rec, "path")))
 		    : arena_printf(r->arena, "%s the role %s on %s", visible(r, field(rec, "principal")), visible(r, field(rec, "role")),
 		          visible(r, field(rec, "path")));
+	} else if (strcmp(act, "require") == 0) {
+		out->verb = "asked for";
+		out->what = arena_printf(r->arena, "%" PRId64 " review%s before a signature on %s%s", json_get_int(rec->fields, "reviews", 0, &bad),
+		    json_get_int(rec->fields, "reviews", 0, &bad) == 1 ? "" : "s", visible(r, field(rec, "path")),
+		    json_get_bool(rec->fields, "not_alone", false, &bad) ? ", and that nobody signs his own files alone" : "");
 	} else if (strcmp(act, "preapprove") == 0) {
 		out->verb = removed ? "took back" : "pre-approved";
 		out->what = arena_printf(r->arena, "%s%s", removed ? "the pre-approval of " : "", visible(r, field(rec, "path")));

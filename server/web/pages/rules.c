@@ -5,6 +5,7 @@
 #include "base/utf8.h"
 #include "view/show.h"
 #include "web/pages/pages.h"
+#include "web/rights.h"
 
 #define PAGE 200
 #define CHANGES_SHOWN 200
@@ -86,6 +87,25 @@ static void put_rules(struct req *r, struct view_map *m, uint64_t from, bool can
 	view_set(m, VIEW_shown, shown ? count_text(r->arena, shown, "rule") : NULL);
 }
 
+static void put_requirements(struct req *r, struct view_map *m)
+{
+	struct view_list *list = view_set_list(m, VIEW_requirements);
+
+	for (size_t i = 0; i < rules_requirements(r->rules); i++) {
+		const struct requirement *q = rules_requirement_at(r->rules, i);
+
+		if (req_role_on(r, q->path) < ROLE_VIEW || (r->has_path && !path_covers(q->path, r->path)) || view_list_count(list) == PAGE)
+			continue;
+		struct view_map *o = view_list_add(list);
+		view_set(o, VIEW_path, q->path.s);
+		view_set(o, VIEW_text, arena_printf(r->arena, "%s%s%s", q->reviews ? count_text(r->arena, q->reviews, "review") : "",
+		    q->reviews ? " of the same bytes by others" : "", !q->not_alone ? "" : q->reviews ? "; nobody signs his own files alone" :
+		    "Nobody signs his own files alone"));
+		view_set(o, VIEW_op, page_op(r));
+		view_set_bool(o, VIEW_removable, req_role_on(r, q->path) == ROLE_ADMIN);
+	}
+}
+
 /* The page, with the form as it was typed and what was wrong with it. path_text: of the form. */
 static enum err show(struct req *r, unsigned status, const char *path_text, const char *error)
 {
@@ -112,6 +132,9 @@ static enum err show(struct req *r, unsigned status, const char *path_text, cons
 	view_set(m, VIEW_error, error);
 	view_set_bool(m, VIEW_can_change, can_change);
 	put_rules(r, m, from, can_change);
+	put_requirements(r, m);
+	view_set(m, VIEW_op, page_op(r));
+	view_set(m, VIEW_lint_href, can_change ? addr(r, "/rules/lint", NULL, NULL) : NULL);
 	view_set(m, VIEW_principal, status == 200 ? NULL : typed(r, "principal"));
 	put_roles(m, typed(r, "role"));
 	view_set(m, VIEW_preapprovals_href, addr(r, "/preapprovals", NULL, NULL));
@@ -161,70 +184,45 @@ static enum err parse(struct req *r, struct wanted *w)
 	return e == ERR_NOT_FOUND ? err_set(ERR_INPUT, "There is nobody called “%s”.", principal) : e;
 }
 
-static const struct rule *rule_now(const struct rules *rules, const struct wanted *w)
+struct changes {
+	struct req *r;
+	struct view_list *list;
+};
+
+static void put_change(void *arg, const struct rule_effect *e)
 {
-	for (size_t i = 0; i < rules_count(rules); i++) {
-		const struct rule *rule = rules_at(rules, i);
-		if (strcmp(rule->principal, w->principal) == 0 && path_equal(rule->path, w->path))
-			return rule;
-	}
-	return NULL;
+	struct changes *c = arg;
+	struct view_map *o = view_list_add(c->list);
+
+	view_set(o, VIEW_who, arena_printf(c->r->arena, "%s%s", e->user, e->enabled ? "" : " (may not log in)"));
+	view_set(o, VIEW_path, arena_dupn(c->r->arena, e->path.s, e->path.len));
+	view_set(o, VIEW_before, role_name(e->before));
+	view_set(o, VIEW_after, role_name(e->after));
+	view_set_bool(o, VIEW_gains, e->after > e->before);
 }
 
-/* Everybody whose role on the path is another one afterwards. */
-static void put_changes(struct req *r, struct view_map *m, const struct wanted *w, const struct rules *after, const struct auth_members *all)
-{
-	struct view_list *list = view_set_list(m, VIEW_changes);
-	size_t more = 0;
-
-	for (size_t i = 0; i < all->n; i++) {
-		const struct identity *who = all->members[i].who;
-		const enum role before = role_on(r->rules, who, w->path), then = role_on(after, who, w->path);
-		if (before == then)
-			continue;
-		if (view_list_count(list) == CHANGES_SHOWN) {
-			more++;
-			continue;
-		}
-		struct view_map *o = view_list_add(list);
-		view_set(o, VIEW_who, arena_printf(r->arena, "%s%s", who->user, all->members[i].enabled ? "" : " (may not log in)"));
-		view_set(o, VIEW_before, role_name(before));
-		view_set(o, VIEW_after, role_name(then));
-		view_set_bool(o, VIEW_gains, then > before);
-	}
-	view_set(m, VIEW_more, more ? count_text(r->arena, more, "other person") : NULL);
-}
-
-/* POST /s/:site/rules/check: principal, path, role ("remove" takes it away) */
+/* POST /s/:site/rules/check: principal, path, role ("remove" takes it away), from */
 enum err page_rules_check(struct req *r)
 {
 	struct view_map *m = view_map_new(r->arena);
+	struct changes changes = { r, view_set_list(m, VIEW_changes) };
+	const char *refused;
 	struct wanted w;
+	uint64_t from = 0;
+	bool more;
 	enum err e = parse(r, &w);
 
+	if (!e)
+		e = req_number(r, "from", 0, INT64_MAX / 2, 0, &from);
 	if (e == ERR_INPUT || e == ERR_DENIED)
 		return show(r, e == ERR_INPUT ? 400 : 403, typed(r, "path"), arena_dup(r->arena, err_text()));
+	if (!e)
+		e = rights_preview(r, &(struct rule_wish){ w.principal, w.path, w.role }, from, CHANGES_SHOWN, put_change, &changes, &more, &refused);
 	if (e)
 		return e;
-	const struct rule *now = rule_now(r->rules, &w);
-	struct rules *after = rules_with(r->rules, w.principal, w.path, w.role);
-	/* Those whom the rules name, before and after: taking one away concerns somebody whom no other may name. */
-	struct rules *both = rules_with(r->rules, w.principal, w.path, w.role < 0 ? (int)ROLE_NONE : w.role);
-	struct auth_members all = { 0 };
-	e = auth_members(web_auth(r->web), tools_db(r->tools), both, &all);
-	rules_unref(both);
-	if (e) {
-		rules_unref(after);
-		return e;
-	}
-	if (w.role < 0 && !now)
-		view_set(m, VIEW_refused, "There is no such rule any more.");
-	else if (role_change_allowed(r->rules, &r->person->who, w.principal, w.path, w.role, all.members, all.n))
-		view_set(m, VIEW_refused, arena_dup(r->arena, err_text()));
-	put_changes(r, m, &w, after, &all);
-	auth_members_release(&all);
-	rules_unref(after);
+	const struct rule *now = rules_find(r->rules, w.principal, w.path);
 	const char *principal = arena_dup(r->arena, w.principal);
+	view_set(m, VIEW_refused, refused);
 	view_set(m, VIEW_heading, w.role < 0 ? arena_printf(r->arena, "Take away the rule of %s on %s", principal, w.path.s)
 	    : arena_printf(r->arena, "Give %s the role %s on %s", principal, role_name((enum role)w.role), w.path.s));
 	view_set(m, VIEW_before, now ? arena_printf(r->arena, "%s – %s", role_name(now->role), role_words(now->role)) : NULL);
@@ -232,6 +230,8 @@ enum err page_rules_check(struct req *r)
 	view_set(m, VIEW_principal, principal);
 	view_set(m, VIEW_role, w.role < 0 ? "remove" : role_name((enum role)w.role));
 	view_set_bool(m, VIEW_remove, w.role < 0);
+	view_set(m, VIEW_more, more ? arena_printf(r->arena, "%llu", (unsigned long long)(from + CHANGES_SHOWN)) : NULL);
+	view_set(m, VIEW_why_href, refused ? page_why(r, w.path) : NULL);
 	view_set(m, VIEW_op, page_op(r));
 	return reply_page(r, 200, "rules_check", "Who gains and loses", m);
 }
@@ -257,6 +257,40 @@ enum err page_rules_set(struct req *r)
 	case ERR_DENIED:
 		return show(r, 403, typed(r, "path"), arena_dup(r->arena, err_text()));
 	case ERR_NOT_FOUND:
+	case ERR_STALE:
+		return show(r, 409, typed(r, "path"), arena_dup(r->arena, err_text()));
+	default:
+		return e;
+	}
+}
+
+/* --- what a signature needs --------------------------------------------------------------------------------------------- */
+
+/* POST /s/:site/rules/require: path, reviews, not_alone, note, op; nothing asked for takes it back */
+enum err page_rules_require(struct req *r)
+{
+	struct requirement q = { .path = r->path, .not_alone = strcmp(typed(r, "not_alone"), "1") == 0 };
+	struct act_request rq;
+	struct act_answer done;
+	uint64_t reviews = 0;
+	enum err e = r->has_path ? ERR_OK : err_set(ERR_INPUT, "For which path? “/” is the whole site.");
+
+	if (!e)
+		e = req_number(r, "reviews", 0, REQUIRED_REVIEWS_LIMIT, 0, &reviews);
+	if (!e)
+		e = page_act_request(r, &rq);
+	q.reviews = (unsigned)reviews;
+	if (!e)
+		e = act_require(r->site, r->tools, &rq, &q, &done);
+	switch (e) {
+	case ERR_OK:
+		return page_done(r, "/rules", NULL, NULL, &done);
+	case ERR_INPUT:
+	case ERR_TOO_BIG:
+	case ERR_NOT_FOUND:
+		return show(r, 400, typed(r, "path"), arena_dup(r->arena, err_text()));
+	case ERR_DENIED:
+		return show(r, 403, typed(r, "path"), arena_dup(r->arena, err_text()));
 	case ERR_STALE:
 		return show(r, 409, typed(r, "path"), arena_dup(r->arena, err_text()));
 	default:
