@@ -22,6 +22,7 @@ struct auth_options {
 	int64_t idle_us, absolute_us;
 	int64_t group_cache_us; /* how long groups are remembered; 60 s */
 	int64_t event_keep_us; /* 0: for ever */
+	bool proxy; /* a proxy is trusted to name people */
 	const char *login_order; /* providers of passwords, "own unix": where a name is looked for first; NULL: "own" */
 	int pam, nss; /* control sockets of the helper processes (base/crew.h); 0: none */
 	int64_t password_deadline_us, nss_deadline_us; /* of one try, of one question */
@@ -87,6 +88,13 @@ enum err auth_token_find(struct auth *a, struct db *db, const char *text, const 
 
 /* --- who there is -------------------------------------------------------------------------------------------------- */
 
+/*
+ * Somebody whom the trusted proxy names: "proxy:<name>", in the groups "a, b" that it lists and in own ones. The session
+ * has a CSRF token, and is in no list. ERR_DENIED: an impossible name. db NULL: from memory, or ERR_RETRY.
+ */
+enum err auth_proxy_person(struct auth *a, struct db *db, const char *name, const char *groups, struct session *out) MUST_CHECK;
+/* The uid of a UNIX user, at start: asked here, without a helper. ERR_INPUT: there is none, or it is root. */
+enum err auth_unix_uid(const char *name, uid_t *uid) MUST_CHECK;
 /* The peer of the local socket. ERR_DENIED for an unknown or overflow uid. Groups by getgrouplist and own memberships. */
 enum err auth_unix_peer(struct auth *a, struct db *db, uid_t uid, struct person **out) MUST_CHECK;
 /*

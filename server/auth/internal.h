@@ -50,6 +50,7 @@ struct nss {
 struct auth {
 	struct auth_options o;
 	char *order; /* of o.login_order: a copy */
+	uint8_t secret[32]; /* of this process: for CSRF tokens of people without a session */
 	char *dummy; /* a yescrypt setting: what an unknown name's password is hashed with */
 	struct throttle *throttle;
 	pthread_mutex_t lock; /* around everything below */
@@ -80,8 +81,10 @@ struct provider {
 	/* The users of a group; fn gets principals. */
 	enum err (*members)(struct auth *au, struct db *db, const char *group, void (*fn)(void *arg, const char *principal), void *arg);
 };
-extern const struct provider provider_own, provider_unix;
+extern const struct provider provider_own, provider_unix, provider_proxy;
 const struct provider *provider_find(const char *principal, const char **name); /* NULL; name: behind the colon */
+/* Sorted, so that the same person is the same bytes in each record. */
+void provider_user_sort(struct provider_user *u);
 void provider_user_group(struct provider_user *u, struct arena *a, const char *principal);
 
 /* A new person with one reference. Groups are copied. */
@@ -97,6 +100,10 @@ void sessions_free(struct auth *a);
 /* --- token.c ------------------------------------------------------------------------------------------------------- */
 
 void tokens_forget(struct auth *a); /* with the lock held */
+/* What is remembered under a hash: person (referenced), hash and created_at of *out. */
+bool token_slot_get(struct auth *a, const struct sha256 *hash, struct session *out);
+/* Unless something was forgotten since that generation. Takes a reference of its own. */
+void token_slot_put(struct auth *a, uint64_t generation, const struct sha256 *hash, struct person *who, int64_t created_at, int64_t expires_at);
 enum err tokens_of_the_gone(struct auth *a, struct db *db) MUST_CHECK;
 
 /* --- own.c --------------------------------------------------------------------------------------------------------- */

@@ -25,6 +25,7 @@ struct auth *auth_new(const struct auth_options *o)
 	pthread_mutex_init(&a->nss.lock, NULL);
 	a->throttle = throttle_new();
 	a->dummy = password_setting();
+	random_bytes(a->secret, sizeof a->secret);
 	return a;
 }
 

@@ -222,6 +222,22 @@ static enum err members(const char *name, struct buf *out)
 	return ERR_OK;
 }
 
+enum err auth_unix_uid(const char *name, uid_t *uid)
+{
+	struct passwd pw;
+	char *buffer;
+	enum err err = passwd_of(name, 0, &pw, &buffer);
+
+	if (!err && pw.pw_uid == 0)
+		err = err_set(ERR_INPUT, "%s is root: a proxy that is believed runs as another user", name);
+	else if (err)
+		err = err_set(ERR_INPUT, "there is no UNIX user %s", name);
+	else
+		*uid = pw.pw_uid;
+	free(buffer);
+	return err;
+}
+
 enum err nss_answer(char question, const char *name, struct buf *out)
 {
 	enum err err;

@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "base/digest.h"
 
-static const struct provider *const providers[] = { &provider_own, &provider_unix };
+static const struct provider *const providers[] = { &provider_own, &provider_unix, &provider_proxy };
 #define PROVIDERS (sizeof providers / sizeof *providers)
 
 /* --- persons ------------------------------------------------------------------------------------------------------- */
@@ -107,6 +107,12 @@ static int by_text(const void *a, const void *b)
 	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
+void provider_user_sort(struct provider_user *u)
+{
+	if (u->n)
+		qsort(u->groups, u->n, sizeof *u->groups, by_text);
+}
+
 enum err auth_person(struct auth *a, struct db *db, const char *principal, struct person **out, bool *enabled)
 {
 	struct arena *arena = arena_new();
@@ -130,9 +136,7 @@ enum err auth_person(struct auth *a, struct db *db, const char *principal, struc
 		err = own_memberships(db, principal, &user, arena);
 	if (err)
 		goto out;
-	/* Sorted, so that the same person is the same bytes in each record. */
-	if (user.n)
-		qsort(user.groups, user.n, sizeof *user.groups, by_text);
+	provider_user_sort(&user);
 	*out = person_new(p->name, name, user.display, user.groups, user.n);
 	if (enabled)
 		*enabled = user.enabled;
@@ -174,6 +178,9 @@ enum err auth_principal(struct auth *a, struct db *db, const char *text, char ou
 		goto out;
 	}
 	for (size_t i = 0; i < PROVIDERS; i++) {
+		/* It has every name there is: those people are named in full. */
+		if (providers[i] == &provider_proxy)
+			continue;
 		full = arena_printf(arena, "%s:%s", providers[i]->name, text);
 		if (!principal_valid(full)) {
 			err = err_set(ERR_INPUT, "“%s” is not the name of a user or group.", text);

@@ -56,7 +56,7 @@ void tokens_forget(struct auth *a)
 		slot_clear(&a->tokens[i]);
 }
 
-static bool cached(struct auth *a, const struct sha256 *hash, struct session *out)
+bool token_slot_get(struct auth *a, const struct sha256 *hash, struct session *out)
 {
 	struct token_slot *s;
 	bool found;
@@ -70,11 +70,24 @@ static bool cached(struct auth *a, const struct sha256 *hash, struct session *ou
 	return found;
 }
 
+void token_slot_put(struct auth *a, uint64_t generation, const struct sha256 *hash, struct person *who, int64_t created_at, int64_t expires_at)
+{
+	pthread_mutex_lock(&a->lock);
+	if (generation == a->generation) {
+		struct token_slot *s = slot_of(a, hash);
+
+		slot_clear(s);
+		*s = (struct token_slot){ .hash = *hash, .person = person_ref(who), .created_at = created_at, .expires_at = expires_at,
+			.fresh_until = clock_boot() + a->o.group_cache_us };
+	}
+	pthread_mutex_unlock(&a->lock);
+}
+
 bool auth_token_cached(struct auth *a, const char *text, struct session *out)
 {
 	struct sha256 hash;
 
-	return text_hash(text, &hash) && cached(a, &hash, out);
+	return text_hash(text, &hash) && token_slot_get(a, &hash, out);
 }
 
 /* The row stands; is there still somebody behind it? */
@@ -129,15 +142,7 @@ enum err auth_token_find(struct auth *a, struct db *db, const char *text, const 
 		err = db_token_used(db, &hash, now, address);
 	if (err)
 		goto out;
-	pthread_mutex_lock(&a->lock);
-	if (generation == a->generation) {
-		struct token_slot *s = slot_of(a, &hash);
-
-		slot_clear(s);
-		*s = (struct token_slot){ .hash = hash, .person = person_ref(who), .created_at = row.created_at, .expires_at = row.expires_at,
-			.fresh_until = clock_boot() + a->o.group_cache_us };
-	}
-	pthread_mutex_unlock(&a->lock);
+	token_slot_put(a, generation, &hash, who, row.created_at, row.expires_at);
 	*out = (struct session){ .person = person_ref(who), .id_hash = hash, .created_at = row.created_at };
 out:
 	person_unref(who);

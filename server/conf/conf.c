@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -155,6 +156,10 @@ static enum err check_text(const struct option *o, const char *text)
 	case CHECK_HOST:
 		if (!name_bytes(text, LOWER UPPER DIGIT "-.") || text[0] == '.' || text[0] == '-' || strstr(text, ".."))
 			return err_set(ERR_INPUT, "\"%s\" is not a host name", text);
+		break;
+	case CHECK_HEADER:
+		if (!name_bytes(text, LOWER UPPER DIGIT "-_") || !strcasecmp(text, "Cookie") || !strcasecmp(text, "Authorization") || !strcasecmp(text, "Host"))
+			return err_set(ERR_INPUT, "\"%s\" is not the name of a header of its own, such as X-Remote-User", text);
 		break;
 	case CHECK_ORDER:
 		if (strcmp(text, "own") && strcmp(text, "unix") && strcmp(text, "own unix") && strcmp(text, "unix own"))
@@ -456,6 +461,10 @@ static enum err check_together(struct parse *p, cfg_t *cfg, struct conf *c)
 	if (holds_password(c->database_url)) {
 		(void)err_set(ERR_INPUT, "holds a password: put it into a file and name that in database_password_file");
 		return at_option(p, cfg, "database", ERR_INPUT);
+	}
+	if (!*c->proxy_user && (*c->proxy_user_header || *c->proxy_groups_header)) {
+		(void)err_set(ERR_INPUT, "needs proxy_user: who may say that");
+		return at_option(p, cfg, *c->proxy_user_header ? "proxy_user_header" : "proxy_groups_header", ERR_INPUT);
 	}
 	if (!c->preview_port)
 		c->preview_host = "";

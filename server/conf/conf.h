@@ -61,6 +61,9 @@ struct conf {
 	int64_t header_deadline_us, body_deadline_us, response_deadline_us, stream_deadline_us, idle_us;
 	int64_t session_idle_us, session_absolute_us; /* 8 h, 7 d */
 	const char *login_order; /* providers of passwords, with blanks between: "own unix" */
+	const char *proxy_user; /* "": no proxy has a socket of its own */
+	const char *proxy_socket; /* where; in the data directory unless set */
+	const char *proxy_user_header, *proxy_groups_header, *proxy_address_header; /* "": not taken from there */
 	const char *pam_service; /* "drydock": the file in /etc/pam.d */
 	int64_t password_deadline_us, nss_deadline_us; /* 10 s, 3 s */
 	int64_t group_cache_us; /* 60 s */

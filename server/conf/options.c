@@ -47,6 +47,19 @@ const struct option conf_options[] = {
 	    "database_password_file. Not set: a private MariaDB in the data directory, started and watched by DryDock." },
 	{ "database_password_file", OPTION_TEXT, AT(database_password_file), "", 0, 0, CHECK_SECRET, false, NULL,
 	    "A file with the database password on its first line, readable by its owner only." },
+	{ "proxy_user", OPTION_TEXT, AT(proxy_user), "", 0, 32, CHECK_NAME, false, NULL,
+	    "The UNIX user that a proxy in front runs as (www-data). It gets a socket of its own, on which nobody else may "
+	    "connect, and on which what its headers say is believed; everywhere else they are ignored. Not set: none." },
+	{ "proxy_socket", OPTION_TEXT, AT(proxy_socket), "", 0, 107, CHECK_DIRECTORY, false, NULL,
+	    "That socket. Not set: proxy.sock in the data directory." },
+	{ "proxy_user_header", OPTION_TEXT, AT(proxy_user_header), "", 0, 64, CHECK_HEADER, false, NULL,
+	    "The header in which the proxy says who is asking (X-Remote-User), whom it has authenticated: proxy:NAME. The "
+	    "proxy has to set or clear it in every request. Not set: people log in here, the proxy only speaks TLS." },
+	{ "proxy_groups_header", OPTION_TEXT, AT(proxy_groups_header), "", 0, 64, CHECK_HEADER, false, NULL,
+	    "The header with his groups, commas between: proxy:@GROUP each." },
+	{ "proxy_address_header", OPTION_TEXT, AT(proxy_address_header), "X-Forwarded-For", 0, 64, CHECK_HEADER, false, NULL,
+	    "The header with the client's address, for the log, for events, and for slowing down failed logins; of a list "
+	    "the last one, which the proxy itself has put there." },
 	{ "workers", OPTION_NUMBER, AT(workers), "4", 1, 64, CHECK_NOTHING, false, NULL,
 	    "Threads for what has to wait on disk, git or database. Each has a database connection of its own." },
 	{ "connections", OPTION_NUMBER, AT(connections), "512", 16, 16384, CHECK_NOTHING, false, NULL,

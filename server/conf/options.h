@@ -29,6 +29,7 @@ enum option_check {
 	CHECK_KIT, /* a file name */
 	CHECK_NAME, /* a UNIX user name */
 	CHECK_HOST, /* a host name */
+	CHECK_HEADER, /* the name of an HTTP header */
 	CHECK_ORDER, /* own and unix, each at most once, with a blank between */
 	CHECK_PAIR, /* key=value */
 };

@@ -201,7 +201,7 @@ enum err installation_open_stores(struct installation **out, const struct conf *
 enum err installation_open(struct installation **out, const struct conf *conf, const struct helpers *helpers)
 {
 	struct auth_options auth = { .idle_us = conf->session_idle_us, .absolute_us = conf->session_absolute_us, .group_cache_us = conf->group_cache_us,
-		.login_order = conf->login_order, .pam = helpers ? helpers->pam : 0, .nss = helpers ? helpers->nss : 0,
+		.proxy = *conf->proxy_user && *conf->proxy_user_header, .login_order = conf->login_order, .pam = helpers ? helpers->pam : 0, .nss = helpers ? helpers->nss : 0,
 		.password_deadline_us = conf->password_deadline_us, .nss_deadline_us = conf->nss_deadline_us };
 	struct installation *in;
 	enum err e = installation_open_stores(&in, conf, true);

@@ -18,7 +18,7 @@ void request_forget_person(struct life *l)
 		person_unref(r->person);
 	r->person = NULL;
 	r->has_session = false;
-	r->by_token = false;
+	r->by_token = r->by_proxy = false;
 	memset(&r->session, 0, sizeof(r->session));
 }
 
@@ -86,6 +86,53 @@ static enum err bearer_token(struct life *l, const char **token)
 	return ERR_OK;
 }
 
+/* A header that the proxy sets: ERR_INPUT if it came twice, since one of them may be the client's. "" if it is not there. */
+static enum err proxy_header(const struct life *l, const char *name, const char **value)
+{
+	bool found = false;
+
+	*value = "";
+	for (size_t i = 0; *name && i < l->n_headers; i++) {
+		const struct guard_header *h = &l->headers[i];
+
+		if (h->name_len != strlen(name) || strncasecmp(h->name, name, h->name_len) != 0)
+			continue;
+		if (found)
+			return err_set(ERR_INPUT, "The proxy's header %s came twice: the proxy has to replace what a client sends.", name);
+		found = true;
+		*value = h->value;
+	}
+	return ERR_OK;
+}
+
+/* *named: the proxy says who it is. */
+static enum err proxy_person(struct life *l, bool *named)
+{
+	const struct conf *conf = l->web->o.conf;
+	struct req *r = &l->r;
+	const char *name, *groups;
+	enum err e = proxy_header(l, conf->proxy_user_header, &name);
+
+	*named = false;
+	if (!e)
+		e = proxy_header(l, conf->proxy_groups_header, &groups);
+	if (e) {
+		log_event(LOG_LEVEL_WARN, "auth.proxy.refused", "from", r->address, "why", err_text(), NULL);
+		return e;
+	}
+	if (!*name)
+		return ERR_OK;
+	*named = true;
+	e = auth_proxy_person(l->web->o.auth, r->tools ? tools_db(r->tools) : NULL, name, groups, &r->session);
+	if (e == ERR_DENIED)
+		log_event(LOG_LEVEL_WARN, "auth.proxy.refused", "from", r->address, "why", err_text(), NULL);
+	if (e)
+		return e;
+	r->has_session = r->by_proxy = true;
+	r->person = r->session.person;
+	return ERR_OK;
+}
+
 enum err request_person(struct life *l)
 {
 	struct req *r = &l->r;
@@ -105,6 +152,12 @@ enum err request_person(struct life *l)
 		if (!l->conn || l->conn->uid == (uid_t)-1)
 			return err_set(ERR_DENIED, "The kernel did not say who is at the other end of the socket.");
 		return auth_unix_peer(l->web->o.auth, db, l->conn->uid, &r->person);
+	}
+	if (l->listener->kind == LISTENER_PROXY) {
+		bool named;
+
+		if ((e = proxy_person(l, &named)) || named)
+			return e;
 	}
 	token = cookie_token(l);
 	if (!token)

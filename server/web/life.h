@@ -22,14 +22,14 @@
 #define LIFE_ADDED 12 /* headers that a handler may add */
 #define LIFE_SEGMENTS 6 /* ":name" parts of an address */
 
-enum listener_kind { LISTENER_MAIN, LISTENER_LOCAL, LISTENER_PREVIEW, LISTENER_COUNT };
+enum listener_kind { LISTENER_MAIN, LISTENER_LOCAL, LISTENER_PREVIEW, LISTENER_PROXY, LISTENER_COUNT };
 
 struct listener {
 	struct web *web;
 	enum listener_kind kind;
 	struct MHD_Daemon *daemon; /* NULL: not used */
 	int fd;
-	char path[108]; /* of the local socket */
+	char path[108]; /* of the local socket, or the proxy's */
 };
 
 /* --- connections and their absolute deadlines (web/deadlines.c) ----------------------------------------------------- */
@@ -86,6 +86,7 @@ struct web {
 	const char *public_host; /* its host part with port, in public_origin; NULL */
 	size_t public_host_len; /* without the port */
 	bool secure; /* public_url is https */
+	uid_t proxy_uid; /* who may connect to the proxy's socket */
 	const char *cookie_name;
 	char policy[512]; /* Content-Security-Policy of pages */
 	char id_prefix[9];

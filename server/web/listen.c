@@ -132,12 +132,12 @@ static void peer_of(struct conn *conn)
 	socklen_t len = sizeof(a);
 
 	conn->uid = (uid_t)-1;
-	if (conn->listener->kind == LISTENER_LOCAL) {
+	if (conn->listener->kind == LISTENER_LOCAL || conn->listener->kind == LISTENER_PROXY) {
 		struct ucred cred;
 		socklen_t cred_len = sizeof(cred);
 		if (getsockopt(conn->fd, SOL_SOCKET, SO_PEERCRED, &cred, &cred_len) == 0 && cred_len == sizeof(cred))
 			conn->uid = cred.uid;
-		snprintf(conn->address, sizeof(conn->address), "local");
+		snprintf(conn->address, sizeof(conn->address), "%s", conn->listener->kind == LISTENER_LOCAL ? "local" : "proxy");
 		return;
 	}
 	if (getpeername(conn->fd, (struct sockaddr *)&a, &len))
@@ -169,7 +169,7 @@ static enum MHD_Result connection_wanted(void *cls, const struct sockaddr *a, so
 	char address[INET6_ADDRSTRLEN];
 
 	(void)len;
-	if (l->kind == LISTENER_LOCAL)
+	if (l->kind == LISTENER_LOCAL || l->kind == LISTENER_PROXY)
 		return MHD_YES;
 	address_text(address, a);
 	if (conns_of(l->web->conns, address) < l->web->o.conf->connections_per_address || WEAK(conn_address))
@@ -311,6 +311,27 @@ static void room_for_connections(const struct conf *conf)
 }
 
 
+/* The proxy's own socket. Others may try to connect; the kernel says who they are. */
+static enum err proxy_listen(struct web *w)
+{
+	const struct conf *conf = w->o.conf;
+	struct listener *l = &w->listeners[LISTENER_PROXY];
+	int n = *conf->proxy_socket ? snprintf(l->path, sizeof(l->path), "%s", conf->proxy_socket)
+	                            : snprintf(l->path, sizeof(l->path), "%s/proxy.sock", conf->data);
+	enum err e;
+
+	if (n >= (int)sizeof(l->path)) {
+		l->path[0] = '\0';
+		return err_set(ERR_INPUT, "proxy_socket: the path of a socket has at most %zu bytes", sizeof(l->path) - 1);
+	}
+	e = auth_unix_uid(conf->proxy_user, &w->proxy_uid);
+	if (!e)
+		e = listen_unix(l->path, &l->fd);
+	if (e)
+		l->path[0] = '\0'; /* not ours to remove */
+	return e;
+}
+
 static enum err start(struct web *w)
 {
 	const struct conf *conf = w->o.conf;
@@ -326,6 +347,8 @@ static enum err start(struct web *w)
 	if ((e = listen_unix(w->o.socket, &local->fd)))
 		return e;
 	snprintf(local->path, sizeof(local->path), "%s", w->o.socket);
+	if (*conf->proxy_user && (e = proxy_listen(w)))
+		return e;
 	if ((e = listen_tcp(conf->address, conf->port, &main_l->fd)))
 		return e;
 	if (conf->preview_port && (e = listen_tcp(conf->address, conf->preview_port, &preview->fd)))
@@ -350,6 +373,8 @@ static enum err start(struct web *w)
 	w->jobs = jobs_new(conf->workers ? conf->workers : 1, w->o.database);
 	w->patient = pool_new("patient", WEB_PATIENT, conf->connections + 64, worker_start, worker_stop, w);
 	w->streams = streams_new(w);
+	if (*conf->proxy_user && (e = daemon_start(w, LISTENER_PROXY, 2)))
+		return e;
 	if ((e = daemon_start(w, LISTENER_LOCAL, 1)) || (e = daemon_start(w, LISTENER_MAIN, 2)))
 		return e;
 	if (conf->preview_port && (e = daemon_start(w, LISTENER_PREVIEW, 1)))

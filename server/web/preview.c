@@ -320,7 +320,7 @@ static void put_policy(struct life *l, const struct preview *p, struct buf *out)
 	    "sandbox%s; default-src %s data: blob: 'unsafe-inline' 'unsafe-eval'; connect-src 'none'; form-action 'none'; "
 	    "worker-src 'none'; object-src 'none'; base-uri 'none'; webrtc 'block'; frame-ancestors ",
 	    window && !WEAK(preview_window) ? "" : " allow-scripts", buf_text(&own));
-	if (l->listener->kind == LISTENER_MAIN)
+	if (l->listener->kind != LISTENER_PREVIEW)
 		buf_str(out, "'self'");
 	else if (w->public_origin[0])
 		buf_fmt(out, "%s http://localhost:%u http://127.0.0.1:%u", w->public_origin, conf->port, conf->port);

@@ -3,6 +3,7 @@
  * http_step() with the headers, with each piece of the body, at its end, and again after a resume, and
  * http_done() when the reply is sent or the connection lost.
  */
+#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -187,6 +188,40 @@ static void refuse_method(struct life *l, unsigned allow)
 	refuse(l, 405, "This address does not take that method.");
 }
 
+/* The last address of a list is the one that the proxy has put there. */
+static void proxy_address(struct life *l)
+{
+	const struct guard_header *h = guard_find(l->headers, l->n_headers, l->web->o.conf->proxy_address_header);
+	const char *last = h ? strrchr(h->value, ',') : NULL;
+	unsigned char binary[sizeof(struct in6_addr)];
+	char text[INET6_ADDRSTRLEN] = "";
+	size_t n;
+
+	for (size_t i = 0; h && i < l->n_headers; i++)
+		if (&l->headers[i] != h && l->headers[i].name_len == h->name_len && strncasecmp(l->headers[i].name, h->name, h->name_len) == 0)
+			return; /* two of them: which is the proxy's? */
+	last = last ? last + 1 : h ? h->value : "";
+	last += strspn(last, " \t");
+	n = strcspn(last, " \t");
+	if (!n || n >= sizeof(text))
+		return;
+	memcpy(text, last, n);
+	if (inet_pton(AF_INET, text, binary) == 1 || inet_pton(AF_INET6, text, binary) == 1)
+		l->r.address = arena_dup(l->r.arena, text);
+}
+
+/* Only he whom the configuration names may say who others are. */
+static bool proxy_peer(struct life *l)
+{
+	if (l->conn && l->conn->uid == l->web->proxy_uid) {
+		proxy_address(l);
+		return true;
+	}
+	log_event(LOG_LEVEL_WARN, "auth.proxy.refused", "uid", log_u64(l->conn ? l->conn->uid : (uid_t)-1), "why", "this socket is the proxy's", NULL);
+	refuse(l, 403, "This socket is the proxy's.");
+	return false;
+}
+
 /* Headers are here: everything that can be refused without reading a body is. */
 static void headers_here(struct life *l, const char *method, const char *version)
 {
@@ -215,6 +250,8 @@ static void headers_here(struct life *l, const char *method, const char *version
 		refuse(l, status, why);
 		return;
 	}
+	if (l->listener->kind == LISTENER_PROXY && !proxy_peer(l))
+		return;
 	l->host = guard_find(l->headers, l->n_headers, "Host");
 	l->r.method = method_of(method, &l->r.head);
 	if (!l->r.method && strcmp(method, "OPTIONS") != 0) {
@@ -229,7 +266,7 @@ static void headers_here(struct life *l, const char *method, const char *version
 		l->r.route = preview_route(l);
 		if (!l->r.route)
 			return;
-	} else if (l->listener->kind == LISTENER_MAIN && !host_known(l)) {
+	} else if ((l->listener->kind == LISTENER_MAIN || l->listener->kind == LISTENER_PROXY) && !host_known(l)) {
 		refuse(l, 421, "This server does not answer to that name. Set public_url to the address that people use.");
 		return;
 	} else {
@@ -380,7 +417,7 @@ enum MHD_Result http_step(void *cls, struct MHD_Connection *c, const char *url, 
 /* Capabilities are not written down: who can read the log must not be able to use them. */
 static const char *target_for_log(const struct life *l)
 {
-	if (l->listener->kind == LISTENER_MAIN && strncmp(l->target, "/preview/", 9) == 0)
+	if (l->listener->kind != LISTENER_PREVIEW && strncmp(l->target, "/preview/", 9) == 0)
 		return "/preview/...";
 	return l->target;
 }

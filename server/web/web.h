@@ -97,6 +97,7 @@ struct req {
 	struct person *person; /* NULL: nobody */
 	struct session session; /* zero on the local socket */
 	bool has_session;
+	bool by_proxy; /* the proxy said who he is: there is nothing to log out of */
 	bool by_token; /* came with an API token: session is the token's, without CSRF token; person->who.limit bounds it */
 	const char *address; /* of the peer */
 	const char *id; /* for the log */

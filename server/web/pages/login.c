@@ -32,6 +32,8 @@ enum err page_login_post(struct req *r)
 
 	if (!name || !*name || !password || !*password)
 		return show_login(r, 400, "Enter your name and your password.");
+	if (r->by_proxy)
+		return err_set(ERR_DENIED, "The proxy says who you are: log out there first.");
 	if (!req_patient(r))
 		return ERR_RETRY;
 	e = auth_login(web_auth(r->web), tools_db(r->tools), name, password, r->address, &person);
