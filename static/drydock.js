@@ -86,12 +86,12 @@
 	});
 
 	/* Copying. */
-	all("[data-copy]").forEach(function (e) {
+	all("[data-copy], code.print[title]").forEach(function (e) {
 		if (!navigator.clipboard) return;
 		e.tabIndex = 0;
 		e.setAttribute("role", "button");
 		function copy() {
-			navigator.clipboard.writeText(e.dataset.copy).then(function () {
+			navigator.clipboard.writeText(e.dataset.copy || e.title).then(function () {
 				say("Copied");
 				var was = e.textContent;
 				if (e.dataset.busy) return;

@@ -22,6 +22,7 @@
 #define BUCKETS 1024
 #define TOKENS_LIMIT 8192
 #define SELECTION_LIMIT 10000
+#define BYTES_LIMIT (32u << 20) /* of all selections together: then the oldest previews end early */
 #define FILE_LIMIT (32u << 20)
 
 enum version { VERSION_STAGED, VERSION_APPROVED, VERSION_RECORD };
@@ -50,7 +51,7 @@ struct previews {
 	pthread_mutex_t lock;
 	struct preview *buckets[BUCKETS];
 	struct preview *oldest, *newest;
-	size_t n;
+	size_t n, bytes;
 };
 
 /* --- the table ----------------------------------------------------------------------------------------------------- */
@@ -101,6 +102,7 @@ static void drop_oldest(struct previews *all)
 	if (!all->oldest)
 		all->newest = NULL;
 	all->n--;
+	all->bytes -= arena_used(p->arena);
 	unlink_bucket(all, p);
 	preview_unref(p);
 }
@@ -120,7 +122,8 @@ static void put(struct previews *all, struct preview *p)
 	int64_t now = clock_boot();
 
 	pthread_mutex_lock(&all->lock);
-	while (all->oldest && (all->oldest->ends <= now || all->n >= TOKENS_LIMIT))
+	all->bytes += arena_used(p->arena);
+	while (all->oldest && (all->oldest->ends <= now || all->n >= TOKENS_LIMIT || all->bytes > BYTES_LIMIT))
 		drop_oldest(all);
 	struct preview **at = &all->buckets[bucket_of(p->token)];
 	p->next = *at;
@@ -238,14 +241,15 @@ const char *preview_address(struct req *r, struct path path, const char *version
 	return text;
 }
 
-const char *preview_address_selection(struct req *r, struct path path, const struct sha256 *print, const struct selection *s)
+const char *preview_selection(struct req *r, const struct selection *s, size_t from)
 {
-	struct preview *p = preview_make(r, path, "staged", print);
+	static const struct sha256 none;
+	struct preview *p = preview_make(r, path_root(), "approved", &none);
 	const char *text = address_of(r, p);
-	size_t n = s->n < SELECTION_LIMIT ? s->n : SELECTION_LIMIT;
+	size_t n = s->n - from < SELECTION_LIMIT ? s->n - from : SELECTION_LIMIT;
 
 	p->selection = arena_alloc(p->arena, (n ? n : 1) * sizeof(*p->selection));
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = from; i < from + n; i++)
 		if (s->items[i].state == STATE_UNSIGNED || s->items[i].state == STATE_CHANGED || s->items[i].state == STATE_REVOKED) {
 			struct expected_file *f = &p->selection[p->n_selection++];
 			f->path = path_copy(s->items[i].path, p->arena);
@@ -253,7 +257,8 @@ const char *preview_address_selection(struct req *r, struct path path, const str
 		}
 	qsort(p->selection, p->n_selection, sizeof(*p->selection), by_path);
 	put(r->web->previews, p);
-	return text;
+	/* What comes behind it begins with a slash of its own. */
+	return arena_dupn(r->arena, text, strlen(text) - 1);
 }
 
 /* --- serving ------------------------------------------------------------------------------------------------------- */

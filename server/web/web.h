@@ -204,7 +204,11 @@ const char *static_address(struct req *r, const char *name);
  * approved version of that record. Linked files are the approved ones.
  */
 const char *preview_address(struct req *r, struct path path, const char *version, const struct sha256 *print);
-/* The same of a staged file; linked files that are in the selection are shown as staged too (at most 10,000 are). */
-const char *preview_address_selection(struct req *r, struct path path, const struct sha256 *print, const struct selection *s);
+/*
+ * One capability for the files of a selection: what of it is unsigned, changed or revoked is served as staged, with the
+ * fingerprint that it has there, and everything else as production has it. So a page looks as it will when all of them
+ * are signed. At most 10,000 files are taken, from the given one on. An address without a path: put one behind it.
+ */
+const char *preview_selection(struct req *r, const struct selection *s, size_t from);
 
 #endif

@@ -347,7 +347,7 @@ def page(b):
     listing = b.dir / "page"
     listing.mkdir()
     for i in range(200):
-        (listing / f"page-of-the-list-{i:03}.html").write_text(f"<p>{i}</p>\n" * (i + 1))
+        (listing / f"page-{i:03}.html").write_text(f"<p>{i}</p>\n" * (i + 1))
     staging = b.copy("page-staging")
     shutil.copytree(listing, staging / "listing")
     quiet("chown", "-R", f"{b.uid}:{b.gid}", staging)
@@ -381,11 +381,11 @@ http {{ access_log off; client_body_temp_path {b.dir}/n1; proxy_temp_path {b.dir
             cookie = "; ".join(f"{c.name}={c.value}" for c in s.cookies)
             ours_url = f"{d.url}/s/www/tree/listing"
             r = s.get(ours_url)
-            assert r.status_code == 200 and r.text.count("page-of-the-list-") >= 200, (r.status_code, r.text[:500])
+            assert r.status_code == 200 and r.text.count("page-") >= 200, (r.status_code, r.text[:500])
             cgit_url = f"http://127.0.0.1:{cgit_port}/site/tree/listing"
             import requests
             text = requests.get(cgit_url, timeout=20).text
-            assert "page-of-the-list-199" in text, text[:500]
+            assert "page-199" in text, text[:500]
             a, n, c = [], [], []
             for _ in range(3):
                 n.append(wrk(f"http://127.0.0.1:{nginx_port}/"))

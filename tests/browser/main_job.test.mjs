@@ -94,8 +94,8 @@ test("revoke a directory and a file that is gone", async () => {
 
 test("sign some of the changes; sync; production is exactly what is approved", async () => {
 	await page.goto(at("/tree/?state=changed"));
-	await page.getByLabel("Select faq.html").check();
-	await page.getByLabel("Select index.html").check();
+	await page.getByLabel("faq.html", { exact: true }).check();
+	await page.getByLabel("index.html", { exact: true }).check();
 	await page.getByRole("button", { name: "Sign selected…" }).click();
 	await page.getByRole("button", { name: "Sign 2 files" }).click();
 	await page.waitForURL(/\/tree\//);

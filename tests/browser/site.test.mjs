@@ -90,8 +90,8 @@ async function job(options, tag) {
 	// a batch from a list: two of three
 	for (const n of ["a", "b", "c"]) await server.write(`/${tag}/list/${n}.html`, page_of(n, `<p>${n}</p>`));
 	await page.goto(at(`/tree/${tag}/list`));
-	await page.getByLabel("Select a.html").check();
-	await page.getByLabel("Select b.html").check();
+	await page.getByLabel("a.html", { exact: true }).check();
+	await page.getByLabel("b.html", { exact: true }).check();
 	await screenshot(page, `${tag}-tree-selected`);
 	await page.getByRole("button", { name: "Sign selected…" }).click();
 	await page.getByRole("heading", { level: 1, name: "Sign 2 files" }).waitFor();

@@ -266,12 +266,12 @@ class Drydock:
 
     @contextlib.contextmanager
     def held(self):
-        """Acts on the site wait inside their transaction while this lasts: somebody else holds the site's row."""
+        """Acts wait inside their transaction while this lasts, for up to 30 s: somebody else holds a table that only acts use."""
         kw = {"user": self.uid, "group": self.gid, "extra_groups": []} if os.geteuid() == 0 else {}
         client = subprocess.Popen(["mariadb", "--no-defaults", f"--socket={self.data}/db.sock", "--batch", "--skip-column-names",
                                    "--unbuffered", "drydock"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=self.dir, **kw)
         try:
-            client.stdin.write(f"BEGIN; SELECT 'held' FROM site WHERE site = '{self.site}' FOR UPDATE;\n")
+            client.stdin.write("LOCK TABLES file_state WRITE; SELECT 'held';\n")
             client.stdin.flush()
             assert client.stdout.readline().strip() == "held"
             yield

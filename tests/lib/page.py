@@ -5,6 +5,8 @@
     page.form("/s/www/rules").fields         # name -> value of what it would send
     page.send(browser, form, note="...")     # fills in and sends, as the browser would
 """
+import re
+import time
 from html.parser import HTMLParser
 
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
@@ -57,6 +59,9 @@ class Page(HTMLParser):
                 self.errors.append(f"id {attrs['id']} twice")
             self.ids.add(attrs["id"])
         self.classes.update((attrs.get("class") or "").split())
+        # HTML closes rows and cells by itself, as long lists of ours leave it to
+        if tag in ("td", "th", "tr"):
+            self._end_row(("td", "th") if tag != "tr" else ("td", "th", "tr"))
         if tag not in VOID and tag not in SHAPES:
             self._open.append(tag)
         if tag == "a" and attrs.get("href"):
@@ -99,9 +104,15 @@ class Page(HTMLParser):
         elif tag == "button":
             form.buttons.append((name, attrs.get("value")))
 
+    def _end_row(self, tags):
+        while self._open and self._open[-1] in tags:
+            self._open.pop()
+
     def handle_endtag(self, tag):
         if tag in SHAPES:
             return
+        if tag in ("tr", "tbody", "thead", "table"):
+            self._end_row(("td", "th") if tag == "tr" else ("td", "th", "tr"))
         if tag in VOID or not self._open or self._open[-1] != tag:
             self.errors.append(f"</{tag}> closes {self._open[-3:]}, at {self.getpos()}")
             return
@@ -133,9 +144,17 @@ class Page(HTMLParser):
         return found[0]
 
     @staticmethod
-    def send(browser, form, **values):
-        """What a browser does with a filled-in form; redirects are not followed."""
+    def send(browser, form, wait=True, **values):
+        """What a browser does with a filled-in form; redirects are not followed. An act that takes long (on a machine that
+        has much to do, any may) is waited for on its page, as a person would; wait=False: that page's address is the answer."""
         fields = {**form.fields, **{k.rstrip("_"): v for k, v in values.items()}}
         if form.method == "post":
-            return browser.post(form.action, data=fields, headers={"Origin": browser.base}, allow_redirects=False)
+            answer = browser.post(form.action, data=fields, headers={"Origin": browser.base}, allow_redirects=False)
+            place = answer.headers.get("Location", "")
+            for _ in range(4000 if wait and re.fullmatch(r"/s/[^/]+/acts/[0-9a-f-]{36}", place) else 0):
+                time.sleep(0.05)
+                answer = browser.get(place, allow_redirects=False)
+                if answer.status_code != 200:
+                    break
+            return answer
         return browser.get(form.action, params=fields, allow_redirects=False)

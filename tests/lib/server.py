@@ -4,6 +4,7 @@ line of JSON, then answers one line with one line, until its standard input ends
     {"do": "write", "path": "/a.html", "content": "..."}     {"do": "remove", "path": "/a.html"}
     {"do": "rename", "from": "/a", "to": "/b"}               {"do": "api", "method": "GET", "path": "/api/v1/whoami"}
     {"do": "log_size"}                                       {"do": "log_since", "at": 1234}
+    {"do": "hold"}                                           {"do": "release"}
 """
 import json
 import sys
@@ -25,6 +26,12 @@ def do(d, order):
         d.role(order["principal"], order["role"], order["path"])
     elif kind == "api":
         return d.must(order["method"], order["path"], order.get("body"))
+    elif kind == "hold":
+        # acts wait in their transactions until "release"
+        d.holding = d.held()
+        d.holding.__enter__()
+    elif kind == "release":
+        d.holding.__exit__(None, None, None)
     elif kind == "log":
         return d.log()[-10000:]
     elif kind == "log_size":

@@ -42,7 +42,7 @@ def sign_form(browser, directory):
 def begin(browser, form, **values):
     """Send it; the address of the page that shows how far it is."""
     begun = time.monotonic()
-    answer = Page.send(browser, form, **values)
+    answer = Page.send(browser, form, wait=False, **values)
     assert answer.status_code == 303, answer.text
     assert re.fullmatch(r"/s/www/acts/[0-9a-f-]{36}", answer.headers["Location"]), answer.headers["Location"]
     return answer.headers["Location"], time.monotonic() - begun
@@ -92,7 +92,7 @@ def test_a_long_act_is_shown_left_found_again_and_ends(site):
         # the form again, as a reload sends it: the same job
         assert begin(alice, form, note="the <b>docs</b>")[0] == address
         # its id for something else
-        answer = Page.send(alice, form, note="another note")
+        answer = Page.send(alice, form, wait=False, note="another note")
         assert answer.status_code == 409 and "another request" in answer.text
     answer = end_of(alice, address)
     assert answer.status_code == 303
@@ -110,8 +110,6 @@ def test_a_long_act_is_shown_left_found_again_and_ends(site):
 def test_a_short_act_leads_to_its_result_directly(site):
     alice = site.login("alice")
     answer = Page.send(alice, sign_form(alice, "/short"))
-    if answer.headers["Location"].startswith("/s/www/acts/"):  # a busy machine
-        answer = end_of(alice, answer.headers["Location"])
     assert answer.headers["Location"].startswith("/s/www/tree/short?done=")
 
 
@@ -171,8 +169,6 @@ def test_the_daemon_dies_in_the_middle(site):
     assert count(site, "/died") == 0
     # the same form once more, as its reload would send it
     answer = Page.send(alice, form)
-    if answer.headers["Location"] == address:
-        answer = end_of(alice, address)
     assert answer.status_code == 303 and count(site, "/died") == 1
     site.kill()
     site.start()

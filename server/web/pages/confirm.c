@@ -8,8 +8,11 @@
 #include "web/pages/pick.h"
 #include "web/rights.h"
 
-#define CONFIRM_SHOWN 500
 #define NEEDS_SHOWN 20
+/* The page stays below 50 kB: so much of it is rows; the others come with "Show more". */
+#define CONFIRM_BYTES 41000
+#define CONFIRM_FEWEST 10
+#define ROW_BYTES 220 /* of the template with a fingerprint, without names; tests/web/test_pages_size.py measures pages */
 
 struct verb {
 	const char *act, *verb, *meaning;
@@ -48,29 +51,52 @@ static const char *group_words(const char *act, enum file_state s)
 	return s == STATE_MISSING ? "the approved version" : "as staged";
 }
 
-static void files_model(struct req *r, struct view_map *m, const char *act, const struct selection *s)
+/* One row; returns the bytes that it takes in the page, about. preview: what a path is put behind; NULL: none. */
+static size_t file_row(struct req *r, struct view_list *files, const struct selection_item *it, const char *preview)
+{
+	struct view_map *f = view_list_add(files);
+	const struct path p = path_copy(it->path, r->arena);
+	const char *href = page_href(r, p, false);
+	size_t bytes = ROW_BYTES + page_bytes(p.s) + strlen(href);
+
+	view_set(f, VIEW_path, p.s);
+	view_set(f, VIEW_href, href);
+	show_state(f, it->state);
+	show_print(f, &it->print.sha256);
+	view_set(f, VIEW_size, size_text(r->arena, it->print.size));
+	view_set(f, VIEW_preview_href, NULL);
+	if (preview) {
+		struct buf b = BUF_INIT(4 * PATH_LIMIT);
+
+		buf_str(&b, preview);
+		percent_encode(&b, p.s, false);
+		view_set(f, VIEW_preview_href, arena_dup(r->arena, buf_text(&b)));
+		bytes += b.len + 45;
+		buf_release(&b);
+	}
+	return bytes;
+}
+
+/* bytes: what the form takes besides. */
+static void files_model(struct req *r, struct view_map *m, const char *act, const struct selection *s, size_t from, size_t bytes)
 {
 	struct view_list *files = view_set_list(m, VIEW_files), *groups = view_set_list(m, VIEW_groups);
+	/* Revoking is about what is in production: its file's page shows that. */
+	const char *preview = strcmp(act, "revoke") == 0 ? NULL : preview_selection(r, s, from);
 	uint64_t by_state[STATE_COUNT] = { 0 };
+	size_t end = from;
 
-	for (size_t i = 0; i < s->n; i++) {
-		const struct selection_item *it = &s->items[i];
-		struct view_map *f;
-		struct path p;
-
-		by_state[it->state]++;
-		if (i >= CONFIRM_SHOWN)
-			continue;
-		f = view_list_add(files);
-		p = path_copy(it->path, r->arena);
-		view_set(f, VIEW_path, p.s);
-		view_set(f, VIEW_href, page_href(r, p, false));
-		show_state(f, it->state);
-		show_print(f, &it->print.sha256);
-		view_set(f, VIEW_size, size_text(r->arena, it->print.size));
-	}
-	if (s->n > CONFIRM_SHOWN)
-		view_set_int(m, VIEW_more, (int64_t)(s->n - CONFIRM_SHOWN));
+	for (size_t i = 0; i < s->n; i++)
+		by_state[s->items[i].state]++;
+	while (end < s->n && (bytes < CONFIRM_BYTES || end - from < CONFIRM_FEWEST))
+		bytes += file_row(r, files, &s->items[end++], preview);
+	if (end - from < s->n)
+		view_set(m, VIEW_shown, arena_printf(r->arena, "%s to %s of %s", number_text(r->arena, from + 1), number_text(r->arena, end),
+		    count_text(r->arena, s->n, "file")));
+	if (end < s->n)
+		view_set_int(m, VIEW_next, (int64_t)end);
+	if (from)
+		view_set_bool(m, VIEW_first, true);
 	for (int st = 0; st < STATE_COUNT; st++) {
 		struct view_map *g;
 
@@ -84,7 +110,7 @@ static void files_model(struct req *r, struct view_map *m, const char *act, cons
 }
 
 /* What signing needs beside the role: the first few files that lack something, and whether it can be done at all. */
-static enum err needs_model(struct req *r, struct view_map *m, const struct selection *s)
+static enum err needs_model(struct req *r, struct view_map *m, const struct selection *s, size_t *bytes)
 {
 	struct view_list *list = view_set_list(m, VIEW_lacking);
 	struct needs needs;
@@ -100,6 +126,7 @@ static enum err needs_model(struct req *r, struct view_map *m, const struct sele
 		view_set(o, VIEW_path, f->path.s);
 		view_set(o, VIEW_text, sign_need_text(f, r->arena));
 		view_set(o, VIEW_why_href, page_why(r, f->path));
+		*bytes += 200 + 4 * page_bytes(f->path.s);
 	}
 	if (!e && needs.any)
 		view_set(m, VIEW_needs, needs.open ? arena_printf(r->arena, "%s cannot be signed yet", count_text(r->arena, needs.open, "file"))
@@ -109,12 +136,13 @@ static enum err needs_model(struct req *r, struct view_map *m, const struct sele
 
 /* conflict: the sentence about what changed, with the note as it was typed; NULL: shown for the first time. */
 static enum err confirm_page(struct req *r, unsigned status, const struct verb *v, const struct pick *p, const struct selection *s,
-    const char *conflict, const char *note)
+    const char *conflict, const char *note, size_t from)
 {
 	struct view_map *m = view_map_new(r->arena);
 	char *digest = arena_alloc(r->arena, SHA256_HEX);
 	const char *back = page_href(r, p->dir, true);
-	enum err e = strcmp(v->act, "sign") == 0 ? needs_model(r, m, s) : ERR_OK;
+	size_t bytes = 0;
+	enum err e = strcmp(v->act, "sign") == 0 ? needs_model(r, m, s, &bytes) : ERR_OK;
 
 	if (e)
 		return e;
@@ -129,7 +157,6 @@ static enum err confirm_page(struct req *r, unsigned status, const struct verb *
 	view_set(m, VIEW_meaning, v->meaning);
 	view_set(m, VIEW_conflict, conflict);
 	view_set(m, VIEW_skipped, p->skipped);
-	files_model(r, m, v->act, s);
 	view_set(m, VIEW_selection, digest);
 	view_set(m, VIEW_selection_short, arena_dupn(r->arena, digest, 12));
 	view_set(m, VIEW_op, page_op(r));
@@ -139,9 +166,12 @@ static enum err confirm_page(struct req *r, unsigned status, const struct verb *
 	if (!p->whole) {
 		struct view_list *paths = view_set_list(m, VIEW_paths);
 
-		for (size_t i = 0; i < p->n; i++)
+		for (size_t i = 0; i < p->n; i++) {
 			view_set(view_list_add(paths), VIEW_value, p->paths[i].s);
+			bytes += 50 + page_bytes(p->paths[i].s);
+		}
 	}
+	files_model(r, m, v->act, s, from < s->n ? from : 0, bytes + page_bytes(note ? note : ""));
 	view_set(m, VIEW_note_value, note);
 	view_set(m, VIEW_back_href, back);
 	return reply_page(r, status, "confirm", arena_printf(r->arena, "%s %s", v->verb, count_text(r->arena, s->n, "file")), m);
@@ -158,6 +188,17 @@ static enum err select_now(struct req *r, const struct verb *v, const struct pic
 	return e;
 }
 
+/* The form came from another part of the list: has the list changed since? */
+static const char *moved_on(struct req *r, const struct selection *s)
+{
+	const char *shown = req_form(r, "selection");
+	struct sha256 digest;
+
+	if (!shown || !hex_parse(digest.b, sizeof digest.b, shown) || sha256_equal(&digest, &s->digest))
+		return NULL;
+	return "The files have changed since the list was shown.";
+}
+
 /* POST /s/:site/confirm: nothing is written; it is a POST because a selection may be long. */
 enum err page_confirm(struct req *r)
 {
@@ -165,6 +206,7 @@ enum err page_confirm(struct req *r)
 	const struct verb *v = verb_find(all && *all ? all : req_form(r, "act"));
 	struct selection s = { 0 };
 	struct pick p;
+	uint64_t from;
 	enum err e;
 
 	if (!v)
@@ -172,7 +214,9 @@ enum err page_confirm(struct req *r)
 	e = pick_parse(r, v->act, &p);
 	if (!e)
 		e = select_now(r, v, &p, &s);
-	e = e ? reply_error(r, e, NULL) : confirm_page(r, 200, v, &p, &s, NULL, req_form(r, "note"));
+	if (!e)
+		e = req_number(r, "from", 0, RECORD_FILES_LIMIT, 0, &from);
+	e = e ? reply_error(r, e, NULL) : confirm_page(r, 200, v, &p, &s, moved_on(r, &s), req_form(r, "note"), (size_t)from);
 	selection_release(&s);
 	return e;
 }
@@ -190,7 +234,7 @@ enum err page_conflict(struct req *r, const struct job_ask *ask, const char *sen
 	/* Nothing is left that could be shown for another try: then only why. */
 	if (e == ERR_INPUT || e == ERR_STALE)
 		e = err_set(ERR_STALE, "%s", sentence);
-	e = e ? reply_error(r, e, NULL) : confirm_page(r, 409, v, &p, &s, sentence, ask->rq.note);
+	e = e ? reply_error(r, e, NULL) : confirm_page(r, 409, v, &p, &s, sentence, ask->rq.note, 0);
 	selection_release(&s);
 	return e;
 }

@@ -261,6 +261,15 @@ const char *page_record_href(struct req *r, uint64_t seq)
 	return addr(r, arena_printf(r->arena, "/record/%llu", (unsigned long long)seq), NULL, NULL);
 }
 
+size_t page_bytes(const char *s)
+{
+	size_t n = 0;
+
+	for (; *s; s++)
+		n += *s == '&' || *s == '\'' ? 5 : *s == '"' ? 6 : *s == '<' || *s == '>' ? 4 : 1;
+	return n;
+}
+
 void page_crumbs(struct req *r, struct view_map *m, struct path path)
 {
 	struct view_list *crumbs = view_set_list(m, VIEW_crumbs);

@@ -46,6 +46,9 @@ struct page_deed {
 };
 void page_deed(struct req *r, const struct history_item *item, struct page_deed *out);
 
+/* Bytes of a text in a page, escaped: pages that list much stay below 50 kB. */
+size_t page_bytes(const char *text);
+
 /* crumbs and leaf: links to the directories above. */
 void page_crumbs(struct req *r, struct view_map *m, struct path path);
 /* The address of a file's or a directory's page; of a record's. */

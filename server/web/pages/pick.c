@@ -13,11 +13,15 @@ static enum err visible(struct req *r, struct path p)
 	return err_set(ERR_NOT_FOUND, "There is nothing at %s.", p.s);
 }
 
-static enum err path_of(struct req *r, const char *text, struct path *out)
+/* dir: what a name without a slash in front is in. */
+static enum err path_of(struct req *r, struct path dir, const char *text, struct path *out)
 {
-	size_t n = strlen(text);
+	size_t n;
 	enum err e;
 
+	if (*text && *text != '/')
+		text = arena_printf(r->arena, "%s/%s", path_is_root(dir) ? "" : dir.s, text);
+	n = strlen(text);
 	/* a directory's page writes its path with a slash at the end */
 	n -= n > 1 && text[n - 1] == '/';
 	e = path_parse(out, text, n, r->arena);
@@ -123,7 +127,7 @@ enum err pick_parse(struct req *r, const char *act, struct pick *p)
 
 	*p = (struct pick){ .dir = path_root(), .state = state ? state : "", .whole = all && *all };
 	if (dir) {
-		e = path_of(r, dir, &p->dir);
+		e = path_of(r, path_root(), dir, &p->dir);
 		if (e)
 			return e;
 	}
@@ -134,7 +138,7 @@ enum err pick_parse(struct req *r, const char *act, struct pick *p)
 		return err_set(ERR_INPUT, "Nothing is selected. Go back and tick at least one file.");
 	paths = arena_alloc(r->arena, n * sizeof *paths);
 	for (size_t i = 0; i < n; i++) {
-		e = path_of(r, req_form_at(r, "path[]", i), &paths[i]);
+		e = path_of(r, p->dir, req_form_at(r, "path[]", i), &paths[i]);
 		if (e)
 			return e;
 	}

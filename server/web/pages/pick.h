@@ -18,7 +18,7 @@ struct pick {
 };
 
 /*
- * From "path[]" and "dir", or "all", "dir" and "state". Every path is one that he may see. Files that were ticked and on
+ * From "path[]" (paths, or names in "dir") and "dir", or "all", "dir" and "state". Every path is one that he may see. Files that were ticked and on
  * which the act makes no sense (signed already, gone) are left out: who ticks a whole page means those that can be done.
  */
 enum err pick_parse(struct req *r, const char *act, struct pick *p) MUST_CHECK;

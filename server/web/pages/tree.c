@@ -7,22 +7,33 @@
 #include "web/pages/pages.h"
 
 #define TREE_PAGE 200
+/* A page stays below 50 kB: there are fewer rows where names are long. tests/web/test_pages_size.py measures pages. */
+#define TREE_BYTES 49900
+#define TREE_FEWEST 10
+#define HEAD_BYTES 4500 /* all but the rows, without addresses */
+#define ROW_BYTES \
+	sizeof("<tr><td><label><input type=checkbox name=path[] value=\"\"><a href=\"\">/</a></label><td class=><td><time datetime=></time><td></tr>\n")
+#define STATE_BYTES sizeof("<b class=preapproved>10,000 pre-approved</b>")
 
 struct tree_page {
 	struct req *r;
 	struct view_list *entries;
 	size_t n, limit;
-	const char *last; /* cursor: name or path of the last one shown */
+	size_t bytes; /* what the rows take, about */
+	const char *before; /* of a row's address, which is relative to the page's */
+	const char *last; /* cursor: name or path of the last one shown; a directory's with a slash */
 	bool more;
 	bool by_path; /* a search shows paths */
 };
 
-static void dir_row(struct req *r, struct view_map *m, const struct catalog_entry *e)
+/* Returns the bytes of its states in the page. */
+static size_t dir_row(struct req *r, struct view_map *m, const struct catalog_entry *e)
 {
 	static const enum file_state shown[] = { STATE_CHANGED, STATE_UNSIGNED, STATE_MISSING, STATE_REVOKED, STATE_UNPUBLISHABLE,
 		STATE_PREAPPROVED, STATE_SIGNED };
 	struct view_list *states = view_set_list(m, VIEW_states);
 	uint64_t files = 0;
+	size_t bytes = 0;
 
 	view_set_bool(m, VIEW_is_dir, true);
 	for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
@@ -34,28 +45,82 @@ static void dir_row(struct req *r, struct view_map *m, const struct catalog_entr
 			continue;
 		s = view_list_add(states);
 		show_state(s, shown[i]);
-		view_set_int(s, VIEW_count, (int64_t)n);
+		view_set(s, VIEW_count, number_text(r->arena, n));
+		bytes += STATE_BYTES;
 	}
 	view_set(m, VIEW_files, count_text(r->arena, files, "file"));
+	return bytes;
 }
 
-static void file_row(struct req *r, struct view_map *m, const struct catalog_entry *e)
+/* What was done last, unless the state says it already. */
+static const char *last_verb(const struct catalog_entry *e)
 {
+	if (e->approved.approval == APPROVAL_PREAPPROVED)
+		return "picked up ";
+	return e->state == STATE_SIGNED || e->state == STATE_REVOKED ? "" : e->approved.approval == APPROVAL_REVOKED ? "revoked " : "signed ";
+}
+
+/* To the minute, and relative: 200 times on a page. */
+static size_t row_time(struct req *r, struct view_map *m, int64_t at)
+{
+	struct view_map *t = view_set_map(m, VIEW_at);
+	char iso[CLOCK_TEXT_SIZE], rel[32];
+
+	clock_text(at, iso);
+	clock_relative(at, clock_wall(), rel);
+	view_set(t, VIEW_iso, arena_printf(r->arena, "%.16sZ", iso));
+	view_set(t, VIEW_rel, arena_dup(r->arena, rel));
+	return strlen("2026-11-21T10:20Z ") + strlen(rel);
+}
+
+/* Returns the bytes that it puts into the page. */
+static size_t file_row(struct req *r, struct view_map *m, const struct catalog_entry *e)
+{
+	size_t bytes = strlen(state_name(e->state)) + strlen(state_word(e->state)) + 6;
+
 	show_state(m, e->state);
-	if (e->problem != PROBLEM_NONE)
-		view_set(m, VIEW_reason, problem_sentence(e->problem, r->site->conf->largest_file, arena_alloc(r->arena, PROBLEM_SENTENCE)));
+	if (e->problem != PROBLEM_NONE) {
+		const char *why = problem_sentence(e->problem, r->site->conf->largest_file, arena_alloc(r->arena, PROBLEM_SENTENCE));
+
+		view_set(m, VIEW_reason, why);
+		bytes += page_bytes(why) + sizeof("<span class=reason></span>");
+	}
 	if (e->staged)
 		view_set(m, VIEW_size, size_text(r->arena, e->print.size));
 	else if (e->has_approved)
 		view_set(m, VIEW_size, size_text(r->arena, e->approved.print.size));
 	if (e->has_approved && e->approved.approval != APPROVAL_NONE) {
-		view_set(m, VIEW_last, arena_printf(r->arena, "%s by %s", e->approved.approval == APPROVAL_REVOKED ? "revoked" :
-		    e->approved.approval == APPROVAL_PREAPPROVED ? "picked up" : "signed", page_person(r, e->approved.by)));
-		show_time(m, VIEW_at, e->approved.at, clock_wall());
+		const char *last = arena_printf(r->arena, "%sby %s", last_verb(e), page_person(r, e->approved.by));
+
+		view_set(m, VIEW_last, last);
+		bytes += page_bytes(last) + 1 + row_time(r, m, e->approved.at);
 	} else if (e->staged) {
-		view_set(m, VIEW_last, "new");
-		show_time(m, VIEW_at, e->st.mtime_ns / 1000, clock_wall());
+		bytes += row_time(r, m, e->st.mtime_ns / 1000);
 	}
+	return bytes;
+}
+
+/* Rows link below the page's own address, so that a long path is not said 200 times. A file there leads on to its page. */
+static const char *row_href(const struct tree_page *t, struct path p, bool is_dir)
+{
+	struct req *r = t->r;
+	struct buf b = BUF_INIT(3 * PATH_LIMIT + 8);
+	const char *text;
+
+	buf_str(&b, t->before);
+	percent_encode(&b, p.s + (path_is_root(r->path) ? 1 : r->path.len + 1), false);
+	buf_str(&b, is_dir ? "/" : "");
+	text = arena_dup(r->arena, buf_text(&b));
+	buf_release(&b);
+	return text;
+}
+
+/* At most what a row will take. */
+static size_t row_bytes(const struct catalog_entry *e, const char *name)
+{
+	const size_t states = e->is_dir ? STATE_COUNT * STATE_BYTES : 120;
+
+	return ROW_BYTES + 2 * page_bytes(name) + 6 * strlen(name) + states + (e->problem == PROBLEM_NONE ? 0 : PROBLEM_SENTENCE);
 }
 
 static bool tree_row(void *arg, const struct catalog_entry *e)
@@ -64,25 +129,34 @@ static bool tree_row(void *arg, const struct catalog_entry *e)
 	struct req *r = t->r;
 	struct view_map *m;
 	struct path p;
+	const char *name;
 
-	if (t->n == t->limit) {
+	p = path_copy(e->path, r->arena);
+	name = t->by_path ? p.s : arena_dup(r->arena, e->name);
+	/* This row, and its name once more as the cursor of the next page. */
+	if (t->n == t->limit || (t->n >= TREE_FEWEST && t->bytes + row_bytes(e, name) > TREE_BYTES)) {
 		t->more = true;
 		return false;
 	}
 	t->n++;
+	t->last = e->is_dir ? arena_printf(r->arena, "%s/", name) : name;
+	t->bytes += ROW_BYTES + page_bytes(name);
 	m = view_list_add(t->entries);
-	p = path_copy(e->path, r->arena);
-	view_set(m, VIEW_name, t->by_path ? p.s : arena_dup(r->arena, e->name));
-	t->last = t->by_path ? p.s : arena_dup(r->arena, e->name);
+	view_set(m, VIEW_name, name);
 	if (e->problem != PROBLEM_NAME && e->problem != PROBLEM_TOO_LONG) {
-		view_set(m, VIEW_href, page_href(r, p, e->is_dir));
-		if (e->is_dir || e->problem == PROBLEM_NONE)
-			view_set(m, VIEW_value, p.s);
+		const char *href = row_href(t, p, e->is_dir);
+
+		t->bytes += strlen(href);
+		view_set(m, VIEW_href, href);
+		if (e->is_dir || e->problem == PROBLEM_NONE) {
+			view_set(m, VIEW_value, name);
+			t->bytes += page_bytes(name);
+		}
 	}
 	if (e->is_dir)
-		dir_row(r, m, e);
+		t->bytes += dir_row(r, m, e);
 	else
-		file_row(r, m, e);
+		t->bytes += file_row(r, m, e);
 	return true;
 }
 
@@ -217,6 +291,42 @@ static const char *shown_words(struct req *r, uint64_t from, size_t n)
 	return n == 0 ? "" : arena_printf(r->arena, "%llu to %llu", (unsigned long long)from + 1, (unsigned long long)(from + n));
 }
 
+/* A file of a list, or a directory that became one. */
+static bool leads_to_file(struct req *r)
+{
+	struct catalog_entry e;
+
+	return r->role >= ROLE_VIEW && catalog_get(r->site->catalog, r->path, &e, r->arena) == ERR_OK && !e.is_dir;
+}
+
+/* The part of a relative address that leads from this page to what is in its directory. */
+static const char *before_rows(struct req *r)
+{
+	const char *target = req_target(r);
+	const size_t n = strcspn(target, "?");
+	struct buf b = BUF_INIT(3 * PATH_LIMIT);
+	const char *text = "";
+
+	if (target[n - 1] != '/') {
+		percent_encode(&b, path_name(r->path), true);
+		buf_char(&b, '/');
+		text = arena_dup(r->arena, buf_text(&b));
+	}
+	buf_release(&b);
+	return text;
+}
+
+/* Its own address is in tabs and columns, and those above it in the crumbs. */
+static size_t head_bytes(struct req *r, const struct tree_query *q)
+{
+	const size_t own = strlen(tree_href(r, q->show, q->sort, q->match, NULL, 0));
+	size_t times = 14;
+
+	for (const char *c = r->path.s; *c; c++)
+		times += *c == '/';
+	return HEAD_BYTES + times * own + (q->match ? 3 * page_bytes(q->match) : 0);
+}
+
 enum err page_tree(struct req *r)
 {
 	struct catalog *c = r->site->catalog;
@@ -230,6 +340,8 @@ enum err page_tree(struct req *r)
 	uint64_t from;
 	enum err e;
 
+	if (leads_to_file(r))
+		return reply_redirect(r, page_href(r, r->path, false));
 	/* what has been saved a moment ago, or has no watcher, has to be looked at first, and that may wait */
 	if (!catalog_current(c)) {
 		if (!r->tools)
@@ -255,6 +367,8 @@ enum err page_tree(struct req *r)
 	cq = (struct catalog_query){ .dir = r->path, .recursive = q.match != NULL, .states = q.states, .order = q.order,
 		.descending = q.descending, .match = q.match, .after = req_query(r, "after"), .offset = from };
 	t.by_path = cq.recursive;
+	t.before = before_rows(r);
+	t.bytes = head_bytes(r, &q);
 	if (cq.recursive) {
 		cq.order = ORDER_NAME;
 		cq.descending = false;
