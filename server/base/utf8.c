@@ -1,5 +1,6 @@
 #include "base/utf8.h"
 
+#include <stdio.h>
 #include <string.h>
 
 size_t utf8_decode(const char *s, size_t n, uint32_t *cp)
@@ -113,4 +114,21 @@ void utf8_visible(struct buf *out, const char *s, size_t n, bool lines)
 		}
 		i += len;
 	}
+}
+
+size_t utf8_unseen(const char *s, size_t n, uint32_t *cp)
+{
+	/* All of them begin with one of these bytes. */
+	if (n < 2 || ((unsigned char)*s != 0xc2 && (unsigned char)*s != 0xe2 && (unsigned char)*s != 0xef))
+		return 0;
+	size_t len = utf8_decode(s, n, cp);
+	if (!len)
+		return 0;
+	bool unseen = *cp == 0xad || *cp == 0x200b || (*cp >= 0x2028 && *cp <= 0x202e) || (*cp >= 0x2060 && *cp <= 0x206f) || *cp == 0xfeff;
+	return unseen ? len : 0;
+}
+
+void utf8_unseen_text(char out[UTF8_UNSEEN_TEXT], uint32_t cp)
+{
+	snprintf(out, UTF8_UNSEEN_TEXT, "[U+%04X]", (unsigned)cp);
 }

@@ -20,5 +20,14 @@ size_t utf8_decode(const char *s, size_t n, uint32_t *cp);
 bool utf8_clean(const char *s, size_t n, bool lines);
 /* Copy with bad bytes as U+FFFD and control characters (but \n and \t if lines) as their Unicode pictures. */
 void utf8_visible(struct buf *out, const char *s, size_t n, bool lines);
+/*
+ * The bytes of the character at s if it cannot be seen, or lets other text be seen in another order than it is written
+ * (overrides, embeddings and isolates of direction, blanks without width, line separators, soft hyphen): 0 if it is none
+ * of these. Joiners and direction marks are not meant: writing in many languages needs them.
+ */
+size_t utf8_unseen(const char *s, size_t n, uint32_t *cp);
+/* "[U+202E]" */
+#define UTF8_UNSEEN_TEXT 16
+void utf8_unseen_text(char out[UTF8_UNSEEN_TEXT], uint32_t cp);
 
 #endif

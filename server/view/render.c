@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "base/utf8.h"
 #include "view/model.h"
 #include "view/template.h"
 
@@ -94,6 +95,25 @@ static void put_escaped(struct buf *b, const char *s, size_t n)
 		s += run + 1;
 		n -= run + 1;
 	}
+}
+
+/* What cannot be seen is told: a name must not look like another one, nor like text in another order. */
+static void put_shown(struct buf *b, const char *s, size_t n)
+{
+	char text[UTF8_UNSEEN_TEXT];
+	size_t from = 0, len;
+	uint32_t cp;
+
+	for (size_t i = 0; i < n; i++) {
+		if ((unsigned char)s[i] < 0xc2 || !(len = utf8_unseen(s + i, n - i, &cp)))
+			continue;
+		put_escaped(b, s + from, i - from);
+		utf8_unseen_text(text, cp);
+		put(b, text, strlen(text));
+		i += len - 1;
+		from = i + 1;
+	}
+	put_escaped(b, s + from, n - from);
 }
 
 static void put_int(struct buf *b, int64_t value)
@@ -217,6 +237,13 @@ static enum err run(struct render *r, const struct template *t, uint32_t from, u
 		switch ((enum op_kind)op->kind) {
 		case OP_TEXT:
 			put_literal(r->out, op->text, op->n);
+			break;
+		case OP_SHOWN:
+			v = resolve(op, f);
+			if (v && v->kind == VALUE_TEXT)
+				put_shown(r->out, v->text, v->len);
+			else if (v)
+				put_value(r->out, v, false);
 			break;
 		case OP_VALUE:
 		case OP_RAW:

@@ -22,6 +22,8 @@ struct parser {
 	size_t n, cap;
 	struct section stack[TEMPLATE_DEPTH_LIMIT];
 	size_t depth;
+	char inside; /* what of HTML the text so far has left open: '>' a tag, '"' or '\'' a value in it, 't' title or textarea */
+	bool field; /* that tag is one of title or textarea */
 };
 
 /* One tag as found in the source. */
@@ -75,10 +77,38 @@ static struct op *emit(struct parser *p, enum op_kind kind)
 	return op;
 }
 
+static bool begins(const struct parser *p, size_t at, const char *what)
+{
+	size_t n = strlen(what);
+
+	return p->len - at >= n && memcmp(p->src + at, what, n) == 0;
+}
+
+/* Where a value behind this text stands. Our templates are well-formed: the tests validate the pages. */
+static void follow_html(struct parser *p, size_t from, size_t to)
+{
+	for (size_t i = from; i < to; i++) {
+		const char c = p->src[i];
+		if (p->inside == '"' || p->inside == '\'') {
+			if (c == p->inside)
+				p->inside = '>';
+		} else if (p->inside == '>') {
+			if (c == '"' || c == '\'')
+				p->inside = c;
+			else if (c == '>')
+				p->inside = p->field ? 't' : '\0';
+		} else if (c == '<' && (p->inside != 't' || begins(p, i, "</"))) {
+			p->field = begins(p, i, "<textarea") || begins(p, i, "<title");
+			p->inside = '>';
+		}
+	}
+}
+
 static void emit_text(struct parser *p, size_t from, size_t to)
 {
 	if (from >= to)
 		return;
+	follow_html(p, from, to);
 	struct op *op = emit(p, OP_TEXT);
 	op->text = p->src + from;
 	op->n = (uint32_t)(to - from);
@@ -270,7 +300,7 @@ static enum err parse_tag(struct parser *p, const struct tag *t, const char *ind
 		return ERR_OK;
 	}
 	default: {
-		struct op op = { .kind = t->sigil ? OP_RAW : OP_VALUE };
+		struct op op = { .kind = t->sigil ? OP_RAW : p->inside ? OP_VALUE : OP_SHOWN };
 		if ((e = parse_name(p, t, &op)))
 			return e;
 		*emit(p, OP_END) = op;

@@ -20,7 +20,8 @@
 #define TEMPLATE_SLACK 16 /* readable bytes behind each literal: the renderer copies in steps of this */
 #define TEMPLATE_COUNT_LIMIT 1000
 
-enum op_kind { OP_TEXT, OP_VALUE, OP_RAW, OP_SECTION, OP_INVERTED, OP_END, OP_PARTIAL };
+/* SHOWN: a value between tags, where people read it, not in one, nor in a field or title, where programs do. */
+enum op_kind { OP_TEXT, OP_VALUE, OP_SHOWN, OP_RAW, OP_SECTION, OP_INVERTED, OP_END, OP_PARTIAL };
 
 struct op {
 	uint8_t kind;

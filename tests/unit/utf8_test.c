@@ -94,6 +94,27 @@ static void test_visible(void **state)
 	buf_release(&b);
 }
 
+static void test_unseen(void **state)
+{
+	static const struct { const char *s; size_t len; const char *told; } cases[] = {
+		{ "\u202e", 3, "[U+202E]" }, { "\u2066x", 3, "[U+2066]" }, { "\u200b", 3, "[U+200B]" }, { "\u00ad", 2, "[U+00AD]" },
+		{ "\ufeff", 3, "[U+FEFF]" }, { "\u2028", 3, "[U+2028]" }, { "\u2060", 3, "[U+2060]" },
+		{ "\u200d", 0, NULL }, { "\u200f", 0, NULL }, { "\u00e9", 0, NULL }, { "\u20ac", 0, NULL }, { "\uff1d", 0, NULL }, { "a", 0, NULL },
+		{ "\xe2\x80", 0, NULL }, { "\xe2", 0, NULL }, { "", 0, NULL }, { "\xef\xbb", 0, NULL },
+	};
+	char text[UTF8_UNSEEN_TEXT];
+	uint32_t cp;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		assert_int_equal(utf8_unseen(cases[i].s, strlen(cases[i].s), &cp), cases[i].len);
+		if (!cases[i].told)
+			continue;
+		utf8_unseen_text(text, cp);
+		assert_string_equal(text, cases[i].told);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -101,6 +122,7 @@ int main(void)
 		cmocka_unit_test(test_every_character),
 		cmocka_unit_test(test_clean),
 		cmocka_unit_test(test_visible),
+		cmocka_unit_test(test_unseen),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

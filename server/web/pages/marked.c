@@ -15,7 +15,17 @@ static void escape(struct buf *out, const char *s, size_t n)
 	struct buf clean = BUF_INIT(8 * (n + 8));
 
 	utf8_visible(&clean, s, n, true);
-	for (size_t i = 0; i < clean.len; i++)
+	char text[UTF8_UNSEEN_TEXT];
+	uint32_t cp;
+	for (size_t i = 0; i < clean.len; i++) {
+		size_t len = utf8_unseen(clean.p + i, clean.len - i, &cp);
+		if (len) {
+			/* What is signed is seen, also where it would hide or reorder other text. */
+			utf8_unseen_text(text, cp);
+			buf_fmt(out, "<b class=\"unseen\">%s</b>", text);
+			i += len - 1;
+			continue;
+		}
 		switch (clean.p[i]) {
 		case '&': buf_str(out, "&amp;"); break;
 		case '<': buf_str(out, "&lt;"); break;
@@ -24,6 +34,7 @@ static void escape(struct buf *out, const char *s, size_t n)
 		case '\'': buf_str(out, "&#39;"); break;
 		default: buf_char(out, clean.p[i]);
 		}
+	}
 	buf_release(&clean);
 }
 
