@@ -98,6 +98,7 @@ struct act_request {
 	struct person *actor; /* borrowed; NULL: the system (pick-up, release, an offline command) */
 	struct uuid op; /* the id for repetition */
 	const char *note; /* "" if none; valid UTF-8, at most RECORD_NOTE_LIMIT */
+	const char *meaning; /* of a signature: one that the site lists; NULL or "": none */
 	const char *address; /* for events; may be NULL */
 };
 

@@ -167,7 +167,7 @@ static void record_fill(struct decision *d)
 		.actor = *who,
 		.rule = d->rule,
 		.shown = d->shown,
-		.meaning = "",
+		.meaning = d->rq->meaning ? d->rq->meaning : "",
 		.note = d->rq->note,
 		.fields = d->fields,
 		.files_count = d->n_files,

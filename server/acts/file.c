@@ -71,6 +71,8 @@ static void digest_request(const struct job *j, struct sha256 *out)
 		request_number(&r, j->expected[i]->exec);
 	}
 	request_text(&r, j->rq->note);
+	if (j->rq->meaning && *j->rq->meaning)
+		request_text(&r, j->rq->meaning);
 	request_end(&r, out);
 }
 
@@ -297,6 +299,22 @@ static enum err decide_files(struct job *j, const struct sha256 *request, struct
 	return err == ERR_STALE ? stale(j) : err;
 }
 
+/* Where a site says what signatures can mean, each says which it is; nowhere else does one. */
+static enum err meaning_check(const struct job *j)
+{
+	const struct conf_site *conf = j->s->conf;
+	const char *meaning = j->rq->meaning ? j->rq->meaning : "";
+	const bool asked = strcmp(j->kind->name, "sign") == 0 && conf->n_meanings;
+
+	for (size_t i = 0; asked && i < conf->n_meanings; i++)
+		if (strcmp(conf->meanings[i], meaning) == 0)
+			return ERR_OK;
+	if (asked)
+		return err_set(ERR_INPUT, *meaning ? "A signature on this site does not mean “%s”: choose one of those that it lists."
+		    : "Say what your signature means%s: this site asks for it.", *meaning ? meaning : "");
+	return *meaning ? err_set(ERR_INPUT, "Nobody asks here what this means: leave the meaning out.") : ERR_OK;
+}
+
 enum err act_files(struct site *s, struct actor_tools *t, const struct act_request *rq, const struct file_act *fa,
     struct act_answer *out, struct selection *conflict)
 {
@@ -317,7 +335,7 @@ enum err act_files(struct site *s, struct actor_tools *t, const struct act_reque
 		goto out;
 	digest_request(&j, &request);
 	err = act_seen(s, t, rq, &request, out);
-	if (err != ERR_NOT_FOUND)
+	if (err != ERR_NOT_FOUND || (err = meaning_check(&j)))
 		goto out;
 	j.rules = site_rules(s);
 	j.view = (struct catalog_view){ j.rules, &rq->actor->who };

@@ -359,6 +359,19 @@ static size_t option_rows(cfg_opt_t *out, const struct option *o)
 	return n;
 }
 
+static void fill_words(cfg_t *cfg, const struct option *o, void *base, struct arena *a)
+{
+	const unsigned n = cfg_size(cfg, o->name);
+	const char **words = arena_alloc(a, (n + 1) * sizeof(*words));
+
+	for (unsigned i = 0; i < n; i++)
+		words[i] = arena_dup(a, cfg_getnstr(cfg, o->name, i));
+	*(struct option_words *)(void *)((char *)base + o->at) = (struct option_words){ words, n };
+}
+
+_Static_assert(offsetof(struct conf_target, n_options) == offsetof(struct conf_target, options) + sizeof(void *) &&
+    offsetof(struct conf_site, n_meanings) == offsetof(struct conf_site, meanings) + sizeof(void *), "lists are struct option_words");
+
 /* Values of a section into a struct: what is set, else the default. */
 static enum err fill(struct parse *p, cfg_t *cfg, const struct option *o, void *base, struct arena *a)
 {
@@ -366,8 +379,10 @@ static enum err fill(struct parse *p, cfg_t *cfg, const struct option *o, void *
 		const char *text;
 		enum err e;
 
-		if (o->type == OPTION_WORDS)
+		if (o->type == OPTION_WORDS) {
+			fill_words(cfg, o, base, a);
 			continue;
+		}
 		text = cfg_size(cfg, o->name) ? cfg_getstr(cfg, o->name) : NULL;
 		if (!text && !o->fallback) {
 			(void)err_set(ERR_INPUT, "has to be set: %s", o->text);
@@ -384,19 +399,8 @@ static enum err fill(struct parse *p, cfg_t *cfg, const struct option *o, void *
 
 static enum err fill_target(struct parse *p, cfg_t *cfg, struct conf_target *t, struct arena *a)
 {
-	size_t n = cfg_size(cfg, "option");
-	const char **words = arena_alloc(a, (n + 1) * sizeof(*words));
-	enum err e;
-
 	t->name = arena_dup(a, cfg_title(cfg));
-	e = fill(p, cfg, conf_target_options, t, a);
-	if (e)
-		return e;
-	for (size_t i = 0; i < n; i++)
-		words[i] = arena_dup(a, cfg_getnstr(cfg, "option", (unsigned)i));
-	t->options = words;
-	t->n_options = n;
-	return ERR_OK;
+	return fill(p, cfg, conf_target_options, t, a);
 }
 
 static enum err fill_site(struct parse *p, cfg_t *cfg, struct conf_site *s, struct arena *a)

@@ -35,6 +35,9 @@ struct conf_site {
 	int64_t release_expiry_us; /* 30 d */
 	unsigned release_keep; /* tags and lists of so many releases; 1000 */
 	bool watch;
+	bool sign_password; /* each signature asks for the password again */
+	const char *const *meanings; /* what a signature can mean; none: it is not asked */
+	size_t n_meanings;
 	const struct conf_target *targets;
 	size_t n_targets;
 };

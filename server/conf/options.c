@@ -129,6 +129,11 @@ const struct option conf_site_options[] = {
 	{ "watch", OPTION_BOOL, AT(watch), "yes", 0, 0, CHECK_NOTHING, false, NULL,
 	    "Watch the staging tree with inotify. On a network file system that other machines write to, say no: then "
 	    "each question reads the directories that it is about." },
+	{ "sign_password", OPTION_BOOL, AT(sign_password), "no", 0, 0, CHECK_NOTHING, false, NULL,
+	    "Ask for the password again with each signature. People who come through a proxy that names them, and API "
+	    "tokens, cannot sign then." },
+	{ "meaning", OPTION_WORDS, AT(meanings), "", 0, 64, CHECK_NOTHING, false, "\"approved for publication\", \"checked by law\"",
+	    "What a signature can mean: a list. Who signs chooses one, and the record says which. Not set: it is not asked." },
 	{ NULL },
 };
 
@@ -141,7 +146,7 @@ const struct option conf_target_options[] = {
 	    "Where the kit brings the files: for `local` an existing directory on this machine, which holds nothing else." },
 	{ "deadline", OPTION_DURATION, AT(deadline_us), "10min", SECONDS(1), DAYS(1), CHECK_NOTHING, false, NULL,
 	    "A kit that takes longer is ended, and tried again later." },
-	{ "option", OPTION_WORDS, AT(options), "", 0, 64, CHECK_PAIR, false, NULL, "What else the kit is told: a list of \"key=value\"." },
+	{ "option", OPTION_WORDS, AT(options), "", 0, 64, CHECK_PAIR, false, "\"key=value\"", "What else the kit is told: a list of \"key=value\"." },
 	{ NULL },
 };
 
@@ -253,7 +258,7 @@ static void sample_rows(FILE *out, const struct option *o, const char *indent)
 		if (in_share(o))
 			fprintf(out, "%s#%s = \"/usr/share/drydock/%s\"\n\n", indent, o->name, value);
 		else if (o->type == OPTION_WORDS)
-			fprintf(out, "%s#%s = {\"key=value\"}\n\n", indent, o->name);
+			fprintf(out, "%s#%s = {%s}\n\n", indent, o->name, o->sample);
 		else
 			fprintf(out, "%s%s%s = %s%s%s\n\n", indent, o->sample ? "" : "#", o->name, q, value, q);
 	}
@@ -290,12 +295,12 @@ static bool same_value(const struct option *o, const char *a, const char *b)
 	case OPTION_SIZE:
 		return *(const uint64_t *)(a + o->at) == *(const uint64_t *)(b + o->at);
 	case OPTION_WORDS: {
-		const struct conf_target *x = (const struct conf_target *)(const void *)a, *y = (const struct conf_target *)(const void *)b;
+		const struct option_words *x = (const struct option_words *)(const void *)(a + o->at), *y = (const struct option_words *)(const void *)(b + o->at);
 
-		if (x->n_options != y->n_options)
+		if (x->n != y->n)
 			return false;
-		for (size_t i = 0; i < x->n_options; i++)
-			if (strcmp(x->options[i], y->options[i]))
+		for (size_t i = 0; i < x->n; i++)
+			if (strcmp(x->list[i], y->list[i]))
 				return false;
 		return true;
 	}

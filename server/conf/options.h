@@ -11,7 +11,7 @@
 
 enum option_type {
 	OPTION_TEXT, /* const char * */
-	OPTION_WORDS, /* const char *const *, and its count behind it: a list */
+	OPTION_WORDS, /* struct option_words: a list of texts */
 	OPTION_NUMBER, /* unsigned */
 	OPTION_BOOL, /* bool */
 	OPTION_DURATION, /* int64_t, microseconds */
@@ -33,6 +33,9 @@ enum option_check {
 	CHECK_ORDER, /* own and unix, each at most once, with a blank between */
 	CHECK_PAIR, /* key=value */
 };
+
+/* As two members that follow one another. */
+struct option_words { const char *const *list; size_t n; };
 
 struct option {
 	const char *name;

@@ -29,12 +29,14 @@ static const struct command COMMANDS[] = {
 	    "the selection that was shown: `drydock sign -r --selection DIGEST PATH` signs exactly that, or nothing.\n"
 	    "--scan reads the whole tree again even while the server watches it.\n" },
 	{ "sign", "[-r] [-m NOTE] [--selection DIGEST | --from FILE | --as-staged] PATH...", "approve files as they are in staging",
-	    "recursive note selection from as-staged id", 0, 4000, cmd_act,
+	    "recursive note selection from as-staged id meaning password-file", 0, 4000, cmd_act,
 	    "--selection takes the digest that `status -r`, `diff` or an earlier answer showed; --from a list in the format\n"
 	    "of sha256sum (\"-\": standard input), whose names are paths of the site. If something changed meanwhile nothing\n"
 	    "is signed, the exit code is 4 and the selection as it is now is shown. Without either, the selection is printed\n"
 	    "and a terminal is asked; off a terminal --as-staged signs whatever is there, and the record says so.\n"
-	    "--id UUID makes a repetition safe: the same act again gets the same answer and is recorded once.\n" },
+	    "--id UUID makes a repetition safe: the same act again gets the same answer and is recorded once.\n"
+	    "--meaning TEXT says what the signature means, where the site lists what it can. Where a site asks for the\n"
+	    "password again it is asked on the terminal, or read from --password-file.\n" },
 	{ "review", "[-r] [-m NOTE] [--selection DIGEST | --from FILE | --as-staged] PATH...", "record that files were looked at",
 	    "recursive note selection from as-staged id", 0, 4000, cmd_act, "Options as for sign.\n" },
 	{ "revoke", "[-r] [-m NOTE] [--selection DIGEST | --from FILE | --as-staged] PATH...", "take approved files back",
@@ -91,7 +93,7 @@ static const struct command COMMANDS[] = {
 
 enum { OPT_SERVER = 256, OPT_DATA, OPT_SITE, OPT_JSON, OPT_VERSION, OPT_ALL, OPT_SCAN, OPT_AS_STAGED, OPT_CONTENT, OPT_STAGED, OPT_SELECTION,
 	OPT_FROM, OPT_ID, OPT_USER, OPT_ACT, OPT_SINCE, OPT_UNTIL, OPT_LIMIT, OPT_STATE, OPT_REVIEWS, OPT_NOT_ALONE, OPT_PLAN, OPT_PASSWORD_FILE, OPT_DISPLAY, OPT_TOKEN_FILE, OPT_ROLE, OPT_PATH, OPT_EXPIRES,
-	OPT_PAPER };
+	OPT_PAPER, OPT_MEANING };
 
 static const struct option OPTIONS[] = {
 	{ "help", no_argument, NULL, 'h' },
@@ -126,6 +128,7 @@ static const struct option OPTIONS[] = {
 	{ "role", required_argument, NULL, OPT_ROLE },
 	{ "path", required_argument, NULL, OPT_PATH },
 	{ "expires", required_argument, NULL, OPT_EXPIRES },
+	{ "meaning", required_argument, NULL, OPT_MEANING },
 	{ "name", required_argument, NULL, 'i' },
 	{ "process", required_argument, NULL, 'p' },
 	{ "paper", required_argument, NULL, OPT_PAPER },
@@ -217,6 +220,7 @@ static void option_take(struct options *o, int c)
 	case OPT_ROLE: o->role = optarg; break;
 	case OPT_PATH: o->path = optarg; break;
 	case OPT_EXPIRES: o->expires = optarg; break;
+	case OPT_MEANING: o->meaning = optarg; break;
 	case OPT_PAPER: o->paper = optarg; break;
 	default: break;
 	}

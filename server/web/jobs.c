@@ -143,6 +143,7 @@ static void digest_ask(struct job *j)
 
 	sha256_stream_add(s, fa->act, strlen(fa->act) + 1);
 	sha256_stream_add(s, j->ask.rq.note, strlen(j->ask.rq.note) + 1);
+	sha256_stream_add(s, j->ask.rq.meaning, strlen(j->ask.rq.meaning) + 1);
 	sha256_stream_add(s, kind, sizeof kind);
 	if (fa->selection)
 		sha256_stream_add(s, fa->selection->b, sizeof fa->selection->b);
@@ -183,6 +184,7 @@ static struct job *job_new(struct jobs *t, const struct job_ask *ask)
 	*j = (struct job){ .all = t, .arena = a, .ask = *ask, .refs = 1, .now = { .state = JOB_WAITING, .since = clock_wall(), .version = 1 } };
 	j->ask.rq.actor = person_ref(ask->rq.actor);
 	j->ask.rq.note = arena_dup(a, ask->rq.note);
+	j->ask.rq.meaning = arena_dup(a, ask->rq.meaning ? ask->rq.meaning : "");
 	j->ask.rq.address = ask->rq.address ? arena_dup(a, ask->rq.address) : NULL;
 	j->ask.dir = path_copy(ask->dir, a);
 	j->ask.state = arena_dup(a, ask->state ? ask->state : "");

@@ -3,6 +3,7 @@
 
 #include "web/api/api.h"
 #include "web/jobs.h"
+#include "web/signing.h"
 
 static enum err expected_one(struct req *r, const json_t *v, struct expected_file *out)
 {
@@ -154,11 +155,20 @@ enum err api_act(struct req *r)
 	struct act_answer done;
 	struct selection conflict = { 0 };
 	struct answer a;
+	const char *password = NULL;
 	enum err e;
 
 	e = api_act_request(r, &rq);
 	if (!e)
+		e = api_text(r, "meaning", false, &rq.meaning);
+	if (!e)
+		e = api_text(r, "password", false, &password);
+	if (!e)
 		e = shown_parse(r, &fa);
+	if (!e)
+		e = sign_password(r, fa.act, password);
+	if (e == ERR_RETRY)
+		return e;
 	if (!e) {
 		struct job *j = jobs_enter(web_jobs(r->web), &(struct job_ask){ .site = r->site, .rq = rq, .fa = { .act = fa.act },
 		    .dir = fa.n_paths == 1 ? fa.paths[0] : path_root() });

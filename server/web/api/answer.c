@@ -174,6 +174,7 @@ void answer_record(struct json_out *o, const struct db_record_row *row, const st
 	} else {
 		json_out_null(o);
 	}
+	json_out_kstr(o, "meaning", *rec->meaning ? rec->meaning : NULL);
 	json_out_kstr(o, "shown", rec->shown);
 	answer_hash(o, "record_sha256", &row->sha256);
 	json_out_kstr(o, "commit", commit);

@@ -95,6 +95,12 @@ enum err api_sites(struct req *r)
 			json_out_kstr(&a.out, "title", s->conf->title);
 			json_out_kstr(&a.out, "role", role_name(role));
 			json_out_kstr(&a.out, "live_url", *s->conf->live_url ? s->conf->live_url : NULL);
+			json_out_kbool(&a.out, "sign_password", s->conf->sign_password);
+			json_out_name(&a.out, "meanings");
+			json_out_begin(&a.out, '[');
+			for (size_t k = 0; k < s->conf->n_meanings; k++)
+				json_out_str(&a.out, s->conf->meanings[k]);
+			json_out_end(&a.out, ']');
 			json_out_end(&a.out, '}');
 		}
 		rules_unref(rules);

@@ -10,6 +10,7 @@
 #include "view/show.h"
 #include "web/pages/pages.h"
 #include "web/pages/pick.h"
+#include "web/signing.h"
 
 #define SOON (700 * CLOCK_SECOND / 1000)
 #define REFRESH "2" /* seconds, where no scripts run */
@@ -134,6 +135,15 @@ enum err page_act_files(struct req *r)
 		e = ask.single ? one_file(r, &ask.fa) : several(r, &ask);
 	if (!e && ask.single)
 		ask.dir = ask.fa.expected->path;
+	ask.rq.meaning = req_form(r, "meaning");
+	if (!e) {
+		e = sign_password(r, ask.fa.act, req_form(r, "password"));
+		if (e == ERR_RETRY)
+			return e;
+		/* The form once more, with what he had typed but the password. */
+		if (e == ERR_DENIED || e == ERR_BUSY)
+			return ask.single ? page_file_moved(r, ask.dir, arena_dup(r->arena, err_text())) : page_conflict(r, &ask, arena_dup(r->arena, err_text()));
+	}
 	if (!e)
 		e = jobs_begin(web_jobs(r->web), &ask, &j);
 	if (e)

@@ -7,6 +7,7 @@
 #include "web/pages/pages.h"
 #include "web/pages/pick.h"
 #include "web/rights.h"
+#include "web/signing.h"
 
 #define NEEDS_SHOWN 20
 /* The page stays below 50 kB: so much of it is rows; the others come with "Show more". */
@@ -173,6 +174,8 @@ static enum err confirm_page(struct req *r, unsigned status, const struct verb *
 	}
 	files_model(r, m, v->act, s, from < s->n ? from : 0, bytes + page_bytes(note ? note : ""));
 	view_set(m, VIEW_note_value, note);
+	if (strcmp(v->act, "sign") == 0)
+		sign_model(r, m, req_form(r, "meaning"));
 	view_set(m, VIEW_back_href, back);
 	return reply_page(r, status, "confirm", arena_printf(r->arena, "%s %s", v->verb, count_text(r->arena, s->n, "file")), m);
 }

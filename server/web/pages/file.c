@@ -10,6 +10,7 @@
 #include "web/history.h"
 #include "web/pages/pages.h"
 #include "web/rights.h"
+#include "web/signing.h"
 
 enum file_tab { TAB_COMPARE, TAB_PREVIEW, TAB_TEXT, TAB_SOURCE, TAB_COUNT };
 
@@ -268,6 +269,7 @@ static enum err forms(struct req *r, struct view_map *m, const struct comparison
 	show_hex(m, VIEW_review_sha256, (c->has_staged ? &c->staged.sha256 : &e->approved.print.sha256)->b, sizeof (struct sha256));
 	show_hex(m, VIEW_revoke_sha256, (&e->approved.print.sha256)->b, sizeof (struct sha256));
 	view_set(m, VIEW_note_value, r->method == METHOD_POST ? req_form(r, "note") : NULL);
+	sign_model(r, m, r->method == METHOD_POST ? req_form(r, "meaning") : NULL);
 	return ERR_OK;
 }
 
