@@ -4,7 +4,7 @@
  * It runs in a session of its own and outlives a crash of the daemon, which finds it again by the socket: the kernel says
  * who listens there. Its standard output, db.log, carries a lock as long as it lives, so that one which has no socket yet
  * (or no more) is waited for instead of being joined by a second. It is installed into db.new-... and renamed, so that an
- * interrupted installation starts over.
+ * interrupted installation starts over. Before each start the end of its log is looked at: see db/redo.h.
  */
 #include "db/internal.h"
 
