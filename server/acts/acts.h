@@ -48,6 +48,7 @@ struct site {
 	struct blob_id export_seen; /* a log commit with the tree that the export holds; zero: not known */
 	uint64_t approved_files; /* in the approved tree */
 	struct auth *auth; /* set after opening: who there is; told to forget */
+	int64_t preapproval_ends; /* wall clock: then the catalog has to hear of it; 0: none ends */
 	_Atomic uint64_t generation; /* rises with each act: pages and live events */
 	void (*changed)(void *arg, const char *what); /* tells scheduler and listeners; "act", "sync" */
 	void *changed_arg;
@@ -171,7 +172,7 @@ enum err act_require(struct site *s, struct actor_tools *t, const struct act_req
 /* Make somebody admin on "/" without asking anybody: `drydockd admin USER`, offline. Recorded as done by the system. */
 enum err act_admin_offline(struct site *s, struct actor_tools *t, const char *principal, struct act_answer *out) MUST_CHECK;
 /* Needs admin on the path. remove: take the pre-approval back (files that it let out stay approved until revoked). */
-enum err act_preapprove(struct site *s, struct actor_tools *t, const struct act_request *rq, struct path path, bool remove, struct act_answer *out) MUST_CHECK;
+enum err act_preapprove(struct site *s, struct actor_tools *t, const struct act_request *rq, const struct preapproved *what, bool remove, struct act_answer *out) MUST_CHECK;
 /* Approve what changed below pre-approved paths, as the system. *n 0: nothing to do, no record. A revoked file stays. */
 enum err act_pickup(struct site *s, struct actor_tools *t, uint64_t *n) MUST_CHECK;
 

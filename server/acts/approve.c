@@ -303,7 +303,7 @@ static void make_rows(struct approve *x, const struct db_state_row *found)
 static bool within(const struct approve *x, struct path path)
 {
 	for (size_t i = 0; i < x->n_within; i++)
-		if (path_covers(x->within[i], path))
+		if (preapproved_takes(&x->within[i], path, 0))
 			return true;
 	return false;
 }

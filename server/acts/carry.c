@@ -128,6 +128,11 @@ static enum err carry_locked(struct site *s, struct actor_tools *t)
 		return err_set(ERR_BUSY, "Nothing can be written: %s", s->read_only_reason);
 	if (s->unsettled)
 		return recover_locked(s, t, false);
+	if (s->preapproval_ends && clock_wall() >= s->preapproval_ends) {
+		err = site_load_preapprovals(s, tools_db(t));
+		if (err)
+			return err;
+	}
 	if (!s->export || s->export_held)
 		return ERR_OK;
 	err = db_head_get(tools_db(t), s->name, node_key_id(s->key), &head);

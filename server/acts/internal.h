@@ -115,6 +115,14 @@ enum err over_sites_ask(struct decision *d, struct actor_tools *t, struct arena 
 enum err site_rules_at(struct site *s, struct db *db, uint64_t version, struct rules **out) MUST_CHECK;
 void site_rules_put(struct site *s, struct rules *rules, uint64_t version); /* takes over the reference */
 enum err site_load_preapprovals(struct site *s, struct db *db) MUST_CHECK;
+/* Pre-approvals that have not ended, sorted by path; copies in the arena, list to be freed. */
+struct preapproved_list {
+	struct arena *a;
+	struct preapproved *list;
+	size_t n, cap;
+	int64_t now, next_end; /* of the first that ends; 0: none does */
+};
+enum err preapproved_live(struct site *s, struct db *db, struct preapproved_list *l) MUST_CHECK;
 /* The approved side from the database into the catalog; counts approved_files. */
 enum err site_load_states(struct site *s, struct db *db) MUST_CHECK;
 const char *site_log_ref(const struct site *s, char out[128]);
@@ -204,7 +212,7 @@ struct approve {
 	size_t n;
 	enum role need; /* on each path; ROLE_NONE: the system */
 	const uid_t *signer; /* the UNIX user who signs; NULL: not known, or nobody signs */
-	const struct path *within; /* what it supersedes must lie below one of these; NULL: anywhere */
+	const struct preapproved *within; /* what it supersedes must be meant by one of these; NULL: anything */
 	size_t n_within;
 	const char *stale_path; /* set with ERR_STALE: which */
 	/* made by approve_check */

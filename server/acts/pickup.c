@@ -10,31 +10,27 @@
 struct candidates {
 	struct arena *a;
 	const struct rules *rules;
-	struct path *below; /* pre-approved paths */
-	size_t n_below, below_cap;
+	struct preapproved_list below;
 	struct read_item *items;
 	struct blob_id *was;
 	size_t n, cap, was_cap;
 };
 
-static bool is_below(const struct candidates *c, struct path path)
+static bool is_below(const struct candidates *c, struct path path, uint64_t size)
 {
-	for (size_t i = 0; i < c->n_below; i++)
-		if (path_covers(c->below[i], path))
+	for (size_t i = 0; i < c->below.n; i++)
+		if (preapproved_takes(&c->below.list[i], path, size))
 			return true;
 	return false;
 }
 
-static bool take_path(void *arg, const struct db_preapproval *p)
+/* Sorted by path, a covering one comes first: each file is looked at below the first only. */
+static bool looked_at(const struct candidates *c, size_t i)
 {
-	struct candidates *c = arg;
-
-	/* They come sorted by path, so a covering one comes first: no file is taken twice. */
-	if (is_below(c, p->path))
-		return true;
-	c->below = mem_grow(c->below, &c->below_cap, c->n_below + 1, sizeof *c->below);
-	c->below[c->n_below++] = path_copy(p->path, c->a);
-	return true;
+	for (size_t k = 0; k < i; k++)
+		if (path_covers(c->below.list[k].path, c->below.list[i].path))
+			return true;
+	return false;
 }
 
 static bool take_entry(void *arg, const struct catalog_entry *e)
@@ -44,7 +40,7 @@ static bool take_entry(void *arg, const struct catalog_entry *e)
 
 	struct required q;
 
-	if (e->is_dir || !e->staged || e->problem != PROBLEM_NONE)
+	if (e->is_dir || !e->staged || e->problem != PROBLEM_NONE || !is_below(c, e->path, e->print.size))
 		return true;
 	/* Reviews were asked for after the pre-approval: then a person signs. */
 	q = rules_required(c->rules, e->path);
@@ -64,7 +60,7 @@ static bool take_entry(void *arg, const struct catalog_entry *e)
 
 static void candidates_release(struct candidates *c)
 {
-	free(c->below);
+	free(c->below.list);
 	free(c->items);
 	free(c->was);
 	arena_free(c->a);
@@ -76,12 +72,15 @@ static enum err candidates_look(struct site *s, struct actor_tools *t, struct ca
 	char trouble[256];
 	enum err err;
 
-	err = db_preapproval_list(tools_db(t), s->name, take_path, c);
-	if (err || !c->n_below)
+	c->below.a = c->a;
+	err = preapproved_live(s, tools_db(t), &c->below);
+	if (err || !c->below.n)
 		return err;
 	/* Without a watcher each look is a scan: only what is pre-approved is looked at. */
-	for (size_t i = 0; i < c->n_below && !err; i++) {
-		err = catalog_refresh(s->catalog, c->below[i]);
+	for (size_t i = 0; i < c->below.n && !err; i++) {
+		if (looked_at(c, i))
+			continue;
+		err = catalog_refresh(s->catalog, c->below.list[i].path);
 		if (err == ERR_NOT_FOUND)
 			err = ERR_OK;
 	}
@@ -92,12 +91,16 @@ static enum err candidates_look(struct site *s, struct actor_tools *t, struct ca
 		log_event(LOG_LEVEL_WARN, "pickup.trouble", "site", s->name, "why", trouble, NULL);
 		return ERR_OK;
 	}
-	for (size_t i = 0; i < c->n_below && !err && c->n < RECORD_FILES_LIMIT; i++) {
-		struct catalog_query q = { .dir = c->below[i], .recursive = true };
+	for (size_t i = 0; i < c->below.n && !err && c->n < RECORD_FILES_LIMIT; i++) {
+		const struct path path = c->below.list[i].path;
+		struct catalog_query q = { .dir = path, .recursive = true };
 		struct catalog_entry e;
-		struct arena *a = arena_new();
+		struct arena *a;
 
-		err = catalog_get_file(s->catalog, c->below[i], &e, a);
+		if (looked_at(c, i))
+			continue;
+		a = arena_new();
+		err = catalog_get_file(s->catalog, path, &e, a);
 		if (!err)
 			take_entry(c, &e);
 		if (!err || err == ERR_NOT_FOUND)
@@ -144,7 +147,7 @@ static enum err drop_blocked(struct site *s, struct candidates *c, struct approv
 		bool blocked = false;
 
 		for (size_t k = 0; k < x.n && !blocked; k++)
-			blocked = !is_below(c, x.paths[k]) &&
+			blocked = !is_below(c, x.paths[k], 0) &&
 			          (path_covers(x.paths[k], files[i].path) || path_covers(files[i].path, x.paths[k]));
 		if (blocked)
 			log_event(LOG_LEVEL_WARN, "pickup.blocked", "site", s->name, "path", files[i].path.s, NULL);
@@ -158,14 +161,30 @@ static enum err drop_blocked(struct site *s, struct candidates *c, struct approv
 	return err;
 }
 
+/* Once more in the transaction: a pre-approval that was taken back meanwhile lets nothing out. */
+static enum err pickup_check(struct decision *d, void *arg)
+{
+	struct approve *x = arg;
+	struct candidates now = { .a = arena_new() };
+	enum err err;
+
+	now.below.a = now.a;
+	err = preapproved_live(d->s, d->db, &now.below);
+	for (size_t i = 0; i < x->n && !err; i++)
+		if (!is_below(&now, x->files[i].path, x->files[i].print.size))
+			err = err_set(ERR_STALE, "%s is not pre-approved any more.", x->files[i].path.s);
+	candidates_release(&now);
+	return err ? err : approve_check(d, arg);
+}
+
 static enum err pickup_list(struct site *s, struct actor_tools *t, struct candidates *c, uint64_t *n)
 {
 	struct act_request rq = { .note = "" };
 	struct reading r = { .s = s, .items = c->items, .n = c->n, .lenient = true };
-	struct approve x = { .approval = APPROVAL_PREAPPROVED, .need = ROLE_NONE, .within = c->below, .n_within = c->n_below };
+	struct approve x = { .approval = APPROVAL_PREAPPROVED, .need = ROLE_NONE, .within = c->below.list, .n_within = c->below.n };
 	struct decision d = {
 		.s = s, .t = t, .rq = &rq, .act = "pickup", .shown = "", .bulk = c->n > 1,
-		.check = approve_check, .write = approve_write, .after = approve_after, .arg = &x,
+		.check = pickup_check, .write = approve_write, .after = approve_after, .arg = &x,
 	};
 	struct approve_file *files = mem_array(c->n, sizeof *files);
 	struct act_answer answer;

@@ -181,28 +181,43 @@ enum err site_load_states(struct site *s, struct db *db)
 	return err;
 }
 
-struct path_list {
-	struct arena *a;
-	struct path *list;
-	size_t n, cap;
-};
-
-static bool load_path(void *arg, const struct db_preapproval *p)
+static void preapproved_take(struct preapproved_list *l, const struct preapproved *p)
 {
-	struct path_list *l = arg;
+	struct preapproved own = *p;
 
+	own.path = path_copy(p->path, l->a);
+	own.pattern = arena_dup(l->a, p->pattern);
 	l->list = mem_grow(l->list, &l->cap, l->n + 1, sizeof *l->list);
-	l->list[l->n++] = path_copy(p->path, l->a);
+	l->list[l->n++] = own;
+}
+
+static bool load_live(void *arg, const struct db_preapproval *p)
+{
+	struct preapproved_list *l = arg;
+
+	if (preapproved_ended(&p->what, l->now))
+		return true;
+	if (p->what.until && (!l->next_end || p->what.until < l->next_end))
+		l->next_end = p->what.until;
+	preapproved_take(l, &p->what);
 	return true;
+}
+
+enum err preapproved_live(struct site *s, struct db *db, struct preapproved_list *l)
+{
+	l->now = clock_wall();
+	return db_preapproval_list(db, s->name, load_live, l);
 }
 
 enum err site_load_preapprovals(struct site *s, struct db *db)
 {
-	struct path_list l = { .a = arena_new() };
-	enum err err = db_preapproval_list(db, s->name, load_path, &l);
+	struct preapproved_list l = { .a = arena_new() };
+	enum err err = preapproved_live(s, db, &l);
 
-	if (!err)
+	if (!err) {
 		catalog_set_preapproved(s->catalog, l.list, l.n);
+		s->preapproval_ends = l.next_end;
+	}
 	free(l.list);
 	arena_free(l.a);
 	return err;

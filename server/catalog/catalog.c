@@ -42,10 +42,16 @@ enum err catalog_open(struct catalog **out, const struct catalog_options *o)
 	return ERR_OK;
 }
 
+static void preapproved_drop(struct preapproved *p)
+{
+	free((char *)(uintptr_t)p->path.s);
+	free((char *)(uintptr_t)p->pattern);
+}
+
 static void preapproved_free(struct catalog *c)
 {
 	for (size_t i = 0; i < c->n_preapproved; i++)
-		free((char *)(uintptr_t)c->preapproved[i].s);
+		preapproved_drop(&c->preapproved[i]);
 	free(c->preapproved);
 }
 
@@ -101,14 +107,17 @@ static void preapproved_below(struct catalog *c, struct dir *d)
 		preapproved_below(c, d->dirs[i]);
 }
 
-void catalog_set_preapproved(struct catalog *c, const struct path *paths, size_t n)
+void catalog_set_preapproved(struct catalog *c, const struct preapproved *list, size_t n)
 {
 	tree_write(c);
 	preapproved_free(c);
 	c->preapproved = n ? mem_array(n, sizeof *c->preapproved) : NULL;
 	c->n_preapproved = n;
-	for (size_t i = 0; i < n; i++)
-		c->preapproved[i] = (struct path){ mem_dupn(paths[i].s, paths[i].len), paths[i].len };
+	for (size_t i = 0; i < n; i++) {
+		c->preapproved[i] = list[i];
+		c->preapproved[i].path.s = mem_dupn(list[i].path.s, list[i].path.len);
+		c->preapproved[i].pattern = mem_dup(list[i].pattern);
+	}
 	preapproved_below(c, c->root);
 	tree_states(c, c->root);
 	tree_write_end(c);

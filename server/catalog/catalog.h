@@ -17,6 +17,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "core/path.h"
+#include "core/preapproved.h"
 #include "core/record.h"
 #include "core/role.h"
 #include "core/state.h"
@@ -54,8 +55,8 @@ void catalog_set_approved(struct catalog *c, struct path path, const struct appr
 /* Between these the write lock is held once (load at start; a batch act after its COMMIT), by the calling thread. */
 void catalog_batch_begin(struct catalog *c);
 void catalog_batch_end(struct catalog *c);
-/* Pre-approved paths: sorted, "covers everything at or below". */
-void catalog_set_preapproved(struct catalog *c, const struct path *paths, size_t n);
+/* What is pre-approved now, sorted by path. */
+void catalog_set_preapproved(struct catalog *c, const struct preapproved *list, size_t n);
 
 /* Bring the staged side up to date: full scan, or only below dir; no-op when the watcher is running and quiet. */
 enum err catalog_refresh(struct catalog *c, struct path dir) MUST_CHECK;

@@ -68,6 +68,7 @@ struct dir {
 	bool staged;
 	bool blocked; /* it is there but cannot be entered: files known below it are staged, with that problem */
 	bool preapproved; /* all at or below it is */
+	bool preapproved_some; /* something at or below it may be, by its name or size */
 	bool pruning, dirty;
 	uint16_t path_len; /* "/" counts 1 */
 	uint16_t name_len;
@@ -89,7 +90,7 @@ struct catalog {
 	uint64_t approved_live; /* files in the approved tree */
 	bool known; /* staging was read since the start: until then an approved file counts as staged */
 	char trouble[256];
-	struct path *preapproved; /* sorted, own copies */
+	struct preapproved *preapproved; /* sorted, own copies */
 	size_t n_preapproved;
 	char **users; /* sorted */
 	size_t n_users, users_cap;

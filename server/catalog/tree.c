@@ -327,32 +327,51 @@ struct path node_path(const struct node *n, char *out)
 
 /* --- states and counts ------------------------------------------------------------------------------------------------ */
 
-static bool list_has(const struct catalog *c, struct path p)
+/* Those of exactly that path: the first one's place and how many. */
+static size_t list_find(const struct catalog *c, struct path p, size_t *at)
 {
-	size_t lo = 0, hi = c->n_preapproved;
+	size_t lo = 0, hi = c->n_preapproved, n = 0;
 	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
-		int r = path_compare(c->preapproved[mid], p);
-		if (r == 0)
-			return true;
-		if (r < 0)
+		if (path_compare(c->preapproved[mid].path, p) < 0)
 			lo = mid + 1;
 		else
 			hi = mid;
 	}
-	return false;
+	*at = lo;
+	while (lo + n < c->n_preapproved && path_equal(c->preapproved[lo + n].path, p))
+		n++;
+	return n;
 }
 
 void dir_preapproved(struct catalog *c, struct dir *d)
 {
 	char buf[NODE_PATH_SIZE];
-	d->preapproved = (d->parent && d->parent->preapproved) || (c->n_preapproved && list_has(c, dir_path(d, buf)));
+	size_t at = 0, n = c->n_preapproved ? list_find(c, dir_path(d, buf), &at) : 0;
+	d->preapproved = d->parent && d->parent->preapproved;
+	d->preapproved_some = d->parent && d->parent->preapproved_some;
+	for (size_t i = at; i < at + n; i++) {
+		d->preapproved |= preapproved_whole(&c->preapproved[i]);
+		d->preapproved_some |= !preapproved_whole(&c->preapproved[i]);
+	}
 }
 
 static bool node_preapproved(const struct catalog *c, const struct node *n)
 {
 	char buf[NODE_PATH_SIZE];
-	return n->parent->preapproved || (c->n_preapproved && list_has(c, node_path(n, buf)));
+	struct path path;
+	size_t at, own;
+	if (n->parent->preapproved || !c->n_preapproved)
+		return n->parent->preapproved;
+	path = node_path(n, buf);
+	own = list_find(c, path, &at);
+	for (size_t i = at; i < at + own; i++)
+		if (preapproved_takes(&c->preapproved[i], path, n->size))
+			return true;
+	for (size_t i = 0; n->parent->preapproved_some && i < c->n_preapproved; i++)
+		if (preapproved_takes(&c->preapproved[i], path, n->size))
+			return true;
+	return false;
 }
 
 void node_stat(const struct node *n, struct stage_stat *st)

@@ -14,7 +14,7 @@
 
 struct one_rule { const char *principal; struct path path; int role; uint64_t seq; };
 struct one_requirement { struct path path; unsigned reviews; bool not_alone; uint64_t seq; };
-struct one_preapproval { struct path path; const char *actor, *note; int64_t at; uint64_t seq; };
+struct one_preapproval { struct preapproved what; const char *actor, *note; int64_t at; uint64_t seq; };
 struct one_account { const char *name, *display; bool enabled; int64_t created_at; uint64_t seq; };
 struct one_group { const char *name; int64_t created_at; uint64_t seq; };
 struct one_token { const char *id, *owner, *label, *site, *path; int role; int64_t created_at, expires_at; uint64_t seq; };
@@ -403,18 +403,27 @@ static enum err add_rule(struct replay *r, const struct log_entry *e)
 
 static enum err add_preapprove(struct replay *r, const struct log_entry *e)
 {
-	struct path path;
+	struct preapproved what = { .pattern = "" };
+	const char *pattern, *until;
+	bool broken = false;
 	size_t i = 0;
-	enum err err = field_path(r, e, &path);
+	enum err err = field_path(r, e, &what.path);
 
 	if (err)
 		return err;
-	while (i < r->preapprovals.n && !path_equal(r->preapprovals.p[i].path, path))
+	pattern = json_get_str(e->record.fields, "pattern", &broken);
+	until = json_get_str(e->record.fields, "until", &broken);
+	what.largest = (uint64_t)json_get_int(e->record.fields, "largest", 0, &broken);
+	if (broken || (until && clock_parse(&what.until, until)))
+		return err_set(ERR_INPUT, "its fields pattern, largest or until are not what an act writes");
+	if (pattern)
+		what.pattern = arena_dup(r->arena, pattern);
+	while (i < r->preapprovals.n && (!path_equal(r->preapprovals.p[i].what.path, what.path) || strcmp(r->preapprovals.p[i].what.pattern, what.pattern) != 0))
 		i++;
 	if (i < r->preapprovals.n)
 		LIST_DROP(&r->preapprovals, i);
 	if (!removed(e))
-		LIST_ADD(&r->preapprovals, (struct one_preapproval){ path, actor_keep(r, &e->record), arena_dup(r->arena, e->record.note), e->record.at, e->seq });
+		LIST_ADD(&r->preapprovals, (struct one_preapproval){ what, actor_keep(r, &e->record), arena_dup(r->arena, e->record.note), e->record.at, e->seq });
 	return ERR_OK;
 }
 
@@ -653,10 +662,10 @@ void replay_rows(const struct replay *r, const struct log_entry *e, row_fn *fn, 
 	fn(arg, TABLE_act_id, e->seq, ROW(text(r->site), text(r->node), num(e->seq), text(actor), FIXED(rec->op), FIXED(v.request), num((uint64_t)rec->at)));
 	for (size_t i = 0; i < rec->files_count; i++) {
 		const struct record_file *f = &e->files[i];
-		struct sha256 hash;
+		struct path_key key;
 
-		path_hash(f->path, &hash);
-		fn(arg, TABLE_record_file, e->seq, ROW(text(r->site), text(r->node), num(e->seq), num(i), FIXED(hash), bytes(f->path.s, f->path.len),
+		path_key(f->path, &key);
+		fn(arg, TABLE_record_file, e->seq, ROW(text(r->site), text(r->node), num(e->seq), num(i), FIXED(key), bytes(f->path.s, f->path.len),
 			FIXED(f->print.md5), FIXED(f->print.sha256), num(f->print.size), num(f->print.exec), num((uint64_t)f->mtime), FIXED(f->blob), num(f->replaces)));
 	}
 	db_record_dirs(e->files, rec->files_count, dir_row, &dirs);
@@ -687,8 +696,9 @@ static void end_rows_of_site(struct replay *r, row_fn *fn, void *arg)
 		const struct one_preapproval *x = &r->preapprovals.p[i];
 		struct sha256 hash;
 
-		path_hash(x->path, &hash);
-		fn(arg, TABLE_preapproval, x->seq, ROW(text(r->site), FIXED(hash), bytes(x->path.s, x->path.len), text(x->actor), num((uint64_t)x->at), text(x->note), num(x->seq)));
+		path_hash(x->what.path, &hash);
+		fn(arg, TABLE_preapproval, x->seq, ROW(text(r->site), FIXED(hash), text(x->what.pattern), bytes(x->what.path.s, x->what.path.len),
+			num(x->what.largest), num((uint64_t)x->what.until), text(x->actor), num((uint64_t)x->at), text(x->note), num(x->seq)));
 	}
 	if (r->release) {
 		snprintf(id, sizeof(id), "release/%s", r->site);
@@ -730,8 +740,10 @@ void replay_end(struct replay *r, row_fn *fn, void *arg)
 	fn(arg, TABLE_log_head, r->seq, ROW(text(r->site), text(r->node), num(r->seq), FIXED(r->digest), FIXED(r->commit)));
 	for (size_t i = 0; i < n; i++) {
 		const struct replay_file *f = files[i];
+		struct path_key key;
 
-		fn(arg, TABLE_file_state, f->seq, ROW(text(r->site), FIXED(f->hash), bytes(f->path.s, f->path.len), num(f->approval), FIXED(f->md5), FIXED(f->sha256),
+		path_key(f->path, &key);
+		fn(arg, TABLE_file_state, f->seq, ROW(text(r->site), FIXED(key), bytes(f->path.s, f->path.len), num(f->approval), FIXED(f->md5), FIXED(f->sha256),
 			num(f->size), num(f->exec), FIXED(f->blob), text(r->node), num(f->seq), num((uint64_t)f->at), text(f->actor), num(f->review_seq), FIXED(f->reviewed)));
 	}
 	if (strcmp(r->site, INSTALLATION) == 0)

@@ -21,7 +21,7 @@ struct options {
 	const char *server, *data, *site;
 	bool json, help, recursive, all, scan, as_staged, content, staged, remove, not_alone;
 	const char *note, *selection, *from, *id, *user, *act, *since, *until, *limit, *state, *reviews, *plan;
-	const char *password_file, *display, *token_file, *role, *path, *expires, *name, *process, *paper, *meaning;
+	const char *password_file, *display, *token_file, *role, *path, *expires, *name, *process, *paper, *meaning, *pattern, *largest;
 	int enabled; /* -1: not said */
 	const char *args[4096]; /* what is not an option */
 	int n_args;

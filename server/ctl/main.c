@@ -56,7 +56,11 @@ static const struct command COMMANDS[] = {
 	    "bytes before a signature on PATH or below counts; with --not-alone nobody signs a file of his own without a review\n"
 	    "by somebody else. Both are set at once; --reviews 0 takes it back.\n" },
 	{ "access", "explain [USER] PATH", "which rule decides, and why the others do not", "", 2, 3, cmd_access, "" },
-	{ "preapprove", "add PATH | remove PATH | list", "paths that are published without a signature", "note id", 1, 2, cmd_preapprove, "" },
+	{ "preapprove", "add PATH | remove PATH | list", "paths that are published without a signature", "note id pattern largest until", 1, 2,
+	    cmd_preapprove,
+	    "Each sync publishes what is at or below PATH, and records it. --pattern '*.jpg': only names like that; --largest 2MiB:\n"
+	    "only files up to that size; --until 90d or a date: then it ends. `remove` names the same --pattern. What was let out\n"
+	    "stays approved until it is revoked, and a revoked file waits for a signature.\n" },
 	{ "sync", "status | plan | force -m REASON | log [RUN]", "to production: clocks, plan, force, runs", "note plan limit id", 1, 2,
 	    cmd_sync, "--plan DIGEST forces only if the plan is still the one that was shown.\n" },
 	{ "release", "list | show N | verify N | diff [FROM] N | whence URL|PATH", "numbered states of production", "limit paper", 1, 3,
@@ -93,7 +97,7 @@ static const struct command COMMANDS[] = {
 
 enum { OPT_SERVER = 256, OPT_DATA, OPT_SITE, OPT_JSON, OPT_VERSION, OPT_ALL, OPT_SCAN, OPT_AS_STAGED, OPT_CONTENT, OPT_STAGED, OPT_SELECTION,
 	OPT_FROM, OPT_ID, OPT_USER, OPT_ACT, OPT_SINCE, OPT_UNTIL, OPT_LIMIT, OPT_STATE, OPT_REVIEWS, OPT_NOT_ALONE, OPT_PLAN, OPT_PASSWORD_FILE, OPT_DISPLAY, OPT_TOKEN_FILE, OPT_ROLE, OPT_PATH, OPT_EXPIRES,
-	OPT_PAPER, OPT_MEANING };
+	OPT_PAPER, OPT_MEANING, OPT_PATTERN, OPT_LARGEST };
 
 static const struct option OPTIONS[] = {
 	{ "help", no_argument, NULL, 'h' },
@@ -129,6 +133,8 @@ static const struct option OPTIONS[] = {
 	{ "path", required_argument, NULL, OPT_PATH },
 	{ "expires", required_argument, NULL, OPT_EXPIRES },
 	{ "meaning", required_argument, NULL, OPT_MEANING },
+	{ "pattern", required_argument, NULL, OPT_PATTERN },
+	{ "largest", required_argument, NULL, OPT_LARGEST },
 	{ "name", required_argument, NULL, 'i' },
 	{ "process", required_argument, NULL, 'p' },
 	{ "paper", required_argument, NULL, OPT_PAPER },
@@ -191,6 +197,8 @@ static void option_take(struct options *o, int c)
 	case 'h': o->help = true; break;
 	case 'r': o->recursive = true; break;
 	case 'm': o->note = optarg; break;
+	case OPT_PATTERN: o->pattern = optarg; break;
+	case OPT_LARGEST: o->largest = optarg; break;
 	case 'i': o->name = optarg; break;
 	case 'p': o->process = optarg; break;
 	case OPT_SERVER: o->server = optarg; break;

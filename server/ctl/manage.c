@@ -235,6 +235,14 @@ static void print_preapproval(const json_t *item)
 	char at[64];
 
 	print_text(text_of(item, "path"));
+	if (*text_of(item, "pattern")) {
+		fputs("  ", stdout);
+		print_text(text_of(item, "pattern"));
+	}
+	if (number_of(item, "largest") > 0)
+		printf("  at most %lld bytes", number_of(item, "largest"));
+	if (*text_of(item, "until"))
+		printf("  %s %s", json_is_true(json_object_get(item, "ended")) ? "ended" : "until", print_time(text_of(item, "until"), at));
 	printf("  by %s, %s", text_of(item, "user"), print_time(text_of(item, "at"), at));
 	if (*text_of(item, "note")) {
 		fputs("  ", stdout);
@@ -252,7 +260,8 @@ enum ctl_exit cmd_preapprove(struct ctl *c)
 		return ctl_list(c, ctl_site(c, "/preapprovals"), print_preapproval, "No path is pre-approved.");
 	if ((!add && !remove) || o->n_args != 2)
 		return ctl_usage("preapprove add PATH | remove PATH | list");
-	return ctl_act(c, ctl_site(c, "/preapprovals"), json_pack("{s:s, s:b}", "path", ctl_path(c, o->args[1]), "remove", remove),
+	return ctl_act(c, ctl_site(c, "/preapprovals"), json_pack("{s:s, s:b, s:s*, s:s*, s:s*}", "path", ctl_path(c, o->args[1]),
+	    "remove", remove, "pattern", o->pattern, "largest", o->largest, "until", o->until),
 	    add ? "Pre-approved: picked up at each sync" : "The pre-approval is taken back; what it let out stays approved until revoked");
 }
 

@@ -4,12 +4,6 @@
 
 #include "ctl/ctl.h"
 
-static enum ctl_exit usage(const char *text)
-{
-	fprintf(stderr, "Usage: drydock %s\n", text);
-	return EXIT_USAGE;
-}
-
 /* Post {name, do, process, id}; *root may stay NULL where the answer is empty. */
 static enum ctl_exit post(struct ctl *c, const char *target, json_t **root)
 {
@@ -28,7 +22,7 @@ enum ctl_exit cmd_counter(struct ctl *c)
 	enum ctl_exit rc;
 
 	if (!o->name || (!get && strcmp(what, "next") != 0 && strcmp(what, "rm") != 0))
-		return usage("-i ID counter get | next | rm");
+		return ctl_usage("-i ID counter get | next | rm");
 	rc = get ? ctl_get(c, ctl_query(c, "/counter", "name", o->name), &root) : post(c, "/counter", &root);
 	if (!rc && o->json)
 		ctl_print_answer(c);
@@ -56,7 +50,7 @@ enum ctl_exit cmd_queue(struct ctl *c)
 
 	if (!o->name || (!o->process && !list && !rm) ||
 	    (!get && !list && !rm && strcmp(what, "join") != 0 && strcmp(what, "leave") != 0))
-		return usage("-i ID queue -p PROCESS join | leave | get, or -i ID queue list | rm");
+		return ctl_usage("-i ID queue -p PROCESS join | leave | get, or -i ID queue list | rm");
 	if (get || list)
 		rc = ctl_get(c, ctl_query(c, ctl_query(c, "/queue", "name", o->name), "process", get ? o->process : NULL), &root);
 	else

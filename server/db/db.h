@@ -21,6 +21,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "core/named.h"
+#include "core/preapproved.h"
 #include "core/record.h"
 
 struct db;
@@ -169,9 +170,9 @@ enum err db_review_many(struct db *db, const char *site, const struct path *path
     bool (*fn)(void *arg, const struct db_review *review), void *arg) MUST_CHECK;
 
 /* pre-approvals */
-struct db_preapproval { struct path path; const char *actor; int64_t at; const char *note; uint64_t seq; };
-enum err db_preapproval_put(struct db *db, const char *site, const struct db_preapproval *p) MUST_CHECK;
-enum err db_preapproval_remove(struct db *db, const char *site, struct path path) MUST_CHECK; /* ERR_NOT_FOUND */
+struct db_preapproval { struct preapproved what; const char *actor; int64_t at; const char *note; uint64_t seq; };
+enum err db_preapproval_put(struct db *db, const char *site, const struct db_preapproval *p) MUST_CHECK; /* replaces that of the same path and pattern */
+enum err db_preapproval_remove(struct db *db, const char *site, struct path path, const char *pattern) MUST_CHECK; /* ERR_NOT_FOUND */
 enum err db_preapproval_list(struct db *db, const char *site, bool (*fn)(void *arg, const struct db_preapproval *p), void *arg) MUST_CHECK; /* by path */
 
 /* act ids */

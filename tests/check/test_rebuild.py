@@ -12,7 +12,7 @@ from world import FILES, PASSWORD, Drydock, fsck, git, history, log_ref, program
 def d():
     with Drydock(files=FILES) as d:
         history(d)
-        d.must("POST", "/api/v1/tokens", {"label": "a script", "role": "view", "expires": "2026-12-01T00:00:00.000000Z"})
+        d.must("POST", "/api/v1/tokens", {"label": "a script", "role": "view", "expires": "90d"})
         yield d
 
 

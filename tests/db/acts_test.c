@@ -537,11 +537,11 @@ static void sync_acts(void **state)
 	put(&w, "/feed/a.xml", "a");
 	put(&w, "/feed/b.xml", "b");
 	rq = request_of(w.editor, "");
-	assert_err(ERR_DENIED, act_preapprove(w.s, w.t, &rq, path_of("/feed"), false, &a));
+	assert_err(ERR_DENIED, act_preapprove(w.s, w.t, &rq, &(struct preapproved){ path_of("/feed"), "", 0, 0 }, false, &a));
 	rq = request_of(w.admin, "machines write it");
-	assert_ok(act_preapprove(w.s, w.t, &rq, path_of("/feed"), false, &a));
+	assert_ok(act_preapprove(w.s, w.t, &rq, &(struct preapproved){ path_of("/feed"), "", 0, 0 }, false, &a));
 	rq = request_of(w.admin, "");
-	assert_err(ERR_NOT_FOUND, act_preapprove(w.s, w.t, &rq, path_of("/index.html"), true, &a));
+	assert_err(ERR_NOT_FOUND, act_preapprove(w.s, w.t, &rq, &(struct preapproved){ path_of("/index.html"), "", 0, 0 }, true, &a));
 	assert_ok(sign_now(&w, w.editor, "/index.html", false, &a));
 	assert_int_equal(state_now(&w, "/feed/a.xml"), STATE_PREAPPROVED);
 	assert_false(is_exported(&w, "/feed/a.xml"));
@@ -1522,6 +1522,71 @@ static void two_sites(void **state)
 }
 
 /* Pick-up does not take out what a person signed outside of the pre-approved path. */
+static struct preapproved means(const char *path, const char *pattern, uint64_t largest, int64_t until)
+{
+	return (struct preapproved){ path_of(path), pattern, largest, until };
+}
+
+/* By name and by size, until a time; and nothing but that. */
+static void pickup_conditions(void **state)
+{
+	struct act_request rq = request_of(w.admin, "");
+	struct preapproved jpg = means("/img", "*.jpg", 4, 0), logs = means("/", "*.log", 0, clock_wall() + 3600 * CLOCK_SECOND), past = means("/", "", 0, 5);
+	struct act_answer a;
+	uint64_t n;
+
+	(void)state;
+	assert_err(ERR_INPUT, act_preapprove(w.s, w.t, &rq, &past, false, &a));
+	assert_ok(act_preapprove(w.s, w.t, &rq, &jpg, false, &a));
+	rq = request_of(w.admin, "");
+	assert_ok(act_preapprove(w.s, w.t, &rq, &logs, false, &a));
+	put(&w, "/img/a.jpg", "1234");
+	put(&w, "/img/b.jpg", "12345");
+	put(&w, "/img/c.gif", "1");
+	put(&w, "/img/sub/d.jpg", "d");
+	put(&w, "/e.jpg", "e");
+	put(&w, "/img/f.log", "a long one");
+	put(&w, "/keep", "keep");
+	assert_int_equal(state_now(&w, "/img/a.jpg"), STATE_PREAPPROVED);
+	assert_int_equal(state_now(&w, "/img/b.jpg"), STATE_UNSIGNED);
+	assert_int_equal(state_now(&w, "/img/c.gif"), STATE_UNSIGNED);
+	assert_int_equal(state_now(&w, "/img/sub/d.jpg"), STATE_PREAPPROVED);
+	assert_int_equal(state_now(&w, "/e.jpg"), STATE_UNSIGNED);
+	assert_int_equal(state_now(&w, "/img/f.log"), STATE_PREAPPROVED);
+	assert_ok(act_pickup(w.s, w.t, &n));
+	assert_int_equal(n, 3);
+	assert_true(is_exported(&w, "/img/a.jpg") && is_exported(&w, "/img/sub/d.jpg") && is_exported(&w, "/img/f.log"));
+	assert_false(is_exported(&w, "/img/b.jpg") || is_exported(&w, "/img/c.gif") || is_exported(&w, "/e.jpg"));
+	/* grown beyond the size: a person has to look */
+	put(&w, "/img/a.jpg", "123456");
+	assert_int_equal(state_now(&w, "/img/a.jpg"), STATE_CHANGED);
+	assert_ok(act_pickup(w.s, w.t, &n));
+	assert_int_equal(n, 0);
+	/* revoked: not even with other bytes, until somebody signs */
+	assert_ok(act_now(&w, w.editor, "revoke", "/img/f.log", false, &a));
+	put(&w, "/img/f.log", "another");
+	assert_ok(act_pickup(w.s, w.t, &n));
+	assert_int_equal(n, 0);
+	assert_false(is_exported(&w, "/img/f.log"));
+	/* ended */
+	put(&w, "/img/g.log", "g");
+	assert_int_equal(state_now(&w, "/img/g.log"), STATE_PREAPPROVED);
+	clock_test_offset(2 * 3600 * CLOCK_SECOND, 0);
+	assert_ok(site_carry(w.s, w.t));
+	assert_int_equal(state_now(&w, "/img/g.log"), STATE_UNSIGNED);
+	assert_ok(act_pickup(w.s, w.t, &n));
+	assert_int_equal(n, 0);
+	clock_test_offset(0, 0);
+	/* taken back by its pattern */
+	rq = request_of(w.admin, "");
+	assert_err(ERR_NOT_FOUND, act_preapprove(w.s, w.t, &rq, &(struct preapproved){ jpg.path, "", 0, 0 }, true, &a));
+	rq = request_of(w.admin, "");
+	assert_ok(act_preapprove(w.s, w.t, &rq, &jpg, true, &a));
+	put(&w, "/img/h.jpg", "h");
+	assert_int_equal(state_now(&w, "/img/h.jpg"), STATE_UNSIGNED);
+	check_all(&w);
+}
+
 static void pickup_blocked(void **state)
 {
 	struct act_request rq = request_of(w.admin, "");
@@ -1532,7 +1597,7 @@ static void pickup_blocked(void **state)
 	put(&w, "/feed", "a file, signed by a person");
 	put(&w, "/keep", "keep");
 	assert_ok(sign_now(&w, w.editor, "/", true, &a));
-	assert_ok(act_preapprove(w.s, w.t, &rq, path_of("/feed/auto"), false, &a));
+	assert_ok(act_preapprove(w.s, w.t, &rq, &(struct preapproved){ path_of("/feed/auto"), "", 0, 0 }, false, &a));
 	take(&w, "/feed");
 	put(&w, "/feed/auto/x.xml", "x");
 	assert_ok(act_pickup(w.s, w.t, &n));
@@ -1578,6 +1643,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(two_at_once, begin, end),
 		cmocka_unit_test_setup_teardown(foreign_writer, begin, end),
 		cmocka_unit_test_setup_teardown(two_sites, begin, end),
+		cmocka_unit_test_setup_teardown(pickup_conditions, begin, end),
 		cmocka_unit_test_setup_teardown(pickup_blocked, begin, end),
 		cmocka_unit_test_setup_teardown(full_disk, begin, end),
 		cmocka_unit_test_setup_teardown(export_falls_behind, begin, end),

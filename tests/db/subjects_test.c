@@ -410,7 +410,7 @@ static bool see_preapproval(void *arg, const struct db_preapproval *p)
 	struct seen *s = arg;
 	size_t len = strlen(s->text);
 
-	snprintf(s->text + len, sizeof(s->text) - len, "%.1s%.1s%s", p->path.s + p->path.len - 1, p->actor, p->note);
+	snprintf(s->text + len, sizeof(s->text) - len, "%.1s%.1s%s", p->what.path.s + p->what.path.len - 1, p->actor, p->note);
 	return true;
 }
 
@@ -425,14 +425,17 @@ static void preapprovals(void **state)
 	memset(deep, 'd', 2000);
 	for (int i = 0; i < 2000; i += 200)
 		deep[i] = '/';
-	OK(db_preapproval_put(db, "pr", &(struct db_preapproval){ P(arena_printf(a, "%sz", deep)), "own:alice", 1, "1", 1 }));
-	OK(db_preapproval_put(db, "pr", &(struct db_preapproval){ P(arena_printf(a, "%sy", deep)), "own:alice", 1, "2", 1 }));
-	OK(db_preapproval_put(db, "pr", &(struct db_preapproval){ P("/b"), "own:alice", 1, NULL, 1 }));
-	OK(db_preapproval_put(db, "pr", &(struct db_preapproval){ P("/b"), "unix:bob", 2, "3", 2 }));
+	OK(db_preapproval_put(db, "pr", &(struct db_preapproval){ { P(arena_printf(a, "%sz", deep)), "", 0, 0 }, "own:alice", 1, "1", 1 }));
+	OK(db_preapproval_put(db, "pr", &(struct db_preapproval){ { P(arena_printf(a, "%sy", deep)), "", 0, 0 }, "own:alice", 1, "2", 1 }));
+	OK(db_preapproval_put(db, "pr", &(struct db_preapproval){ { P("/b"), "", 0, 0 }, "own:alice", 1, NULL, 1 }));
+	OK(db_preapproval_put(db, "pr", &(struct db_preapproval){ { P("/b"), "", 0, 0 }, "unix:bob", 2, "3", 2 }));
+	OK(db_preapproval_put(db, "pr", &(struct db_preapproval){ { P("/b"), "*.x", 7, 9 }, "own:alice", 2, "4", 2 }));
 	OK(db_preapproval_list(db, "pr", see_preapproval, &s));
-	assert_string_equal(s.text, "bu3yo2zo1");
-	OK(db_preapproval_remove(db, "pr", P("/b")));
-	GIVES(ERR_NOT_FOUND, db_preapproval_remove(db, "pr", P("/b")));
+	assert_string_equal(s.text, "bu3bo4yo2zo1");
+	GIVES(ERR_NOT_FOUND, db_preapproval_remove(db, "pr", P("/b"), "*.y"));
+	OK(db_preapproval_remove(db, "pr", P("/b"), "*.x"));
+	OK(db_preapproval_remove(db, "pr", P("/b"), ""));
+	GIVES(ERR_NOT_FOUND, db_preapproval_remove(db, "pr", P("/b"), ""));
 	arena_free(a);
 }
 

@@ -148,7 +148,7 @@ static void states_of_one_file(void **state)
 	put("/f", "one");
 	scan();
 	assert_string_equal(state_at("/f"), "revoked");
-	struct path pre = P("/");
+	struct preapproved pre = { P("/"), "", 0, 0 };
 	catalog_set_preapproved(cat, &pre, 1);
 	assert_string_equal(state_at("/f"), "revoked");
 	assert_string_equal(state_at("/other"), "preapproved");
@@ -158,7 +158,7 @@ static void states_of_one_file(void **state)
 	assert_string_equal(state_at("/other"), "preapproved");
 	catalog_set_preapproved(cat, NULL, 0);
 	assert_string_equal(state_at("/other"), "changed");
-	pre = P("/other");
+	pre = (struct preapproved){ P("/other"), "", 0, 0 };
 	catalog_set_preapproved(cat, &pre, 1);
 	assert_string_equal(state_at("/other"), "preapproved");
 	catalog_set_preapproved(cat, NULL, 0);
@@ -946,7 +946,7 @@ static void model_change(struct slot *s)
 static void random_changes(void **state)
 {
 	(void)state;
-	struct path pre = P("/d1");
+	struct preapproved pre = { P("/d1"), "", 0, 0 };
 	catalog_set_preapproved(cat, &pre, 1);
 	put("/keep", "x"); /* staging is never empty */
 	for (int i = 0; i < SLOTS; i++)

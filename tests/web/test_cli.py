@@ -261,6 +261,25 @@ def test_preapprove(d):
     fails(d, 2, "preapprove", "remove", "/auto")
 
 
+def test_preapprove_by_name_size_and_time(d):
+    ok(d, "preapprove", "add", "/pics", "--pattern", "*.jpg", "--largest", "4B", "--until", "90d")
+    item = js(d, "preapprove", "list")["items"][0]
+    assert (item["path"], item["pattern"], item["largest"], item["ended"]) == ("/pics", "*.jpg", 4, False) and item["until"] > "2026"
+    assert "*.jpg" in ok(d, "preapprove", "list") and "at most 4 bytes" in ok(d, "preapprove", "list")
+    d.write("/pics/a.jpg", "1234")
+    d.write("/pics/b.jpg", "12345")
+    d.write("/pics/a.gif", "1")
+    states = {i["path"]: i["state"] for i in js(d, "status", "-r", "--all", "/pics")["items"]}
+    assert states == {"/pics/a.jpg": "preapproved", "/pics/b.jpg": "unsigned", "/pics/a.gif": "unsigned"}
+    d.sync()
+    assert [p for p in d.live() if p.startswith("/pics")] == ["/pics/a.jpg"]
+    fails(d, 2, "preapprove", "remove", "/pics")
+    ok(d, "preapprove", "remove", "/pics", "--pattern", "*.jpg")
+    assert js(d, "preapprove", "list")["items"] == []
+    for argv in (["--pattern", "a/b"], ["--pattern", "*****"], ["--largest", "4"], ["--largest", "0B"], ["--until", "soon"], ["--until", "2001-01-01"]):
+        fails(d, 1, "preapprove", "add", "/pics", *argv)
+
+
 # --- sync --------------------------------------------------------------------------------------------------------------
 
 

@@ -147,3 +147,16 @@ def test_preapprovals(pages, alice):
     assert pages.must("GET", "/api/v1/sites/www/preapprovals")["items"] == []
     again = Page(alice.get(PRE))
     assert "Nothing is pre-approved" in again.text
+
+
+def test_preapprovals_by_name_and_size(pages, alice):
+    form = next(f for f in Page(alice.get(PRE)).forms if f.action == PRE and "remove" not in f.fields)
+    answer = Page(Page.send(alice, form, path="/news", pattern="a/b", largest="2MiB", until="90d"))
+    assert answer.status == 400 and "no slash" in answer.text
+    kept = next(f for f in answer.forms if f.action == PRE and "remove" not in f.fields)
+    assert [kept.fields[k] for k in ("path", "pattern", "largest", "until")] == ["/news", "a/b", "2MiB", "90d"]
+    assert Page.send(alice, form, path="/news", pattern="*<i>.jpg", largest="2MiB", until="90d").status_code == 303
+    page = Page(alice.get(PRE))
+    assert "*<i>.jpg, at most 2MiB" in page.text
+    assert Page.send(alice, page.form(PRE, remove="1", path="/news")).status_code == 303
+    assert pages.must("GET", "/api/v1/sites/www/preapprovals")["items"] == []

@@ -1,7 +1,9 @@
 /* Rules, their explanation, pre-approvals. */
 #include <string.h>
 
+#include "base/clock.h"
 #include "web/api/api.h"
+#include "web/preapproval.h"
 
 static bool rule_shown(struct req *r, const struct rule *rule)
 {
@@ -137,10 +139,18 @@ static bool preapproval_item(void *arg, const struct db_preapproval *p)
 {
 	struct preapprovals *l = arg;
 
-	if (req_role_on(l->r, p->path) < ROLE_VIEW)
+	if (req_role_on(l->r, p->what.path) < ROLE_VIEW)
 		return true;
 	json_out_begin(l->out, '{');
-	json_out_kstr(l->out, "path", p->path.s);
+	json_out_kstr(l->out, "path", p->what.path.s);
+	json_out_kstr(l->out, "pattern", *p->what.pattern ? p->what.pattern : NULL);
+	json_out_name(l->out, "largest");
+	if (p->what.largest)
+		json_out_int(l->out, (int64_t)p->what.largest);
+	else
+		json_out_null(l->out);
+	answer_time(l->out, "until", p->what.until);
+	json_out_kbool(l->out, "ended", preapproved_ended(&p->what, clock_wall()));
 	json_out_kstr(l->out, "user", p->actor);
 	answer_time(l->out, "at", p->at);
 	json_out_kstr(l->out, "note", p->note);
@@ -168,11 +178,13 @@ enum err api_preapprovals(struct req *r)
 	return answer_send(r, &a, 200);
 }
 
-/* POST /api/v1/sites/:site/preapprovals {path, note, remove} */
+/* POST /api/v1/sites/:site/preapprovals {path, pattern, largest, until, note, remove} */
 enum err api_preapprove(struct req *r)
 {
 	struct act_request rq;
 	struct act_answer done;
+	struct preapproved what;
+	const char *pattern, *largest, *until;
 	struct path path;
 	bool remove;
 	struct answer a;
@@ -186,7 +198,15 @@ enum err api_preapprove(struct req *r)
 	if (!e)
 		e = api_bool(r, "remove", false, &remove);
 	if (!e)
-		e = act_preapprove(r->site, r->tools, &rq, path, remove, &done);
+		e = api_text(r, "pattern", false, &pattern);
+	if (!e)
+		e = api_text(r, "largest", false, &largest);
+	if (!e)
+		e = api_text(r, "until", false, &until);
+	if (!e)
+		e = preapproval_wish(path, pattern, largest, until, &what);
+	if (!e)
+		e = act_preapprove(r->site, r->tools, &rq, &what, remove, &done);
 	if (e)
 		return reply_error(r, e, NULL);
 	answer_begin(&a);

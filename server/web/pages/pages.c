@@ -195,7 +195,8 @@ void page_deed(struct req *r, const struct history_item *item, struct page_deed 
 		    json_get_bool(rec->fields, "not_alone", false, &bad) ? ", and that nobody signs his own files alone" : "");
 	} else if (strcmp(act, "preapprove") == 0) {
 		out->verb = removed ? "took back" : "pre-approved";
-		out->what = arena_printf(r->arena, "%s%s", removed ? "the pre-approval of " : "", visible(r, field(rec, "path")));
+		out->what = arena_printf(r->arena, "%s%s%s%s", removed ? "the pre-approval of " : "", visible(r, field(rec, "path")),
+		    *field(rec, "pattern") ? ", names like " : "", visible(r, field(rec, "pattern")));
 	} else if (strcmp(act, "genesis") == 0) {
 		out->verb = "started";
 		out->what = "the record of this site";

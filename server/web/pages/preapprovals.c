@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "view/show.h"
 #include "web/pages/pages.h"
+#include "web/preapproval.h"
 
 struct listing {
 	struct req *r;
@@ -14,12 +15,17 @@ static bool item(void *arg, const struct db_preapproval *p)
 	struct listing *l = arg;
 	struct req *r = l->r;
 
-	if (req_role_on(r, p->path) < ROLE_VIEW)
+	if (req_role_on(r, p->what.path) < ROLE_VIEW)
 		return true;
 	struct view_map *m = view_list_add(l->items);
-	const struct path path = path_copy(p->path, r->arena);
+	const struct path path = path_copy(p->what.path, r->arena);
 	view_set(m, VIEW_path_href, page_href(r, path, true));
 	view_set(m, VIEW_path, path.s);
+	view_set(m, VIEW_pattern, *p->what.pattern ? arena_dup(r->arena, p->what.pattern) : NULL);
+	view_set(m, VIEW_condition, preapproval_condition(&p->what, r->arena));
+	if (p->what.until)
+		show_time(m, VIEW_until, p->what.until, l->now);
+	view_set_bool(m, VIEW_ended, preapproved_ended(&p->what, l->now));
 	view_set(m, VIEW_by, page_person(r, p->actor));
 	show_time(m, VIEW_at, p->at, l->now);
 	view_set(m, VIEW_note, arena_dup(r->arena, p->note));
@@ -49,6 +55,9 @@ static enum err show(struct req *r, unsigned status, const char *error)
 	view_set_bool(m, VIEW_can_add, admin_somewhere(r));
 	view_set(m, VIEW_path_value, error ? req_form(r, "path") : NULL);
 	view_set(m, VIEW_note_value, error ? req_form(r, "note") : NULL);
+	view_set(m, VIEW_pattern_value, error ? req_form(r, "pattern") : NULL);
+	view_set(m, VIEW_largest_value, error ? req_form(r, "largest") : NULL);
+	view_set(m, VIEW_until_value, error ? req_form(r, "until") : NULL);
 	view_set(m, VIEW_op, page_op(r));
 	if (r->sync) {
 		struct sync_status status_now;
@@ -65,11 +74,12 @@ enum err page_preapprovals(struct req *r)
 	return show(r, 200, NULL);
 }
 
-/* POST /s/:site/preapprovals: path, note, op; remove=1 takes it back */
+/* POST /s/:site/preapprovals: path, pattern, largest, until, note, op; remove=1 takes it back */
 enum err page_preapprovals_post(struct req *r)
 {
 	struct act_request rq;
 	struct act_answer done;
+	struct preapproved what;
 	const bool remove = req_form(r, "remove") != NULL;
 	enum err e = ERR_OK;
 
@@ -78,7 +88,9 @@ enum err page_preapprovals_post(struct req *r)
 	if (!e)
 		e = page_act_request(r, &rq);
 	if (!e)
-		e = act_preapprove(r->site, r->tools, &rq, r->path, remove, &done);
+		e = preapproval_wish(r->path, req_form(r, "pattern"), req_form(r, "largest"), req_form(r, "until"), &what);
+	if (!e)
+		e = act_preapprove(r->site, r->tools, &rq, &what, remove, &done);
 	switch (e) {
 	case ERR_OK:
 		return page_done(r, "/preapprovals", NULL, NULL, &done);
