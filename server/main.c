@@ -32,6 +32,10 @@ static const char HELP[] =
     "                 is repaired, 2 damage, 3 it could not be checked\n"
     "  rebuild        make the database again from the signed logs, while no server runs: an empty one, or with --replace\n"
     "                 whatever is there (passwords are kept)\n"
+    "  backup DIR     copy the data directory into the new directory DIR, beside a running server or without one: the\n"
+    "                 database, the repositories, the node's key, the configuration. DIR is as secret as node.key\n"
+    "  restore DIR    make the data directory that --data names from a backup. It starts read-only\n"
+    "  accept-loss    with -m REASON, after restore: record that this is the state to go on from\n"
     "\n"
     "Options:\n"
     "  --data DIR        the data directory; its configuration is DIR/drydock.conf\n"
@@ -39,6 +43,7 @@ static const char HELP[] =
     "  --deep            fsck: every byte of the export and of every version too\n"
     "  --repair          fsck: put right what can be derived; foreign files of the export go to export.foreign/\n"
     "  --json            fsck: for programs\n"
+    "  -m REASON         accept-loss: why\n"
     "  --replace         rebuild: take out what is in the database\n"
     "  --site NAME       admin, fsck: this site only. init: the first site, together with --staging\n"
     "  --staging DIR     init: the staging tree of that site\n"
@@ -78,6 +83,7 @@ struct line {
 	struct init_options init;
 	struct fsck_options fsck;
 	bool replace;
+	const char *reason, *place; /* of accept-loss; of backup and restore */
 	const char *admins[64];
 };
 
@@ -126,7 +132,7 @@ static int parse(int argc, char **argv, struct line *l)
 {
 	int opt, end;
 
-	while ((opt = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "m:", OPTIONS, NULL)) != -1) {
 		switch (opt) {
 		case OPT_DATA: l->init.data = optarg; break;
 		case OPT_CONF: l->conf = optarg; break;
@@ -138,6 +144,7 @@ static int parse(int argc, char **argv, struct line *l)
 		case OPT_REPAIR: l->fsck.repair = true; break;
 		case OPT_JSON: l->fsck.json = true; break;
 		case OPT_REPLACE: l->replace = true; break;
+		case 'm': l->reason = optarg; break;
 		case OPT_PORT:
 			if ((end = parse_port(optarg, &l->init.port)) >= 0)
 				return end;
@@ -162,6 +169,11 @@ static int parse(int argc, char **argv, struct line *l)
 			return usage("admin wants a user");
 		l->user = argv[optind++];
 	}
+	if (!strcmp(l->command, "backup") || !strcmp(l->command, "restore")) {
+		if (optind == argc)
+			return usage("backup and restore want a directory");
+		l->place = argv[optind++];
+	}
 	if (optind != argc)
 		return usage("there are more arguments than this command takes");
 	if (l->init.data && l->conf)
@@ -180,6 +192,10 @@ static int check_options(const struct line *l)
 		return usage("--site belongs to init, admin and fsck");
 	if (!fsck && (l->fsck.deep || l->fsck.repair || l->fsck.json))
 		return usage("--deep, --repair and --json belong to fsck");
+	if (l->reason && strcmp(l->command, "accept-loss"))
+		return usage("-m belongs to accept-loss");
+	if (!strcmp(l->command, "restore") && (!l->init.data || l->conf))
+		return usage("restore wants --data DIR, the directory to be made");
 	if (l->replace && strcmp(l->command, "rebuild"))
 		return usage("--replace belongs to rebuild");
 	if (init && (!l->init.data || l->conf))
@@ -217,6 +233,8 @@ static enum err run(const struct line *l, int *status)
 			printf("%s is a data directory. Its configuration is %s/drydock.conf.\n", l->init.data, l->init.data);
 		return e;
 	}
+	if (!strcmp(l->command, "restore"))
+		return daemon_restore(l->place, l->init.data);
 	e = load_conf(l, &conf);
 	if (e)
 		return e;
@@ -248,6 +266,10 @@ static enum err run(const struct line *l, int *status)
 		e = daemon_fsck(conf, &l->fsck, status);
 	} else if (!strcmp(l->command, "rebuild")) {
 		e = daemon_rebuild(conf, l->replace);
+	} else if (!strcmp(l->command, "backup")) {
+		e = daemon_backup(conf, l->place);
+	} else if (!strcmp(l->command, "accept-loss")) {
+		e = daemon_accept_loss(conf, l->reason ? l->reason : "");
 	} else {
 		printf("%s is right: %zu site%s.\n", conf->file, conf->n_sites, conf->n_sites == 1 ? "" : "s");
 	}
@@ -258,7 +280,7 @@ out:
 
 int main(int argc, char **argv)
 {
-	static const char *const COMMANDS[] = { "init", "serve", "admin", "check-config", "fsck", "rebuild" };
+	static const char *const COMMANDS[] = { "init", "serve", "admin", "check-config", "fsck", "rebuild", "backup", "restore", "accept-loss" };
 	struct line l = { 0 };
 	bool known = false;
 	int status;

@@ -223,6 +223,9 @@ enum err act_force(struct site *s, struct actor_tools *t, const struct act_reque
 /* Begins out itself; the caller releases it. */
 enum err site_plan(struct site *s, struct actor_tools *t, struct plan *out) MUST_CHECK;
 
+/* Offline: this data directory was restored from the backup of that time, and is what to go on from. acts/restore.c */
+enum err act_restored(struct site *s, struct actor_tools *t, const char *backup_at, const char *reason, struct act_answer *out) MUST_CHECK;
+
 /* --- accounts and groups of the installation: acts/account.c ------------------------------------------------------- */
 
 /*

@@ -58,12 +58,12 @@ struct check_place {
 	const struct node_key *key;
 	struct db *db;
 	struct export_dir *export; /* NULL: none (the installation) */
+	bool export_missing; /* there ought to be one */
 	/* Beside acts: the site's writer lock is taken for moments. NULL: nothing else runs. */
 	pthread_mutex_t *writer;
 	const atomic_bool *export_held; /* a sync run holds the export: it stands still at a release, and is compared with that */
+	const atomic_bool *export_behind; /* the server knows that it has to follow, and sees to it */
 	bool grants; /* the account that asks is the program's: see to its rights */
-	void (*mended)(void *arg); /* rows were put right: what is kept in memory of them is old. With the lock held. May be NULL */
-	void *mended_arg;
 };
 
 /* ERR_OK: it was checked, whatever was found. Another code: it could not be checked. */

@@ -30,9 +30,10 @@ static void let_go(const struct check_place *p)
 		pthread_mutex_unlock(p->writer);
 }
 
-static bool held_by_run(const struct check_place *p)
+/* A sync run holds it at a release, or a large act is answered and it follows. */
+static bool moves(const struct check_place *p)
 {
-	return p->export_held && atomic_load(p->export_held);
+	return (p->export_held && atomic_load(p->export_held)) || (p->export_behind && atomic_load(p->export_behind));
 }
 
 /* The newest commit: the database's head, since its COMMIT is the decision. Zero: there is none. */
@@ -55,7 +56,7 @@ static enum err check_at(struct exported *x, struct repo *repo)
 	enum err e = head_now(p, &head);
 
 	export_at(p->export, &at);
-	if (e || held_by_run(p) || blob_id_zero(&at) || blob_id_zero(&head))
+	if (e || moves(p) || blob_id_zero(&at) || blob_id_zero(&head))
 		return e;
 	if (repo_site_tree(repo, &head, &want) || repo_site_tree(repo, &at, &is)) {
 		found(x->c, FINDING_OBJECT_MISSING, commit_hex(&at, hex), "the commit that the export directory stands at cannot be read: %s", err_text());
@@ -79,7 +80,7 @@ static enum err repair(struct check *c, struct repo *repo)
 	struct blob_id head;
 	enum err e = head_now(c->p, &head);
 
-	if (e || held_by_run(c->p) || blob_id_zero(&head))
+	if (e || moves(c->p) || blob_id_zero(&head))
 		return e;
 	e = export_repair(c->p->export, repo, &head, when_put, c);
 	c->mended |= !e;
@@ -91,6 +92,8 @@ enum err check_export(struct check *c, struct repo *repo)
 	struct exported x = { .c = c };
 	enum err e;
 
+	if (c->p->export_missing)
+		found(c, FINDING_EXPORT_BEHIND, c->p->dir, "it has no export directory");
 	if (!c->p->export)
 		return ERR_OK;
 	hold(c->p);

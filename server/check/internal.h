@@ -68,7 +68,7 @@ void log_close(struct log *l);
 /* Every record in order, verified; what is wrong is told. fn sees damaged ones too. The files are in path order. */
 enum err log_each(struct log *l, enum err (*fn)(void *arg, const struct log_entry *e), void *arg) MUST_CHECK;
 
-/* One record again, without its rules; nothing is told. ERR_FAILED: damaged. */
+/* One record again, without its rules; nothing is told. fn is not called if it cannot be read. */
 enum err log_one(struct log *l, uint64_t seq, enum err (*fn)(void *arg, const struct log_entry *e), void *arg) MUST_CHECK;
 
 /* --- replay.c: what records add up to ------------------------------------------------------------------------------- */

@@ -24,7 +24,7 @@ struct rebuild {
 
 static bool of_place(const struct rebuild *r, int id)
 {
-	return db_tables[id].kind != TABLE_APART && (db_tables[id].of_site || strcmp(r->c.p->name, INSTALLATION) == 0);
+	return db_tables[id].kind <= TABLE_DERIVED && (db_tables[id].of_site || strcmp(r->c.p->name, INSTALLATION) == 0);
 }
 
 /* --- what is there ----------------------------------------------------------------------------------------------------- */

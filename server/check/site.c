@@ -15,6 +15,7 @@ struct pass {
 	struct versions *versions;
 	struct db_head head; /* as the database has it */
 	uint64_t last; /* the record up to which the database goes */
+	bool compare; /* the database has something to be compared */
 	size_t n_releases;
 	struct blob_id site_before;
 	bool incomplete; /* a record could not be taken up: sums are not known */
@@ -60,6 +61,8 @@ static enum err look_at_ends(struct pass *x, struct blob_id *ref, enum err *ref_
 		e = db_head_get(p->db, p->name, node_key_id(p->key), &x->head);
 	repo_refresh(x->repo);
 	*ref_err = repo_ref_get(x->repo, x->c->log_ref, ref);
+	if (!e)
+		e = releases_open(x->c, x->repo, &x->chain);
 	let_go(p);
 	return e;
 }
@@ -76,6 +79,16 @@ static void tell_ref(struct pass *x, const char *what)
 	let_go(p);
 }
 
+static bool has_records(const struct check_place *p)
+{
+	struct arena *a = arena_new();
+	struct db_record_row row;
+	bool any = db_record_get(p->db, p->name, node_key_id(p->key), 1, &row, a) == ERR_OK || db_record_get(p->db, p->name, node_key_id(p->key), 2, &row, a) == ERR_OK;
+
+	arena_free(a);
+	return any;
+}
+
 /* Which commit the walk begins at; zero: there is no log. */
 static struct blob_id choose_tip(struct pass *x, const struct blob_id *ref, enum err ref_err)
 {
@@ -83,16 +96,16 @@ static struct blob_id choose_tip(struct pass *x, const struct blob_id *ref, enum
 	struct check *c = x->c;
 	char hex[COMMIT_HEX], at[COMMIT_HEX];
 
-	x->last = x->head.seq;
+	x->compare = x->head.seq || has_records(c->p);
 	if (!x->head.seq) {
-		if (!ref_err)
+		/* With records and no head, the row of the head is what is missing: it will be named. */
+		if (!ref_err && !x->compare)
 			found(c, FINDING_DATABASE_EMPTY, c->p->name, "the database knows no record, and the log ends at commit %s", commit_hex(ref, hex));
 		return ref_err ? none : *ref;
 	}
 	if (!repo_has(x->repo, &x->head.commit)) {
 		found(c, FINDING_LOG_MISSING, commit_hex(&x->head.commit, hex), "the database has record %llu with this commit, and the repository has not",
 		    (unsigned long long)x->head.seq);
-		x->incomplete = true;
 		return ref_err ? none : *ref;
 	}
 	if (ref_err) {
@@ -125,7 +138,7 @@ static enum err take(void *arg, const struct log_entry *e)
 		return ERR_OK;
 	}
 	/* What comes after the database's newest is only verified. */
-	if (x->head.seq && e->seq > x->last)
+	if (e->seq > x->last)
 		return ERR_OK;
 	if (!x->incomplete && replay_add(c->replay, e)) {
 		snprintf(subject, sizeof(subject), "record %llu, commit %s", (unsigned long long)e->seq, commit_hex(&e->commit, hex));
@@ -143,22 +156,13 @@ static enum err take(void *arg, const struct log_entry *e)
 	return err;
 }
 
-static void tell_length(struct pass *x, bool ahead)
+/* How far the database goes: to its head's place in the log, whatever number it gives it; the row of the head is compared. */
+static uint64_t last_of_database(const struct pass *x)
 {
-	char hex[COMMIT_HEX];
-
-	if (!x->head.seq || x->log.n == x->head.seq)
-		return;
-	if (ahead && x->log.n > x->head.seq) {
-		/* Commits that are not records were told one by one. */
-		if (!x->c->log_damaged)
-			found(x->c, FINDING_DATABASE_BEHIND, x->c->p->name, "the database ends at record %llu, and the log at record %zu",
-			    (unsigned long long)x->head.seq, x->log.n);
-		return;
-	}
-	found(x->c, FINDING_LOG_CHAIN, commit_hex(&x->head.commit, hex), "the database calls it record %llu, and it is number %zu of the log",
-	    (unsigned long long)x->head.seq, x->log.n);
-	x->incomplete = true;
+	for (size_t i = x->log.n; i-- > 0;)
+		if (blob_id_equal(&x->log.ids[i], &x->head.commit))
+			return i + 1;
+	return x->log.n;
 }
 
 static enum err again(void *arg, const struct log_entry *e)
@@ -180,28 +184,6 @@ static enum err compare_database(struct pass *x)
 	return e ? e : rows_name(x->rows, x->c->p->db);
 }
 
-/* Only if no act came between: what is expected is as of the head that was looked at. */
-static enum err mend_rows(struct pass *x)
-{
-	const struct check_place *p = x->c->p;
-	struct db_head now;
-	enum err e;
-
-	hold(p);
-	e = db_head_get(p->db, p->name, node_key_id(p->key), &now);
-	if (!e && now.seq == x->head.seq) {
-		bool before = x->c->mended;
-
-		x->c->mended = false;
-		e = rows_mend(x->rows, p->db, p->name);
-		if (x->c->mended && p->mended)
-			p->mended(p->mended_arg);
-		x->c->mended |= before;
-	}
-	let_go(p);
-	return e;
-}
-
 /* With the database still: the log, and the database against it. */
 static enum err check_records(struct pass *x)
 {
@@ -220,20 +202,22 @@ static enum err check_records(struct pass *x)
 		x->incomplete = c->log_damaged = true;
 		return ERR_OK;
 	}
-	e = releases_open(c, x->repo, &x->chain);
-	if (e)
-		return e;
+	x->last = last_of_database(x);
 	replay_releases(c->replay, x->chain.ids, x->chain.n);
-	if (x->head.seq && !x->incomplete)
-		x->rows = rows_new(c, x->log.n < x->head.seq ? x->log.n : x->head.seq);
+	if (x->compare && !x->incomplete)
+		x->rows = rows_new(c, x->last);
 	e = log_each(&x->log, take, x);
 	if (e)
 		return e;
-	tell_length(x, blob_id_equal(&tip, &ref));
+	if (x->chain.n > x->n_releases && x->log.n == x->last && !x->incomplete)
+		found(c, FINDING_RELEASE_REF, commit_hex(&x->chain.ids[x->n_releases], hex), "refs/heads/main has this release, and no record cut it");
+	/* Commits that are not records were told one by one. */
+	if (x->log.n > x->last && !c->log_damaged)
+		found(c, FINDING_DATABASE_BEHIND, c->p->name, "the database ends at record %llu, and the log at record %zu", (unsigned long long)x->last, x->log.n);
 	if (x->rows && !x->incomplete)
 		e = compare_database(x);
 	if (!e && !x->incomplete)
-		e = check_approved(c, x->repo, x->head.seq && x->log.n > x->head.seq ? &x->head.commit : &tip);
+		e = check_approved(c, x->repo, &x->log.ids[x->last - 1]);
 	if (!e && c->p->export == NULL && strcmp(c->p->name, INSTALLATION) == 0)
 		e = check_schema(c);
 	return e;
@@ -246,8 +230,9 @@ static enum err check_open(struct pass *x)
 
 	db_still_end(c->p->db);
 	c->log_damaged |= x->incomplete;
-	if (!e && x->rows && c->mend && !c->log_damaged)
-		e = mend_rows(x);
+	/* Beside acts, what the server keeps in memory of the rows would stay as it was. */
+	if (!e && x->rows && c->mend && !c->p->writer && !c->log_damaged)
+		e = rows_mend(x->rows, c->p->db, c->p->name);
 	if (!e && c->o->deep)
 		e = versions_check(x->versions);
 	if (!e)

@@ -71,6 +71,7 @@ struct conf {
 	int64_t password_deadline_us, nss_deadline_us; /* 10 s, 3 s */
 	int64_t group_cache_us; /* 60 s */
 	int64_t event_keep_us; /* 90 d */
+	unsigned check_hour; /* 2: UTC; 24: never */
 	const char *log_level;
 	const struct conf_site *sites;
 	size_t n_sites;

@@ -92,6 +92,9 @@ const struct option conf_options[] = {
 	    "The machine's user database (NSS) has to answer a question after this time." },
 	{ "group_cache", OPTION_DURATION, AT(group_cache_us), "60s", SECONDS(1), HOURS(1), CHECK_NOTHING, false, NULL,
 	    "How long it is remembered who somebody is and which groups he is in. So long he keeps what he had." },
+	{ "check_hour", OPTION_NUMBER, AT(check_hour), "2", 0, 24, CHECK_NOTHING, false, NULL,
+	    "The hour of the night, UTC, at which everything is checked as by drydockd fsck, on Sundays with every byte. An "
+	    "admin sees on his home page what was found. 24: never." },
 	{ "event_keep", OPTION_DURATION, AT(event_keep_us), "90d", HOURS(1), DAYS(3650), CHECK_NOTHING, false, NULL,
 	    "How long logins, failures and refusals are kept. Records of acts are kept for ever." },
 	{ "log_level", OPTION_TEXT, AT(log_level), "info", 0, 8, CHECK_LOG_LEVEL, true, NULL,

@@ -56,6 +56,10 @@ enum err daemon_fsck(const struct conf *conf, const struct fsck_options *o, int 
  * passwords are kept, and release numbers stay as high as they were.
  */
 enum err daemon_rebuild(const struct conf *conf, bool replace) MUST_CHECK;
+/* Into a new directory, beside a running server or without one; and back into a new data directory. */
+enum err daemon_backup(const struct conf *conf, const char *dir) MUST_CHECK;
+enum err daemon_restore(const char *from, const char *to) MUST_CHECK;
+enum err daemon_accept_loss(const struct conf *conf, const char *reason) MUST_CHECK;
 int daemon_status(enum err e); /* the exit status of a command that ended so */
 /* Change to a UNIX user for good: groups, gid, uid. */
 enum err daemon_become(const char *user) MUST_CHECK;

@@ -188,6 +188,18 @@ out:
 	return e;
 }
 
+bool datadir_in_use(const char *dir)
+{
+	char *name = mem_printf("%s/lock", dir);
+	int fd = open(name, O_RDONLY | O_CLOEXEC);
+	bool held = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) && errno == EWOULDBLOCK;
+
+	if (fd >= 0)
+		(void)close(fd);
+	free(name);
+	return held;
+}
+
 void datadir_unlock(int lock)
 {
 	/* The name stays: removing it would let two processes lock two files of that name. */

@@ -11,6 +11,7 @@
 #ifndef DRYDOCK_DAEMON_DATADIR_H
 #define DRYDOCK_DAEMON_DATADIR_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "base/err.h"
@@ -27,6 +28,8 @@ enum err datadir_init(const char *dir) MUST_CHECK;
  * format; ERR_BUSY: in use, naming the process.
  */
 enum err datadir_lock(const char *dir, int *lock) MUST_CHECK;
+/* Does another process have it locked? */
+bool datadir_in_use(const char *dir);
 void datadir_unlock(int lock);
 
 #endif

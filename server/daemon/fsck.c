@@ -4,9 +4,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "check/check.h"
+#include "ctl/ctl.h"
+#include "daemon/datadir.h"
 #include "daemon/internal.h"
 
 enum { FSCK_CLEAN, FSCK_REPAIRED, FSCK_DAMAGE, FSCK_UNCHECKED };
@@ -113,7 +116,8 @@ enum err place_open_site(struct check_place *p, struct installation *in, const c
 	p->dir = mem_printf("%s/sites/%s", in->conf->data, name);
 	p->repo_dir = mem_printf("%s/repo.git", p->dir);
 	export = mem_printf("%s/export", p->dir);
-	if (strcmp(name, "installation") != 0 && stat(export, &st) == 0)
+	p->export_missing = strcmp(name, "installation") != 0 && stat(export, &st);
+	if (strcmp(name, "installation") != 0 && !p->export_missing)
 		e = export_open(&p->export, p->dir);
 	free(export);
 	return e;
@@ -167,6 +171,103 @@ static enum err fsck_all(struct installation *in, const struct fsck_options *o, 
 		e = err_set(ERR_NOT_FOUND, "there is no site %s in %s", o->site, in->conf->data);
 	if (db)
 		db_close(db);
+	return e;
+}
+
+/* --- a server runs: it checks itself, and is asked over its socket, as whoever runs this ------------------------------- */
+
+static enum err ask_server(struct ctl *c, const char *method, const char *target, const char *body, json_t **out)
+{
+	json_t *v = NULL;
+	bool broken = false;
+	enum err e;
+
+	*out = NULL;
+	if (transport_socket.call(c, method, target, body, body ? strlen(body) : 0) != EXIT_DONE)
+		return err_set(ERR_BUSY, "the server that runs on this data directory does not answer at %s", c->place);
+	e = json_parse(&v, buf_text(&c->answer), c->answer.len);
+	if (e)
+		return err_prefix(e, "the server's answer to %s", target);
+	if (c->status >= 200 && c->status < 300) {
+		*out = v;
+		return ERR_OK;
+	}
+	e = err_set(ERR_DENIED, "the server that runs on this data directory says: %s Checks are for admins; without one, stop the server first.",
+	    json_get_str(v, "detail", &broken) ? json_get_str(v, "detail", &broken) : "no.");
+	json_decref(v);
+	return e;
+}
+
+static const char *text_or(const json_t *v, const char *name, const char *otherwise)
+{
+	const char *s = json_string_value(json_object_get(v, name));
+
+	return s ? s : otherwise;
+}
+
+static void print_answer(struct printing *p, const char *site, const json_t *report)
+{
+	json_t *items = json_object_get(report, "items"), *item;
+	size_t i;
+
+	json_array_foreach(items, i, item) {
+		for (int id = 0; id < FINDING_COUNT; id++) {
+			const struct check_finding f = { .id = (enum finding_id)id, .site = site, .subject = text_or(item, "subject", ""),
+				.what = text_or(item, "what", ""), .repaired = json_is_true(json_object_get(item, "repaired")) };
+
+			if (strcmp(finding_name(f.id), text_or(item, "name", "")) == 0)
+				print_finding(p, &f);
+		}
+	}
+	add_up(&p->all, &(struct check_result){ .records = (uint64_t)json_integer_value(json_object_get(report, "records")),
+	    .files = (uint64_t)json_integer_value(json_object_get(report, "files")), .versions = (uint64_t)json_integer_value(json_object_get(report, "versions")),
+	    .findings = (uint64_t)json_integer_value(json_object_get(report, "findings")), .repaired = (uint64_t)json_integer_value(json_object_get(report, "repaired")) });
+}
+
+static enum err fsck_server_place(struct ctl *c, const char *site, const char *target, const struct fsck_options *o, struct printing *p)
+{
+	char *body = mem_printf("{\"deep\":%s,\"repair\":%s}", o->deep ? "true" : "false", o->repair ? "true" : "false");
+	json_t *v = NULL;
+	json_int_t number = 0, done = 0;
+	enum err e = ask_server(c, "POST", target, body, &v);
+
+	free(body);
+	if (!e)
+		number = json_integer_value(json_object_get(v, "check"));
+	while (!e && done < number) {
+		json_decref(v);
+		e = ask_server(c, "GET", target, NULL, &v);
+		done = e ? 0 : json_integer_value(json_object_get(v, "check"));
+		if (!e && done < number)
+			clock_sleep(CLOCK_SECOND / 50);
+	}
+	if (!e && strcmp(text_or(v, "state", ""), "unchecked") == 0)
+		e = err_set(ERR_FAILED, "%s: %s", site, text_or(v, "message", "it could not be checked"));
+	if (!e)
+		print_answer(p, site, v);
+	json_decref(v);
+	return e;
+}
+
+static enum err fsck_server(const struct conf *conf, const struct fsck_options *o, struct printing *p)
+{
+	struct ctl c = { .place = mem_printf("%s/" DATADIR_SOCKET, conf->data), .arena = arena_new(), .answer = BUF_INIT(OUTPUT_LIMIT) };
+	bool any = o->site == NULL;
+	enum err e = any ? fsck_server_place(&c, "installation", "/check", o, p) : ERR_OK;
+
+	for (size_t i = 0; i < conf->n_sites && !e; i++) {
+		const char *name = conf->sites[i].name;
+
+		if (o->site && strcmp(o->site, name) != 0)
+			continue;
+		any = true;
+		e = fsck_server_place(&c, name, arena_printf(c.arena, "/sites/%s/check", name), o, p);
+	}
+	if (!e && !any)
+		e = err_set(ERR_NOT_FOUND, "there is no site %s in %s", o->site, conf->file);
+	buf_release(&c.answer);
+	arena_free(c.arena);
+	free((char *)c.place);
 	return e;
 }
 
@@ -226,12 +327,14 @@ enum err daemon_fsck(const struct conf *conf, const struct fsck_options *o, int 
 {
 	struct printing p = { .json = o->json, .items = BUF_INIT(OUTPUT_LIMIT) };
 	struct installation *in = NULL;
+	bool running;
 	char *why;
 	enum err e;
 
 	*status = FSCK_UNCHECKED;
 	e = installation_open_stores(&in, conf, false);
-	if (e)
+	running = e == ERR_BUSY && datadir_in_use(conf->data);
+	if (e && !running)
 		return e;
 	p.out.b = &p.items;
 	if (o->json) {
@@ -239,7 +342,7 @@ enum err daemon_fsck(const struct conf *conf, const struct fsck_options *o, int 
 		json_out_name(&p.out, "items");
 		json_out_begin(&p.out, '[');
 	}
-	e = fsck_all(in, o, &p);
+	e = running ? fsck_server(conf, o, &p) : fsck_all(in, o, &p);
 	if (!e) {
 		print_end(&p);
 		*status = !p.all.findings ? FSCK_CLEAN : p.all.repaired >= p.all.findings ? FSCK_REPAIRED : FSCK_DAMAGE;

@@ -50,4 +50,9 @@ void helpers_check(struct helper_set *set); /* start again what ended */
 struct helpers helpers_take(struct helper_set *set); /* in the daemon's process: its ends only */
 void helpers_stop(struct helper_set *set);
 
+enum err conf_database(const struct conf *conf, struct db_address *out) MUST_CHECK; /* an outside one, with its password */
+enum err manifest_write(const char *dir, const char *at) MUST_CHECK; /* restore.c */
+/* A data directory that was restored is read-only until daemon_accept_loss. */
+enum err restored_hold(struct installation *in) MUST_CHECK;
+
 #endif

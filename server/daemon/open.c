@@ -101,6 +101,13 @@ out:
 	return e;
 }
 
+enum err conf_database(const struct conf *conf, struct db_address *out)
+{
+	enum err e = db_address_parse(out, conf->database_url);
+
+	return !e && *conf->database_password_file ? read_password(conf, out) : e;
+}
+
 /* The database, started if it is ours; migrate: brought to the newest schema, which it has to have otherwise. */
 static enum err open_database(struct installation *in, bool migrate)
 {
@@ -109,9 +116,7 @@ static enum err open_database(struct installation *in, bool migrate)
 	enum err e;
 
 	if (*in->conf->database_url) {
-		e = db_address_parse(&in->program, in->conf->database_url);
-		if (!e && *in->conf->database_password_file)
-			e = read_password(in->conf, &in->program);
+		e = conf_database(in->conf, &in->program);
 		if (e)
 			return e;
 		in->owner = in->program;
@@ -226,7 +231,9 @@ enum err installation_open(struct installation **out, const struct conf *conf, c
 		in->sites[i]->auth = in->auth;
 		in->n_sites++;
 	}
-	e = take_first_admins(in);
+	e = restored_hold(in);
+	if (!e)
+		e = take_first_admins(in);
 out:
 	if (e)
 		return give_up(in, e);

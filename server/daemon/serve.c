@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "check/keeper.h"
 #include "daemon/datadir.h"
 #include "daemon/internal.h"
 #include "sync/sync.h"
@@ -25,6 +26,7 @@ struct serve {
 	struct installation *in;
 	struct sync **syncs;
 	struct web *web;
+	struct keeper *keeper;
 	char *socket;
 	pthread_t janitor;
 	bool janitor_runs;
@@ -148,6 +150,29 @@ static enum err clear_socket(const char *name)
 	return ERR_OK;
 }
 
+/* --- checks ------------------------------------------------------------------------------------------------------------ */
+
+static struct check_place place_of(const struct installation *in, struct site *s)
+{
+	return (struct check_place){ .name = s->name, .dir = s->dir, .repo_dir = s->repo_dir, .key = in->key, .export = s->export,
+		.writer = &s->writer, .export_held = &s->export_held, .export_behind = &s->export_behind, .grants = in->private != NULL };
+}
+
+static enum err start_keeper(struct serve *s)
+{
+	struct check_place *places = mem_array(s->in->n_sites + 1, sizeof(*places));
+	const struct keeper_options o = { .data = s->conf->data, .database = &s->in->program, .places = places, .n_places = s->in->n_sites + 1,
+		.hour = s->conf->check_hour };
+	enum err e;
+
+	places[0] = place_of(s->in, s->in->self);
+	for (size_t i = 0; i < s->in->n_sites; i++)
+		places[i + 1] = place_of(s->in, s->in->sites[i]);
+	e = keeper_start(&s->keeper, &o);
+	free(places);
+	return e;
+}
+
 /* --- run ------------------------------------------------------------------------------------------------------------- */
 
 static enum err start(struct serve *s)
@@ -172,9 +197,11 @@ static enum err start(struct serve *s)
 	}
 	s->socket = mem_printf("%s/" DATADIR_SOCKET, s->conf->data);
 	e = clear_socket(s->socket);
+	if (!e)
+		e = start_keeper(s);
 	if (!e) {
 		o = (struct web_options){ .conf = s->conf, .auth = s->in->auth, .installation = s->in->self, .sites = sites, .n_sites = s->in->n_sites,
-			.key = s->in->key, .database = &s->in->program, .socket = s->socket };
+			.key = s->in->key, .database = &s->in->program, .socket = s->socket, .keeper = s->keeper };
 		e = web_start(&s->web, &o);
 	}
 	free(sites);
@@ -197,6 +224,7 @@ static void stop(struct serve *s)
 {
 	if (s->web)
 		web_stop(s->web);
+	keeper_stop(s->keeper);
 	if (s->janitor_runs) {
 		(void)pthread_mutex_lock(&s->lock);
 		s->stop = true;

@@ -282,14 +282,16 @@ enum err db_target_list(struct db *db, const char *site, bool (*fn)(void *arg, c
 /* --- whole tables (db/tables.c): for drydockd fsck, rebuild and backup ----------------------------------------------- */
 
 /* What becomes of each table, from db/tables.def. */
-enum db_table_kind { TABLE_RECORDED, TABLE_DERIVED, TABLE_APART };
+enum db_table_kind { TABLE_RECORDED, TABLE_DERIVED, TABLE_KEPT, TABLE_APART };
 enum db_table_id {
 #define RECORDED(id, ...) TABLE_##id,
 #define DERIVED(id, ...) TABLE_##id,
+#define KEPT(id, ...) TABLE_##id,
 #define APART(id, ...) TABLE_##id,
 #include "db/tables.def"
 #undef RECORDED
 #undef DERIVED
+#undef KEPT
 #undef APART
 	TABLE_COUNT
 };
@@ -307,7 +309,7 @@ struct db_table {
 	unsigned n_key; /* how many columns at the front identify a row */
 	bool of_site; /* its rows belong to sites */
 	const char *loose; /* of one derived: columns that the records do not tell exactly: "value, version" */
-	const char *why; /* of one apart */
+	const char *why; /* of one kept or apart */
 };
 extern const struct db_table db_tables[TABLE_COUNT];
 unsigned db_table_columns(enum db_table_id id);
@@ -315,6 +317,8 @@ const char *db_table_column(enum db_table_id id, unsigned i, char out[64]); /* i
 bool db_table_loose(enum db_table_id id, unsigned i);
 /* Every row, one at a time, in no order that means anything: fn must not use this connection. site: NULL for a table of the installation. */
 enum err db_table_rows(struct db *db, enum db_table_id id, const char *site, bool (*fn)(void *arg, const struct db_value *row), void *arg) MUST_CHECK;
+/* The same, of all sites. */
+enum err db_table_rows_all(struct db *db, enum db_table_id id, bool (*fn)(void *arg, const struct db_value *row), void *arg) MUST_CHECK;
 /* The sites that have rows in it; nothing for a table of the installation. */
 enum err db_table_sites(struct db *db, enum db_table_id id, bool (*fn)(void *arg, const char *site), void *arg) MUST_CHECK;
 /* Take all rows out. Of recorded tables only the owner may. */

@@ -8,30 +8,35 @@
 #define RECORDED(id, table, key, columns, marks) [TABLE_##id] = { table, TABLE_RECORDED, columns, key, true, "", NULL },
 #define DERIVED(id, table, key, columns, marks, where, loose) \
 	[TABLE_##id] = { table, TABLE_DERIVED, columns, key, sizeof(where) > 1, loose, NULL },
+#define KEPT(id, table, columns, marks, why) [TABLE_##id] = { table, TABLE_KEPT, columns, 0, false, "", why },
 #define APART(id, table, why) [TABLE_##id] = { table, TABLE_APART, NULL, 0, false, "", why },
 const struct db_table db_tables[TABLE_COUNT] = {
 #include "db/tables.def"
 };
 #undef RECORDED
 #undef DERIVED
+#undef KEPT
 #undef APART
 
 #define RECORDED(id, table, key, columns, marks) DERIVED(id, table, key, columns, marks, " WHERE site = ?", "")
 #define DERIVED(id, table, key, columns, marks, where, loose) \
 	DB_STMT(ALL_##id, "table_all_" #id, "SELECT " columns " FROM " table where); \
+	DB_STMT(WHOLE_##id, "table_whole_" #id, "SELECT " columns " FROM " table); \
 	DB_STMT(CLEAR_##id, "table_clear_" #id, "DELETE FROM " table where); \
 	DB_STMT(FILL_##id, "table_fill_" #id, "INSERT INTO " table " (" columns ") VALUES (" marks ")");
+#define KEPT(id, table, columns, marks, why) DERIVED(id, table, 0, columns, marks, "", "")
 #define APART(...)
 #include "db/tables.def"
 #undef DERIVED
 #undef APART
 
-static const struct statements { const struct db_stmt *all, *clear, *fill; } STATEMENTS[TABLE_COUNT] = {
-#define DERIVED(id, ...) [TABLE_##id] = { &ALL_##id, &CLEAR_##id, &FILL_##id },
+static const struct statements { const struct db_stmt *all, *whole, *clear, *fill; } STATEMENTS[TABLE_COUNT] = {
+#define DERIVED(id, ...) [TABLE_##id] = { &ALL_##id, &WHOLE_##id, &CLEAR_##id, &FILL_##id },
 #define APART(...)
 #include "db/tables.def"
 #undef RECORDED
 #undef DERIVED
+#undef KEPT
 #undef APART
 };
 
@@ -65,13 +70,13 @@ bool db_table_loose(enum db_table_id id, unsigned i)
 	return false;
 }
 
-enum err db_table_rows(struct db *db, enum db_table_id id, const char *site, bool (*fn)(void *arg, const struct db_value *row), void *arg)
+static enum err each_row(struct db *db, enum db_table_id id, const struct db_stmt *s, const struct db_arg *args, size_t n,
+    bool (*fn)(void *arg, const struct db_value *row), void *arg)
 {
-	const struct db_arg of_site = a_name(site);
 	struct db_value row[TABLE_MOST_COLUMNS] = { 0 };
 	struct cursor c;
 
-	cursor_open_stream(&c, db, STATEMENTS[id].all, &of_site, db_tables[id].of_site);
+	cursor_open_stream(&c, db, s, args, n);
 	while (cursor_next(&c)) {
 		for (unsigned i = 0; i < db_table_columns(id); i++)
 			cursor_value(&c, i, &row[i]);
@@ -85,6 +90,7 @@ enum err db_table_rows(struct db *db, enum db_table_id id, const char *site, boo
 #define SITES(id, table) DB_STMT(SITES_##id, "table_sites_" #id, "SELECT DISTINCT site FROM " table);
 #define RECORDED(id, table, ...) SITES(id, table)
 #define DERIVED(id, ...)
+#define KEPT(...)
 #define APART(...)
 #include "db/tables.def"
 #undef RECORDED
@@ -93,14 +99,16 @@ SITES(log_head, "log_head")
 SITES(file_state, "file_state")
 SITES(rule, "rule")
 SITES(preapproval, "preapproval")
+SITES(schedule, "schedule")
 #define RECORDED(id, ...) [TABLE_##id] = &SITES_##id,
 static const struct db_stmt *const ALL_SITES[TABLE_COUNT] = {
 #include "db/tables.def"
 	[TABLE_site] = &SITES_site, [TABLE_log_head] = &SITES_log_head, [TABLE_file_state] = &SITES_file_state,
-	[TABLE_rule] = &SITES_rule, [TABLE_preapproval] = &SITES_preapproval,
+	[TABLE_rule] = &SITES_rule, [TABLE_preapproval] = &SITES_preapproval, [TABLE_schedule] = &SITES_schedule,
 };
 #undef RECORDED
 #undef DERIVED
+#undef KEPT
 #undef APART
 enum err db_table_sites(struct db *db, enum db_table_id id, bool (*fn)(void *arg, const char *site), void *arg)
 {
@@ -113,6 +121,18 @@ enum err db_table_sites(struct db *db, enum db_table_id id, bool (*fn)(void *arg
 		if (!fn(arg, cursor_text(&c, 0)))
 			break;
 	return cursor_close(&c);
+}
+
+enum err db_table_rows(struct db *db, enum db_table_id id, const char *site, bool (*fn)(void *arg, const struct db_value *row), void *arg)
+{
+	const struct db_arg of_site = a_name(site);
+
+	return each_row(db, id, STATEMENTS[id].all, &of_site, db_tables[id].of_site, fn, arg);
+}
+
+enum err db_table_rows_all(struct db *db, enum db_table_id id, bool (*fn)(void *arg, const struct db_value *row), void *arg)
+{
+	return each_row(db, id, STATEMENTS[id].whole, NULL, 0, fn, arg);
 }
 
 enum err db_table_clear(struct db *db, enum db_table_id id, const char *site)

@@ -514,6 +514,11 @@ struct site *web_installation(struct web *w)
 	return w->o.installation;
 }
 
+struct keeper *web_keeper(struct web *w)
+{
+	return w->o.keeper;
+}
+
 const struct node_key *web_key(struct web *w)
 {
 	return w->o.key;

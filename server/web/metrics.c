@@ -35,6 +35,31 @@ static double seconds_since(int64_t t, int64_t now)
 	return t && t < now ? (double)(now - t) / (double)CLOCK_SECOND : 0;
 }
 
+struct checked {
+	struct buf *b;
+	const char *site;
+};
+
+static void check_metrics(void *arg, const struct keeper_report *p)
+{
+	struct checked *c = arg;
+
+	if (!p->number)
+		return;
+	buf_fmt(c->b, "drydock_check_findings{site=\"%s\"} %llu\n", c->site, (unsigned long long)(p->result.findings - p->result.repaired));
+	buf_fmt(c->b, "drydock_check_failed{site=\"%s\"} %d\n", c->site, p->err != ERR_OK);
+	buf_fmt(c->b, "drydock_check_timestamp_seconds{site=\"%s\"} %lld\n", c->site, (long long)(p->finished_at / CLOCK_SECOND));
+	buf_fmt(c->b, "drydock_check_seconds{site=\"%s\"} %.3f\n", c->site, (double)(p->finished_at - p->started_at) / (double)CLOCK_SECOND);
+}
+
+static void add_checks(struct web *w, const char *site, struct buf *b)
+{
+	struct checked c = { b, site };
+
+	if (w->o.keeper)
+		(void)keeper_read(w->o.keeper, site, check_metrics, &c);
+}
+
 static void site_metrics(struct buf *b, struct site *s, const struct sync_status *st)
 {
 	struct catalog_counts counts;
@@ -55,6 +80,7 @@ enum err serve_metrics(struct req *r)
 	struct web *w = r->web;
 	struct buf b = BUF_INIT(1u << 20), named = BUF_INIT(1u << 20);
 	double oldest = 0;
+	bool admin = false;
 
 	for (size_t i = 0; i < w->o.n_sites; i++) {
 		struct sync_status st = { 0 };
@@ -63,9 +89,14 @@ enum err serve_metrics(struct req *r)
 		double age = seconds_since(st.pending_since, st.now);
 		if (age > oldest)
 			oldest = age;
-		if (admin_of(r, w->sites[i].site))
+		if (admin_of(r, w->sites[i].site)) {
 			site_metrics(&named, w->sites[i].site, &st);
+			add_checks(w, w->sites[i].site->name, &named);
+			admin = true;
+		}
 	}
+	if (admin)
+		add_checks(w, "installation", &named);
 	head(&b, "drydock_info", "gauge", "The version that runs.");
 	buf_fmt(&b, "drydock_info{version=\"%s\"} 1\n", PACKAGE_VERSION);
 	head(&b, "drydock_oldest_pending_seconds", "gauge", "Age of the oldest approval that is not yet in a release, over all sites.");

@@ -17,6 +17,7 @@
 #include "acts/acts.h"
 #include "auth/auth.h"
 #include "base/json.h"
+#include "check/keeper.h"
 #include "conf/conf.h"
 #include "sync/sync.h"
 #include "view/view.h"
@@ -34,6 +35,7 @@ struct web_options {
 	const struct node_key *key;
 	const struct db_address *database;
 	const char *socket; /* <data>/drydock.sock */
+	struct keeper *keeper; /* of checks */
 };
 /* Listens (ERR_INPUT "port 8087 is in use: ..."), answers from then on. */
 enum err web_start(struct web **out, const struct web_options *o) MUST_CHECK;
@@ -150,6 +152,7 @@ const struct conf *web_conf(struct web *w);
 struct auth *web_auth(struct web *w);
 struct site *web_installation(struct web *w);
 const struct node_key *web_key(struct web *w);
+struct keeper *web_keeper(struct web *w);
 struct jobs *web_jobs(struct web *w); /* web/jobs.h */
 
 /* --- replies (web/reply.c): each handler makes exactly one, and returns what the call returns ----------------------- */

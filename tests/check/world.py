@@ -41,6 +41,7 @@ def history(d):
     must(d.api_site("/preapprovals"), {"path": "/data", "pattern": "*.csv", "largest": "3MiB"})
     must(d.api_site("/preapprovals"), {"path": "/data", "pattern": "*.tmp", "until": "1d"})
     must(d.api_site("/preapprovals"), {"path": "/data", "pattern": "*.tmp", "remove": True})
+    must("/api/v1/tokens", {"label": "a script", "role": "view", "expires": "300d"})
     d.sync()
     d.remove("/a/b.html")
     d.write("/a/b.html/index.html", b"<p>a directory now\n")
@@ -89,7 +90,7 @@ def tables_def():
     text = (pathlib.Path(__file__).resolve().parents[2] / "server" / "db" / "tables.def").read_text()
     text = re.sub(r"/\*.*?\*/", "", text, flags=re.S)
     out = {}
-    for kind, body in re.findall(r"^(RECORDED|DERIVED|APART)\((.*?)\)\s*$", text.replace("CONCAT('release/', ?)", ""), flags=re.S | re.M):
+    for kind, body in re.findall(r"^(RECORDED|DERIVED|KEPT|APART)\((.*?)\)\s*$", text.replace("CONCAT('release/', ?)", ""), flags=re.S | re.M):
         texts = re.findall(r'"([^"]*)"', body)
         out[texts[0]] = {"kind": kind, "columns": texts[1].split(", "), "loose": texts[-1].split(", ") if kind == "DERIVED" and texts[-1] else []}
     return out

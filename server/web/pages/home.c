@@ -216,15 +216,12 @@ static bool target_item(void *arg, const struct db_target *t)
 	return true;
 }
 
-static enum err live_model(struct req *r, struct view_map *m, const struct db_release *rel)
+static enum err live_model(struct req *r, struct view_map *m, const struct db_release *rel, struct view_list *attention)
 {
-	const bool admin = req_role_on(r, path_root()) == ROLE_ADMIN;
-	struct targets t = { .r = r, .release = rel->number, .attention = view_set_list(m, VIEW_attention) };
+	struct targets t = { .r = r, .release = rel->number, .attention = req_role_on(r, path_root()) == ROLE_ADMIN ? attention : NULL };
 	struct view_map *live;
 	enum err e;
 
-	if (!admin)
-		t.attention = NULL;
 	e = db_target_list(tools_db(r->tools), r->site->name, target_item, &t);
 	if (e || !rel->number)
 		return e;
@@ -236,9 +233,50 @@ static enum err live_model(struct req *r, struct view_map *m, const struct db_re
 	return ERR_OK;
 }
 
+/* --- what the last check found ---------------------------------------------------------------------------------------- */
+
+struct checked {
+	struct req *r;
+	struct view_list *attention;
+	const char *href;
+};
+
+static void check_attention(void *arg, const struct keeper_report *p)
+{
+	struct checked *c = arg;
+	struct view_map *a;
+	struct buf what = BUF_INIT(512);
+
+	if (!p->number || (!p->err && p->result.repaired >= p->result.findings))
+		return;
+	for (size_t i = 0; i < p->n_findings && i < 3; i++)
+		buf_fmt(&what, "%s%s", i ? ", " : ": ", finding_name(p->findings[i].id));
+	a = view_list_add(c->attention);
+	if (p->err)
+		view_set(a, VIEW_sentence, arena_printf(c->r->arena, "The last check could not be done: %s", p->why));
+	else
+		view_set(a, VIEW_sentence, arena_printf(c->r->arena, "The last check found %s%s%s.", count_text(c->r->arena, p->result.findings - p->result.repaired, "fault"),
+		    buf_text(&what), p->n_findings > 3 ? ", ..." : ""));
+	view_set(a, VIEW_href, c->href);
+	buf_release(&what);
+}
+
+static void check_model(struct req *r, struct view_list *attention)
+{
+	struct checked c = { .r = r, .attention = attention };
+
+	if (!web_keeper(r->web) || req_role_on(r, path_root()) != ROLE_ADMIN)
+		return;
+	c.href = arena_printf(r->arena, "/api/v1/sites/%s/check", r->site->name);
+	(void)keeper_read(web_keeper(r->web), r->site->name, check_attention, &c);
+	c.href = "/api/v1/check";
+	(void)keeper_read(web_keeper(r->web), "installation", check_attention, &c);
+}
+
 enum err page_home(struct req *r)
 {
 	struct view_map *m = view_map_new(r->arena);
+	struct view_list *attention = view_set_list(m, VIEW_attention);
 	struct db_release rel = { 0 };
 	struct sync_status st;
 	enum err e = catalog_refresh(r->site->catalog, path_root());
@@ -255,9 +293,10 @@ enum err page_home(struct req *r)
 	if (!e)
 		e = mine(r, m, &rel);
 	if (!e)
-		e = live_model(r, m, &rel);
+		e = live_model(r, m, &rel, attention);
 	if (e)
 		return e;
+	check_model(r, attention);
 	sync_status(r->sync, &st);
 	if (!st.running && st.next.due != WINDOW_NEVER)
 		show_time(m, VIEW_next_sync, st.next.due, clock_wall());

@@ -1,0 +1,142 @@
+"""drydockd backup beside a running server, restore, and what a restored one does before and after the loss is accepted."""
+import os
+import pathlib
+import shutil
+import stat
+import threading
+
+import pytest
+
+from world import FILES, PASSWORD, Drydock, fsck, git, history, log_ref, names, program, sql
+from test_rebuild import dump
+
+
+@pytest.fixture(scope="module")
+def d():
+    with Drydock(files=FILES, config="check_hour = 24") as d:
+        history(d)
+        yield d
+
+
+def restored(d, place, data):
+    """The restored directory in place of the one that was lost; paths of the world stay."""
+    r = d.run(program(), "restore", place, "--data", data)
+    assert "starts read-only" in r.stdout
+    d.stop()
+    d.data.rename(d.dir / "lost")
+    data.rename(d.data)
+
+
+def put_back(d):
+    d.stop()
+    if (d.dir / "lost").exists():
+        shutil.rmtree(d.data)
+        (d.dir / "lost").rename(d.data)
+    if not d.process:
+        d.start()
+
+
+def test_backup_beside_acts_and_restore(d):
+    place, stop, failed, before = d.dir / "backup", threading.Event(), [], None
+
+    def sign():
+        n = 0
+        while not stop.is_set():
+            n += 1
+            d.write("/index.html", f"while a backup is made {n}")
+            try:
+                d.sign("/index.html")
+            except AssertionError as e:
+                failed.append(e)
+
+    thread = threading.Thread(target=sign)
+    thread.start()
+    try:
+        r = d.run(program(), "backup", place, "--data", d.data)
+    finally:
+        stop.set()
+        thread.join()
+    assert not failed and "as you keep them" in r.stdout, "it is said what in it is secret"
+    assert stat.S_IMODE(place.stat().st_mode) == 0o700 and stat.S_IMODE((place / "node.key").stat().st_mode) == 0o600
+    assert d.run(program(), "backup", place, "--data", d.data, check=False).returncode == 4, "never over another one"
+    d.sign("/a/c/d.css", note="after the backup")
+    signed = d.file("/a/c/d.css")["state"]
+    restored(d, place, d.dir / "new")
+    try:
+        # the database and the repositories are of one moment, whatever was signed meanwhile
+        # the export is not in it: it is made from the approved tree
+        assert names(fsck(d, "--deep", status=2)[1]) == ["export-behind"]
+        d.start()
+        fsck(d, "--deep", status=0)
+        assert signed == "signed" and d.file("/a/c/d.css")["state"] == "unsigned"
+        status, answer = d.api("POST", d.api_site("/sign"), {"paths": ["/a/c/d.css"], "as_staged": True})
+        assert status == 503 and "restored from the backup of" in answer["detail"] and "accept-loss" in answer["detail"], answer
+        d.login("alice")  # passwords are in the backup
+        d.stop()
+        assert d.run(program(), "accept-loss", "--data", d.data, check=False).returncode == 1, "a reason is wanted"
+        d.run(program(), "accept-loss", "-m", "the disk broke; compared with production", "--data", d.data)
+        assert d.run(program(), "accept-loss", "-m", "again", "--data", d.data, check=False).returncode == 2
+        d.start()
+        d.sign("/a/c/d.css")
+        record = d.records(act="restore")[0]
+        assert record["note"] == "the disk broke; compared with production" and record["user"] == "system:drydock" and record["fields"]["backup"]
+        fsck(d, "--deep", status=0)
+    finally:
+        put_back(d)
+
+
+def test_backup_is_the_database(d):
+    """Without anybody writing: what comes back is, row by row, what was backed up."""
+    place = d.dir / "backup-still"
+    d.stop()
+    d.run(program(), "backup", place, "--data", d.data)
+    d.start()
+    was = dump(d)
+    restored(d, place, d.dir / "new")
+    try:
+        d.start()
+        now = dump(d)
+        for table in was:
+            if table in ("session", "meta", "event", "run", "schedule"):
+                continue
+            assert was[table] == now[table], table
+        keep = lambda rows: {repr(r) for r in rows}
+        assert keep(was["event"]) <= keep(now["event"]) and keep(r for r in was["run"]) <= keep(now["run"])
+    finally:
+        put_back(d)
+
+
+def test_a_backup_that_is_not_whole_is_refused(d):
+    place = d.dir / "backup-short"
+    d.run(program(), "backup", place, "--data", d.data)
+
+    def refused(*words):
+        r = d.run(program(), "restore", place, "--data", d.dir / "never", check=False)
+        assert r.returncode == 1 and all(w in r.stderr for w in words), r.stderr
+        assert not (d.dir / "never").exists(), "nothing is made from it"
+
+    manifest = place / "MANIFEST"
+    good = manifest.read_bytes()
+    manifest.unlink()
+    refused("MANIFEST", "cut short")
+    for bad in (good[:len(good) // 2], good[:-1], good.replace(b"node.pub", b"node.pux"), b""):
+        manifest.write_bytes(bad)
+        refused("MANIFEST")
+    manifest.write_bytes(good)
+    files = [p for p in place.rglob("*") if p.is_file() and p.name != "MANIFEST"]
+    pack = next(p for p in files if p.suffix == ".pack")
+    for file in (place / "database", pack, place / "node.key"):
+        file.chmod(0o600)
+        whole = file.read_bytes()
+        file.write_bytes(whole[:-1])
+        refused(str(file.relative_to(place)), "is not what was backed up")
+        file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        refused(str(file.relative_to(place)), "is not what was backed up")
+        file.unlink()
+        refused(str(file.relative_to(place)), "is missing")
+        os.symlink("/etc/passwd", file)
+        assert d.run(program(), "restore", place, "--data", d.dir / "never", check=False).returncode != 0
+        file.unlink()
+        file.write_bytes(whole)
+    assert d.run(program(), "restore", place, "--data", d.data, check=False).returncode == 4, "never over what is there"
+    assert d.run(program(), "restore", place, check=False).returncode == 1

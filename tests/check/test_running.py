@@ -1,0 +1,81 @@
+"""fsck against a running server, beside acts; the nightly check; what admins are told."""
+import json
+import threading
+
+import pytest
+
+from world import FILES, Drydock, fsck, git, history, log_ref, names, program, sql
+
+
+@pytest.fixture(scope="module")
+def d():
+    with Drydock(files=FILES, accounts=("alice", "vera"), config="check_hour = 24") as d:
+        history(d)
+        yield d
+
+
+def test_fsck_asks_the_server_that_runs(d):
+    _, items, answer = fsck(d, "--deep", status=0)
+    assert items == [] and answer["records"] > 15 and answer["files"] == 3
+    export = d.data / "sites" / "www" / "export"
+    (export / "shell.php").write_bytes(b"<?php")
+    git(d, "update-ref", log_ref(d), git(d, "rev-parse", log_ref(d) + "~1").decode().strip())
+    assert names(fsck(d, status=2)[1]) == ["export-foreign", "log-ref"]
+    _, items, _ = fsck(d, "--repair", status=1)
+    assert all(f["repaired"] for f in items) and not (export / "shell.php").exists()
+    fsck(d, status=0)
+    assert fsck(d, "--site", "www", status=0)[2]["records"] < answer["records"]
+    assert fsck(d, "--site", "other")[0] == 3
+
+
+def test_only_admins(d):
+    for who, place, status in (("vera", d.api_site("/check"), 403), ("vera", "/api/v1/check", 403)):
+        d.must("POST", d.api_site("/roles"), {"principal": "own:vera", "path": "/", "role": "review"})
+        session = d.login(who)
+        assert session.get(place).status_code == status and session.post(place, json={}).status_code == status, place
+    assert "drydock_check" not in d.login("vera").get("/metrics").text
+
+
+def test_beside_acts(d):
+    """Signing goes on while checks run: none of them sees a difference that is not there."""
+    stop, failed = threading.Event(), []
+
+    def sign():
+        n = 0
+        while not stop.is_set():
+            n += 1
+            d.write("/index.html", f"version {n}")
+            try:
+                d.sign("/index.html")
+            except AssertionError as e:
+                failed.append(e)
+
+    thread = threading.Thread(target=sign)
+    thread.start()
+    try:
+        for i in range(12):
+            fsck(d, *(["--deep"] if i % 3 == 0 else []), status=0)
+    finally:
+        stop.set()
+        thread.join()
+    assert not failed
+    fsck(d, "--deep", status=0)
+
+
+def test_admins_are_told(d):
+    sql(d, "UPDATE record SET note = 'other words' WHERE site = 'www' AND seq = 2")
+    fsck(d, status=2)
+    d.must("POST", d.api_site("/roles"), {"principal": "own:alice", "path": "/", "role": "admin"})
+    alice = d.login("alice")
+    page = alice.get("/s/www/").text
+    assert "The last check found 1 fault: record-row." in page and "/api/v1/sites/www/check" in page
+    assert 'drydock_check_findings{site="www"} 1' in alice.get("/metrics").text
+    assert "The last check" not in d.login("vera").get("/s/www/").text
+    sql(d, "UPDATE record SET note = 'the first' WHERE site = 'www' AND note = 'other words'")
+    _, items, _ = fsck(d)
+    if items:  # the note of record 2 was another one
+        note = json.loads(git(d, "show", f"{log_ref(d)}~{len(git(d, 'rev-list', log_ref(d)).split()) - 2}:record"))["note"]
+        sql(d, f"UPDATE record SET note = '{note}' WHERE site = 'www' AND seq = 2")
+    fsck(d, status=0)
+    assert "The last check" not in alice.get("/s/www/").text
+    assert 'drydock_check_findings{site="www"} 0' in alice.get("/metrics").text
