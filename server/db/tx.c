@@ -50,7 +50,7 @@ static enum err commit_failed(struct db *db, bool *unknown)
 		return e;
 	if (unknown)
 		*unknown = true;
-	log_event(LOG_LEVEL_WARN, "db.commit_unknown", "error", err_text(), NULL);
+	log_event(LOG_LEVEL_WARN, "db.commit_unknown", "error", mysql_error(db->my), NULL);
 	return err_prefix(ERR_FAILED, "whether the change was decided is not known yet");
 }
 

@@ -22,7 +22,7 @@ import pytest
 from drydock import Drydock, LocalConnection, program
 from mariadb import MariaDB, Proxy
 
-KILLS = int(os.environ.get("DRYDOCK_SOAK", 4))
+KILLS = int(os.environ.get("DRYDOCK_SOAK", 3))
 WRITERS = 4
 
 

@@ -19,7 +19,7 @@ import pytest
 from drydock import Drydock, LocalConnection, program
 from test_database import wait_for
 
-KILLS = int(os.environ.get("DRYDOCK_SOAK", 2))
+KILLS = int(os.environ.get("DRYDOCK_SOAK", 1))
 PEOPLE = 50 if "DRYDOCK_SOAK" in os.environ else 10
 PATHS = [f"/p{i:02}.html" for i in range(20)]
 
