@@ -195,16 +195,7 @@ enum err release_papers(struct site *s, struct actor_tools *t, const struct db_r
  * Every file of a release, sorted by path, read as it is asked for. Of an older release the sums are those of the plain
  * list only: who approved a file is told as the records have it today. ERR_NOT_FOUND.
  */
-#define MANIFEST_FILES_MOST 64
-struct manifest_reading {
-	struct manifest_source source;
-	size_t n;
-	int fds[MANIFEST_FILES_MOST];
-	struct manifest_file *files[MANIFEST_FILES_MOST];
-	struct manifest_merge merges[MANIFEST_FILES_MOST];
-};
 enum err site_manifest(struct site *s, struct actor_tools *t, uint64_t number, struct manifest_reading *out) MUST_CHECK;
-void manifest_reading_end(struct manifest_reading *r);
 /*
  * The difference of the manifests of two releases (from 0: nothing), into a file; `to` is the newest. *whole: it is the
  * whole manifest instead, since `from` is too long ago.

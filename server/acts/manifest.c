@@ -21,7 +21,6 @@
 #define DELTAS_KEPT 400
 #define NET_SMALLEST 2000 /* lines; the net difference grows to that, or to a 32nd of the base, before there is a new base */
 #define ALL_ROWS_ABOVE 5000 /* from so many changes on the whole table is read instead of asked for each */
-#define FLUSH_AT (256 * 1024)
 
 /* --- reading -------------------------------------------------------------------------------------------------------------- */
 
@@ -34,33 +33,6 @@ static int open_dir(struct site *s)
 		fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	free(dir);
 	return fd;
-}
-
-void manifest_reading_end(struct manifest_reading *r)
-{
-	for (size_t i = 0; i < r->n; i++) {
-		manifest_file_free(r->files[i]);
-		(void)close(r->fds[i]);
-	}
-	r->n = 0;
-}
-
-/* One more file on top of what was read so far. */
-static enum err reading_add(struct manifest_reading *r, int dir, const char *name)
-{
-	struct manifest_source from_file, under = r->source;
-	int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return errno == ENOENT ? err_set(ERR_NOT_FOUND, "releases/%s is not there", name) : err_sys(ERR_FAILED, "releases/%s", name);
-	r->fds[r->n] = fd;
-	r->files[r->n] = manifest_file_new(fd, &from_file);
-	if (r->n)
-		manifest_merge_init(&r->merges[r->n], &under, &from_file, false, &r->source);
-	else
-		r->source = from_file;
-	r->n++;
-	return ERR_OK;
 }
 
 struct kept {
@@ -93,74 +65,15 @@ static enum err reading_begin(struct manifest_reading *r, int dir, const char *n
 	if (e)
 		return e;
 	snprintf(name, sizeof name, "base.%llu", (unsigned long long)k.base);
-	e = reading_add(r, dir, name);
+	e = manifest_reading_add(r, dir, name);
 	snprintf(name, sizeof name, "net.%llu", (unsigned long long)k.number);
 	if (!e)
-		e = reading_add(r, dir, name);
+		e = manifest_reading_add(r, dir, name);
 	if (!e && next)
-		e = reading_add(r, dir, next);
+		e = manifest_reading_add(r, dir, next);
 	if (e)
 		manifest_reading_end(r);
 	return e;
-}
-
-/* --- writing -------------------------------------------------------------------------------------------------------------- */
-
-struct writing {
-	int dir, fd;
-	uint64_t lines;
-	struct buf text;
-};
-
-#define TEMPORARY "tmp"
-
-static enum err writing_begin(struct writing *w, int dir)
-{
-	*w = (struct writing){ .dir = dir, .text = BUF_INIT(FLUSH_AT + 65536) };
-	w->fd = sys_open(dir, TEMPORARY, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-	return w->fd < 0 ? err_sys(ERR_FAILED, "A list of a release cannot be written") : ERR_OK;
-}
-
-static enum err flush(struct writing *w)
-{
-	enum err e = sys_write_all(w->fd, buf_text(&w->text), w->text.len) ? err_sys(ERR_FAILED, "A list of a release cannot be written") : ERR_OK;
-
-	buf_reset(&w->text);
-	return e;
-}
-
-static enum err writing_add(struct writing *w, const struct manifest_line *l)
-{
-	manifest_encode(l, &w->text);
-	w->lines++;
-	return w->text.len < FLUSH_AT ? ERR_OK : flush(w);
-}
-
-static enum err writing_end(struct writing *w, const char *name, enum err e)
-{
-	if (w->fd >= 0) {
-		if (!e)
-			e = flush(w);
-		if (sys_close(w->fd) && !e)
-			e = err_sys(ERR_FAILED, "A list of a release cannot be written");
-		if (!e && sys_rename(w->dir, TEMPORARY, w->dir, name))
-			e = err_sys(ERR_FAILED, "A list of a release cannot be written");
-	}
-	buf_release(&w->text);
-	return e;
-}
-
-static enum err write_source(int dir, const char *name, const struct manifest_source *src, uint64_t *lines)
-{
-	struct manifest_line l;
-	struct writing w;
-	bool got;
-	enum err e = writing_begin(&w, dir);
-
-	while (!e && !(e = src->next(src->arg, &l, &got)) && got)
-		e = writing_add(&w, &l);
-	*lines = w.lines;
-	return writing_end(&w, name, e);
 }
 
 /* --- who approved what a release changes ---------------------------------------------------------------------------------- */
@@ -270,7 +183,7 @@ static enum err find_lines(struct site *s, struct db *db, struct finding *f)
 static enum err write_delta(struct site *s, struct actor_tools *t, int dir, const char *name, const struct blob_id *from, const struct blob_id *to, uint64_t seq)
 {
 	struct finding f = { .a = arena_new(), .seq = seq };
-	struct writing w = { .fd = -1 };
+	struct manifest_writing w = { .fd = -1 };
 	struct plan plan;
 	struct repo *repo;
 	enum err e;
@@ -285,10 +198,10 @@ static enum err write_delta(struct site *s, struct actor_tools *t, int dir, cons
 		e = find_lines(s, tools_db(t), &f);
 	}
 	if (!e)
-		e = writing_begin(&w, dir);
+		e = manifest_writing_begin(&w, dir, name);
 	for (size_t i = 0; i < plan.n && !e; i++)
-		e = writing_add(&w, &f.lines[i]);
-	e = writing_end(&w, name, e);
+		e = manifest_writing_add(&w, &f.lines[i]);
+	e = manifest_writing_end(&w, name, e);
 	free(f.lines);
 	plan_release(&plan);
 	arena_free(f.a);
@@ -335,22 +248,6 @@ static const char *numbered(char out[64], const char *what, uint64_t number)
 	return out;
 }
 
-/* A file of its own from two others, one on top of the other. */
-static enum err write_merged(int dir, const char *name, const char *older, const char *newer, bool keep_gone, uint64_t *lines)
-{
-	struct manifest_reading r = { 0 };
-	enum err e = reading_add(&r, dir, older);
-
-	if (!e)
-		e = reading_add(&r, dir, newer);
-	if (!e) {
-		r.merges[1].keep_gone = keep_gone;
-		e = write_source(dir, name, &r.source, lines);
-	}
-	manifest_reading_end(&r);
-	return e;
-}
-
 /* net.NUMBER from the one before and the delta; a new base when it has grown. */
 static enum err advance(int dir, uint64_t number)
 {
@@ -366,11 +263,11 @@ static enum err advance(int dir, uint64_t number)
 	numbered(net, "net", number);
 	numbered(net_was, "net", was.number);
 	numbered(delta, "delta", number);
-	e = write_merged(dir, net, net_was, delta, true, &lines);
+	e = manifest_file_merge(dir, net, net_was, delta, true, &lines);
 	fresh = lines > NET_SMALLEST && lines > was.lines / 32;
 	if (!e && fresh) {
 		now.base = number;
-		e = write_merged(dir, numbered(base, "base", number), numbered(base_was, "base", was.base), net, false, &now.lines);
+		e = manifest_file_merge(dir, numbered(base, "base", number), numbered(base_was, "base", was.base), net, false, &now.lines);
 		if (!e)
 			e = file_write_fast(dir, net, "", 0, 0600);
 	}
@@ -550,13 +447,15 @@ enum err site_manifest_difference(struct site *s, struct actor_tools *t, uint64_
 	dir = open_dir(s);
 	if (dir < 0)
 		e = err_sys(ERR_FAILED, "%s/releases", s->dir);
+	else
+		e = catch_up(s, t, &dir, to);
 	/* One delta on the other: each adds a file to the merge, which is why a receiver that is far behind gets the whole list. */
 	for (bool first = true; !e && !*whole && rel.number < to; first = false) {
 		e = db_release_after(tools_db(t), s->name, rel.number, &rel, a);
 		if (e)
 			break;
 		snprintf(delta, sizeof delta, "delta.%llu", (unsigned long long)rel.number);
-		if (r.n == MANIFEST_FILES_MOST || reading_add(&r, dir, delta))
+		if (r.n == MANIFEST_FILES_MOST || manifest_reading_add(&r, dir, delta))
 			*whole = true;
 		else if (!first)
 			r.merges[r.n - 1].keep_gone = true;
@@ -568,7 +467,7 @@ enum err site_manifest_difference(struct site *s, struct actor_tools *t, uint64_
 	if (!e && !r.n)
 		e = file_write_fast(work, name, "", 0, 0600);
 	else if (!e)
-		e = write_source(work, name, &r.source, &lines);
+		e = manifest_file_write(work, name, &r.source, &lines);
 	manifest_reading_end(&r);
 	if (dir >= 0)
 		(void)close(dir);

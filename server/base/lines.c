@@ -43,6 +43,9 @@ static enum err fill(struct lines *l)
 			return err_sys(ERR_FAILED, "A list could not be read");
 		l->end = !n;
 		l->len += (size_t)n;
+		/* Of a pipe no more than is there. */
+		if (n && memchr(l->p + l->len - (size_t)n, '\n', (size_t)n))
+			break;
 	}
 	return ERR_OK;
 }

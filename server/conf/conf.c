@@ -439,6 +439,22 @@ static bool holds_password(const char *url)
 }
 
 /* What no single option can tell. */
+/* A kit that goes to another machine has to know which, and to trust nothing else. */
+static enum err check_targets(const struct parse *p, const struct conf *c)
+{
+	for (size_t i = 0; i < c->n_sites; i++)
+		for (size_t j = 0; j < c->sites[i].n_targets; j++) {
+			const struct conf_target *t = &c->sites[i].targets[j];
+
+			if (strcmp(t->kit, "tar-ssh") && !*t->host)
+				continue;
+			if (!*t->host || t->key_file[0] != '/' || t->known_hosts[0] != '/' || *t->host == '-' || *t->ssh_user == '-')
+				return err_set(ERR_INPUT, "%s: site \"%s\", target \"%s\": set host, and key_file and known_hosts as paths from the root",
+				    p->file, c->sites[i].name, t->name);
+		}
+	return ERR_OK;
+}
+
 static enum err check_together(struct parse *p, cfg_t *cfg, struct conf *c)
 {
 	if (!is_loopback(c->address) && strncmp(c->public_url, "https://", 8) && !c->allow_plain_http) {
@@ -472,7 +488,7 @@ static enum err check_together(struct parse *p, cfg_t *cfg, struct conf *c)
 	}
 	if (!c->preview_port)
 		c->preview_host = "";
-	return ERR_OK;
+	return check_targets(p, c);
 }
 
 /* --- directories that may not contain one another ------------------------------------------------------------------- */

@@ -21,6 +21,9 @@ struct conf_target {
 	const char *kit; /* a file name in the kits directory */
 	const char *place; /* handed to the kit */
 	int64_t deadline_us; /* 10 min */
+	/* of the ssh kits: "" or 0 elsewhere */
+	const char *host, *ssh_user, *key_file, *known_hosts, *receiver_key;
+	unsigned ssh_port;
 	const char *const *options; /* "key=value", n_options */
 	size_t n_options;
 };

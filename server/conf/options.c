@@ -149,6 +149,17 @@ const struct option conf_target_options[] = {
 	    "Where the kit brings the files: for `local` an existing directory on this machine, which holds nothing else." },
 	{ "deadline", OPTION_DURATION, AT(deadline_us), "10min", SECONDS(1), DAYS(1), CHECK_NOTHING, false, NULL,
 	    "A kit that takes longer is ended, and tried again later." },
+	{ "host", OPTION_TEXT, AT(host), "", 0, 253, CHECK_NOTHING, false, NULL, "For the kit tar-ssh: the production machine." },
+	{ "ssh_user", OPTION_TEXT, AT(ssh_user), "drydock", 0, 64, CHECK_NOTHING, false, NULL,
+	    "The user there, who owns the receiver's state directory." },
+	{ "ssh_port", OPTION_NUMBER, AT(ssh_port), "22", 1, 65535, CHECK_NOTHING, false, NULL, "The port of its sshd." },
+	{ "key_file", OPTION_TEXT, AT(key_file), "", 0, 0, CHECK_NOTHING, false, NULL,
+	    "The private key that production binds to drydock-receive by command=. No other kit can read it." },
+	{ "known_hosts", OPTION_TEXT, AT(known_hosts), "", 0, 0, CHECK_NOTHING, false, NULL,
+	    "A file with the key of that machine, as ssh-keyscan prints it; no other host is spoken to." },
+	{ "receiver_key", OPTION_TEXT, AT(receiver_key), "", 0, 128, CHECK_NOTHING, false, NULL,
+	    "The receiver's public key (ssh-ed25519 ..., from `drydock-receive status`): a release counts as there only with its "
+	    "signed receipt. Not set: the kit's word is taken." },
 	{ "option", OPTION_WORDS, AT(options), "", 0, 64, CHECK_PAIR, false, "\"key=value\"", "What else the kit is told: a list of \"key=value\"." },
 	{ NULL },
 };

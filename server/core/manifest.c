@@ -6,14 +6,16 @@
 #include "base/lines.h"
 #include "base/mem.h"
 
-#define MEMBERS 8 /* of a "+" line */
+#define MEMBERS 11 /* of a "*" line; a "+" line has three fewer */
 
 /* --- one line -------------------------------------------------------------------------------------------------------- */
 
 void manifest_encode(const struct manifest_line *l, struct buf *out)
 {
 	if (!l->gone) {
-		buf_str(out, "+\t");
+		buf_str(out, l->noted ? "*\t" : "+\t");
+		if (l->noted)
+			buf_fmt(out, "%lld\t%lld\t%llu\t", (long long)l->mtime, (long long)l->ctime, (unsigned long long)l->inode);
 		buf_hex(out, l->sha256.b, sizeof(l->sha256.b));
 		buf_char(out, '\t');
 		buf_u64(out, l->size);
@@ -59,26 +61,42 @@ static bool signer_ok(const char *s)
 	return p != s && p - s < 512;
 }
 
+/* The members of a line behind its kind. How many there may be says the kind, so that a path with a tab is none. */
+static size_t split(char *line, char **m, size_t most)
+{
+	size_t n = 0;
+
+	for (char *p = line; p && n < most;) {
+		m[n++] = p;
+		p = n < most ? strchr(p, '\t') : NULL;
+		if (p)
+			*p++ = '\0';
+	}
+	return n;
+}
+
 enum err manifest_decode(struct manifest_line *out, char *line)
 {
-	char *m[MEMBERS];
-	size_t n = 0;
-	uint64_t at;
+	const size_t want = *line == '-' ? 2 : *line == '+' ? MEMBERS - 3 : MEMBERS;
+	char *members[MEMBERS], **m = members;
+	uint64_t at, mtime, ctime;
+	bool ok;
 
-	*out = (struct manifest_line){ 0 };
-	for (char *p = line; n < MEMBERS;) {
-		m[n++] = p;
-		p = n < MEMBERS ? strchr(p, '\t') : NULL;
-		if (!p)
-			break;
-		*p++ = '\0';
-	}
-	if (n == 2 && !strcmp(m[0], "-")) {
+	*out = (struct manifest_line){ .signer = "" };
+	ok = split(line, members, want) == want && members[0][0] && !members[0][1];
+	if (ok && *line == '-') {
 		out->gone = true;
-		out->signer = "";
 		return path_check(&out->path, m[1]);
 	}
-	if (n != MEMBERS || strcmp(m[0], "+") || !hex_parse(out->sha256.b, sizeof(out->sha256.b), m[1]) || !number(m[2], INT64_MAX, &out->size) ||
+	out->noted = *line == '*';
+	ok = ok && (*line == '+' || *line == '*');
+	if (ok && out->noted) {
+		ok = number(m[1], INT64_MAX, &mtime) && number(m[2], INT64_MAX, &ctime) && number(m[3], UINT64_MAX, &out->inode);
+		out->mtime = ok ? (int64_t)mtime : 0;
+		out->ctime = ok ? (int64_t)ctime : 0;
+		m += 3;
+	}
+	if (!ok || !hex_parse(out->sha256.b, sizeof(out->sha256.b), m[1]) || !number(m[2], INT64_MAX, &out->size) ||
 	    (strcmp(m[3], "x") && strcmp(m[3], "-")) || !number(m[4], INT64_MAX, &at) || !number(m[5], INT64_MAX, &out->seq) || !signer_ok(m[6]))
 		return err_set(ERR_INPUT, "A list of files has a line that is none.");
 	out->exec = m[3][0] == 'x';

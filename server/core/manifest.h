@@ -9,6 +9,8 @@
  * actor. Neither a path nor a principal can hold a tab. In a difference between two manifests the line of a path that
  * has gone is "- PATH", and a "+" stands for what is new as well as for what is changed.
  *
+ * Where a list is kept for files on a disk its lines are "* MTIME CTIME INODE SHA256 ..." (server/receive).
+ *
  * A line that is decoded has been checked: its path is a path, and encoding it again gives the same bytes.
  */
 #ifndef DRYDOCK_CORE_MANIFEST_H
@@ -24,6 +26,7 @@
 
 struct manifest_line {
 	bool gone; /* then only the path counts */
+	bool noted; /* of a file as it lies on a disk: the last three members count, and the line begins with "*" */
 	struct sha256 sha256;
 	uint64_t size;
 	bool exec;
@@ -31,6 +34,8 @@ struct manifest_line {
 	uint64_t seq;
 	const char *signer; /* terminated */
 	struct path path;
+	int64_t mtime, ctime; /* nanoseconds */
+	uint64_t inode;
 };
 
 void manifest_encode(const struct manifest_line *l, struct buf *out);
@@ -63,6 +68,32 @@ struct manifest_merge {
 };
 void manifest_merge_init(struct manifest_merge *m, const struct manifest_source *older, const struct manifest_source *newer, bool keep_gone,
     struct manifest_source *out);
+
+/* Several files of a directory, each a difference on top of those before, read as one. */
+#define MANIFEST_FILES_MOST 64
+struct manifest_reading {
+	struct manifest_source source;
+	size_t n;
+	int fds[MANIFEST_FILES_MOST];
+	struct manifest_file *files[MANIFEST_FILES_MOST];
+	struct manifest_merge merges[MANIFEST_FILES_MOST];
+};
+enum err manifest_reading_add(struct manifest_reading *r, int dir, const char *name) MUST_CHECK; /* ERR_NOT_FOUND; the first: r zeroed */
+void manifest_reading_end(struct manifest_reading *r);
+
+/* A file in the making, beside its name until it is whole. Not synced. */
+struct manifest_writing {
+	int dir, fd;
+	uint64_t lines;
+	char temporary[80];
+	struct buf text;
+};
+enum err manifest_writing_begin(struct manifest_writing *w, int dir, const char *name) MUST_CHECK;
+enum err manifest_writing_add(struct manifest_writing *w, const struct manifest_line *l) MUST_CHECK;
+enum err manifest_writing_end(struct manifest_writing *w, const char *name, enum err e) MUST_CHECK; /* e set: it is dropped, and e returned */
+enum err manifest_file_write(int dir, const char *name, const struct manifest_source *src, uint64_t *lines) MUST_CHECK;
+/* newer on top of older, both files of that directory. */
+enum err manifest_file_merge(int dir, const char *name, const char *older, const char *newer, bool keep_gone, uint64_t *lines) MUST_CHECK;
 
 /* What a release's record and head say about its files. */
 struct manifest_sums {

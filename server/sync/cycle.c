@@ -20,6 +20,9 @@ struct target_run {
 	struct db_target row; /* before the run; number 0: never sent to */
 	struct plan plan; /* from what it holds to the release */
 	bool planned, started;
+	char *papers; /* for a receiver; NULL: the kit wants none */
+	uint64_t list_from;
+	struct sha256 head;
 	pthread_t thread;
 	int64_t started_at, finished_at;
 	struct live *live;
@@ -140,6 +143,11 @@ static enum err choose_targets(struct cycle *c)
 			plan_init(&t->plan);
 			t->planned = true;
 			e = repo_plan(repo, &t->row.log_commit, &c->release.log_commit, &t->plan);
+		}
+		if (!e && *t->conf->host) {
+			t->papers = arena_printf(c->a, "%s/papers/%s", c->y->s->dir, t->conf->name);
+			t->list_from = active ? t->row.number : 0;
+			e = papers_write(c->y->s, c->y->tools, t->papers, &c->release, &t->list_from, &t->head);
 		}
 	}
 	return e;
@@ -268,6 +276,9 @@ static void *run_target(void *arg)
 		.changes = t->planned ? &t->plan : NULL,
 		.release = t->c->release.number,
 		.previous = t->row.number,
+		.papers = t->papers,
+		.list_from = t->list_from,
+		.head = t->head,
 		.live = t->live,
 		.y = y,
 		.cancel = &y->cancel,

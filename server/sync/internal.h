@@ -67,6 +67,9 @@ struct kit_run {
 	const char *work_dir; /* a directory of its own, emptied before */
 	const struct plan *changes; /* NULL: the target's state is not known */
 	uint64_t release, previous; /* previous: what the target holds; 0: not known */
+	const char *papers; /* directory with heads and list, for kits that speak to a receiver; NULL: none */
+	uint64_t list_from; /* the release that the list is a difference from; 0: it is whole */
+	struct sha256 head; /* what a receipt has to name */
 	struct live *live;
 	struct sync *y; /* told when output comes */
 	volatile int *cancel;
@@ -74,9 +77,18 @@ struct kit_run {
 struct kit_result {
 	bool ok;
 	int status; /* of the kit; -1: it did not run */
+	bool receipt; /* the receiver's, and good */
 	char message[512]; /* why not, for people; "" if ok */
 };
 void kit_run(const struct kit_run *k, struct kit_result *out);
+
+/* --- papers.c ------------------------------------------------------------------------------------------------------ */
+
+/*
+ * What a receiver wants to see of a release, into a directory of its own: N and N.sig for each head after `from`, and
+ * `list`. *from becomes 0 if the list is whole. head: the digest of the release's.
+ */
+enum err papers_write(struct site *s, struct actor_tools *t, const char *dir, const struct db_release *rel, uint64_t *from, struct sha256 *head) MUST_CHECK;
 
 /* --- confine.c ----------------------------------------------------------------------------------------------------- */
 

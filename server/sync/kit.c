@@ -9,6 +9,8 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/utf8.h"
+#include "core/head.h"
+#include "repo/sshsig.h"
 #include "sync/internal.h"
 
 #define CHANGES_LIMIT (UINT64_C(1) << 30) /* 250,000 changes of the longest paths */
@@ -109,6 +111,36 @@ struct reader {
 	bool over; /* the line is longer than that: not one of ours */
 };
 
+/* Is it the receiver's signed word that it holds exactly this release? */
+static bool receipt_good(const struct kit_run *k, const char *receipt, const char *signature)
+{
+	char head[SHA256_HEX];
+	uint8_t key[32];
+	json_t *v = NULL;
+	bool bad = false, good = false;
+	const char *site, *named;
+
+	hex_of(head, k->head.b, sizeof(k->head.b));
+	if (!sshsig_parse_public(key, k->target->receiver_key) && !sshsig_verify(key, RECEIPT_SPACE, receipt, strlen(receipt), signature, strlen(signature)) &&
+	    !json_parse(&v, receipt, strcspn(receipt, "\n"))) {
+		site = json_get_str(v, "site", &bad);
+		named = json_get_str(v, "head", &bad);
+		good = !bad && site && named && !strcmp(site, k->site) && !strcmp(named, head) &&
+		    json_get_int(v, "number", 0, &bad) == (int64_t)k->release;
+	}
+	json_decref(v);
+	return good;
+}
+
+static void take_receipt(struct reader *r, const json_t *value)
+{
+	bool bad = false;
+	const char *receipt = json_get_str(value, "receipt", &bad), *signature = json_get_str(value, "signature", &bad);
+
+	if (receipt && signature && !bad)
+		r->out->receipt = receipt_good(r->k, receipt, signature);
+}
+
 static void take_error(struct reader *r)
 {
 	json_t *value = NULL;
@@ -117,6 +149,7 @@ static void take_error(struct reader *r)
 
 	if (r->over || !r->len || r->line[0] != '{' || json_parse(&value, r->line, r->len))
 		return;
+	take_receipt(r, value);
 	text = json_get_str(value, "error", &bad);
 	if (text && !bad) {
 		struct buf shown = BUF_INIT(sizeof(r->out->message));
@@ -174,6 +207,12 @@ static void judge(const struct kit_run *k, const struct spawn_result *res, struc
 
 	out->status = res->status;
 	out->ok = !res->status && !res->timed_out && !res->cancelled;
+	if (out->ok && *k->target->receiver_key && !out->receipt) {
+		out->ok = false;
+		snprintf(out->message, sizeof(out->message), "the kit ended well, and brought no receipt of the receiver for release %llu",
+		    (unsigned long long)k->release);
+		return;
+	}
 	if (out->ok) {
 		out->message[0] = '\0';
 		return;
@@ -209,6 +248,9 @@ static enum err run(const struct kit_run *k, struct kit_result *out, struct aren
 		{ k->export_dir, false },
 		{ k->work_dir, true },
 		{ k->target->place[0] == '/' ? k->target->place : k->work_dir, true },
+		{ k->papers ? k->papers : file, false },
+		{ *k->target->key_file ? k->target->key_file : file, false },
+		{ *k->target->known_hosts ? k->target->known_hosts : file, false },
 	};
 	e = confine_open(paths, sizeof(paths) / sizeof(*paths), &rules);
 	if (e)
@@ -227,6 +269,15 @@ static enum err run(const struct kit_run *k, struct kit_result *out, struct aren
 	env_number(&env, "DRYDOCK_PREVIOUS", k->previous);
 	env_add(&env, "DRYDOCK_MODE", k->changes ? "changes" : "full");
 	env_add(&env, "DRYDOCK_CHANGES", k->changes ? arena_printf(a, "%s/changes", k->work_dir) : "");
+	if (k->papers) {
+		env_add(&env, "DRYDOCK_PAPERS", k->papers);
+		env_number(&env, "DRYDOCK_LIST_FROM", k->list_from);
+		env_add(&env, "DRYDOCK_HOST", k->target->host);
+		env_add(&env, "DRYDOCK_SSH_USER", k->target->ssh_user);
+		env_number(&env, "DRYDOCK_PORT", k->target->ssh_port);
+		env_add(&env, "DRYDOCK_KEY_FILE", k->target->key_file);
+		env_add(&env, "DRYDOCK_KNOWN_HOSTS", k->target->known_hosts);
+	}
 	for (size_t i = 0; i < k->target->n_options; i++)
 		env_option(&env, k->target->options[i]);
 

@@ -1,0 +1,33 @@
+/*
+ * kit: what the kits that speak to drydock-receive share: their variables, what they print, and ssh.
+ */
+#ifndef DRYDOCK_KITS_KIT_H
+#define DRYDOCK_KITS_KIT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/json.h"
+#include "base/lines.h"
+
+const char *kit_variable(const char *name); /* "" if it is not set */
+uint64_t kit_number(const char *name);
+bool kit_failed(const char *fmt, ...) PRINTF_LIKE(1, 2); /* prints {"error":...}; false */
+
+struct kit_ssh {
+	pid_t pid;
+	int to, from; /* pipes; to -1: closed */
+	struct lines *answers;
+};
+/* ssh to the target's host, its key only, strict about the host's key. false: an error was told. */
+bool kit_ssh_start(struct kit_ssh *s, const char *command);
+/* The next line as JSON; NULL: none came, or it is none (then *line has it). A new reference. */
+json_t *kit_ssh_answer(struct kit_ssh *s, char **line);
+int kit_ssh_end(struct kit_ssh *s); /* its exit status */
+/* {"refused":...} is told as the error; true if it was one. */
+bool kit_refused(const json_t *answer);
+/* The receipt as the contract wants it printed. */
+bool kit_print_receipt(const json_t *answer);
+
+#endif

@@ -1,0 +1,279 @@
+/*
+ * A delivery, from the greeting to the receipt.
+ *
+ *   receiver  {"receiver":1,"site":...,"number":N,"term":T,"head":...,"key":...}
+ *   sender    a tar: release/M, release/M.sig for each head after N, then `manifest` (whole) or `difference`
+ *   receiver  need, a line "FROM-TO" for each range of "+" lines whose bytes it lacks, "."
+ *   sender    the tar goes on: files/PATH for each of them, in order; its end
+ *   receiver  {"receipt":...,"signature":...,...} or {"refused":...,"number":N,"term":T}
+ *
+ * A head that was accepted already is answered with its receipt at once.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/lines.h"
+#include "base/sys.h"
+#include "receive/receive.h"
+
+#define STREAM_BLOCK (256 * 1024)
+
+static void send_json(int out, json_t *v)
+{
+	struct buf text = BUF_INIT(1 << 20);
+
+	if (v && !json_canonical(&text, v)) {
+		buf_char(&text, '\n');
+		(void)sys_write_all(out, text.p, text.len);
+	}
+	json_decref(v);
+	buf_release(&text);
+}
+
+static void greet(struct receiver *r, int out)
+{
+	char head[SHA256_HEX] = "";
+
+	if (r->accepted.number)
+		hex_of(head, r->accepted.head.b, sizeof(r->accepted.head.b));
+	send_json(out, json_pack("{s:i, s:s, s:I, s:I, s:s, s:s}", "receiver", 1, "site", r->site, "number", (json_int_t)r->accepted.number, "term",
+	    (json_int_t)r->accepted.term, "head", head, "key", node_key_public(r->key)));
+}
+
+/* --- the bytes ------------------------------------------------------------------------------------------------------------ */
+
+static enum err send_need(struct receiver *r, int out)
+{
+	char block[65536];
+	ssize_t n;
+	int fd = openat(r->incoming, "need", O_RDONLY | O_CLOEXEC);
+	enum err e = fd < 0 ? err_sys(ERR_FAILED, "incoming/need") : ERR_OK;
+
+	if (!e && sys_write_all(out, "need\n", 5))
+		e = err_sys(ERR_FAILED, "the stream");
+	while (!e && (n = read(fd, block, sizeof(block))) > 0)
+		if (sys_write_all(out, block, (size_t)n))
+			e = err_sys(ERR_FAILED, "the stream");
+	if (!e && sys_write_all(out, ".\n", 2))
+		e = err_sys(ERR_FAILED, "the stream");
+	if (fd >= 0)
+		(void)close(fd);
+	return e;
+}
+
+struct taking {
+	struct receiver *r;
+	struct tar *t;
+	struct lines *need;
+	unsigned long long from, to, i;
+	bool more;
+	char *block;
+};
+
+static enum err next_range(struct taking *k)
+{
+	char *line;
+	size_t n;
+	enum err e = lines_next(k->need, &line, &n);
+
+	k->more = !e && line && sscanf(line, "%llu-%llu", &k->from, &k->to) == 2;
+	return e;
+}
+
+static enum err take_file(struct taking *k, const struct manifest_line *l)
+{
+	struct sha256_stream *s;
+	struct sha256 sha;
+	char name[104];
+	size_t n;
+	bool got;
+	int fd;
+	enum err e = tar_next(k->t, &got);
+
+	if (!e && (!got || strncmp(k->t->name, "files", 5) || strcmp(k->t->name + 5, l->path.s)))
+		e = err_set(ERR_DENIED, "%s is missing in the delivery, or something else is in its place: %.200s", l->path.s, got ? k->t->name : "the end");
+	if (!e && k->t->size != l->size)
+		e = err_set(ERR_DENIED, "%s has %llu bytes in the delivery, and %llu were signed by %s", l->path.s, (unsigned long long)k->t->size,
+		    (unsigned long long)l->size, l->signer);
+	if (e)
+		return e;
+	fd = sys_open(k->r->incoming, "arriving", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return err_sys(ERR_FAILED, "incoming/arriving");
+	s = sha256_stream_new();
+	while (!e && !(e = tar_read(k->t, k->block, STREAM_BLOCK, &n)) && n) {
+		sha256_stream_add(s, k->block, n);
+		if (sys_write_all(fd, k->block, n))
+			e = err_sys(ERR_FAILED, "the image's disk");
+	}
+	sha256_stream_end_free(s, &sha);
+	(void)sys_close(fd);
+	if (!e && !sha256_equal(&sha, &l->sha256))
+		e = err_set(ERR_DENIED, "%s is not what %s signed", l->path.s, l->signer);
+	spool_name(l, name);
+	if (!e && sys_rename(k->r->incoming, "arriving", k->r->incoming, name))
+		e = err_sys(ERR_FAILED, "incoming");
+	return e;
+}
+
+static enum err take_line(void *arg, const struct manifest_line *l)
+{
+	struct taking *k = arg;
+	enum err e = ERR_OK;
+
+	if (l->gone || !k->more)
+		return ERR_OK;
+	if (k->i >= k->from && k->i <= k->to)
+		e = take_file(k, l);
+	if (!e && k->i == k->to)
+		e = next_range(k);
+	k->i++;
+	return e;
+}
+
+static enum err take_files(struct receiver *r, struct tar *t, const struct offer *o)
+{
+	struct taking k = { .r = r, .t = t, .block = mem_alloc(STREAM_BLOCK) };
+	struct manifest_line l;
+	struct new_list list;
+	bool got;
+	int fd = openat(r->incoming, "need", O_RDONLY | O_CLOEXEC);
+	enum err e = fd < 0 ? err_sys(ERR_FAILED, "incoming/need") : new_list_begin(r, o->whole, &list);
+
+	k.need = lines_new(fd);
+	if (!e)
+		e = next_range(&k);
+	while (!e && k.more && !(e = list.sent.source.next(list.sent.source.arg, &l, &got)) && got)
+		e = take_line(&k, &l);
+	new_list_end(&list);
+	if (!e)
+		e = tar_next(t, &got);
+	if (!e && got)
+		e = err_set(ERR_DENIED, "%.200s is in the delivery, and was not asked for", t->name);
+	lines_free(k.need);
+	free(k.block);
+	if (fd >= 0)
+		(void)close(fd);
+	return e;
+}
+
+/* --- accepted ---------------------------------------------------------------------------------------------------------------- */
+
+static enum err make_receipt(struct receiver *r, const struct offer *o, struct accepted *now)
+{
+	char at[CLOCK_TEXT_SIZE], head[SHA256_HEX];
+	struct buf text = BUF_INIT(4096), armored = BUF_INIT(4096);
+	json_t *v;
+	enum err e;
+
+	clock_text(clock_wall(), at);
+	hex_of(head, o->digest.b, sizeof(o->digest.b));
+	v = json_pack("{s:i, s:s, s:I, s:I, s:s, s:s}", "v", 1, "site", r->site, "number", (json_int_t)o->head.number, "term", (json_int_t)o->head.term,
+	    "head", head, "at", at);
+	e = json_canonical(&text, v);
+	json_decref(v);
+	buf_char(&text, '\n');
+	if (!e)
+		e = node_key_sign(r->key, RECEIPT_SPACE, text.p, text.len, &armored);
+	if (!e) {
+		now->receipt = arena_dup(r->a, buf_text(&text));
+		now->signature = arena_dup(r->a, buf_text(&armored));
+	}
+	buf_release(&text);
+	buf_release(&armored);
+	return e;
+}
+
+/* Somebody may still be reading the image that was live. */
+static void let_rest(struct receiver *r, int image)
+{
+	struct stat st;
+	int64_t since;
+
+	if (image == r->live || fstatat(r->dir, "switched", &st, 0))
+		return;
+	since = clock_wall() - ((int64_t)st.st_mtim.tv_sec * CLOCK_SECOND + st.st_mtim.tv_nsec / 1000);
+	if (since >= 0 && since < r->rest_us)
+		clock_sleep(r->rest_us - since);
+}
+
+static enum err accept_offer(struct receiver *r, const struct offer *o, struct image_counts *counts)
+{
+	/* The one that is not live, and after a roll-back by hand not the one that was rolled back to. */
+	const int image = r->live == 1 ? 0 : 1;
+	struct accepted now = { .number = o->head.number, .term = o->head.term, .head = o->digest, .sums = o->head.sums, .image = image };
+	enum err e;
+
+	let_rest(r, image);
+	e = image_bring(r, image, o, counts);
+	if (!e)
+		e = make_receipt(r, o, &now);
+	receive_step("brought");
+	if (!e)
+		e = receiver_accept(r, &now);
+	receive_step("accepted");
+	if (!e)
+		e = receiver_switch(r, image);
+	receive_step("switched");
+	if (!e)
+		e = file_remove_tree(r->dir, "incoming");
+	if (!e && sys_mkdir(r->dir, "incoming", 0700))
+		e = err_sys(ERR_FAILED, "%s/incoming", r->dir_name);
+	return e;
+}
+
+static json_t *report_of(struct receiver *r)
+{
+	struct buf text = BUF_INIT(1 << 20);
+	json_t *v = NULL;
+
+	if (file_read(r->dir, "report", &text) || json_parse(&v, text.p, text.len))
+		v = NULL;
+	/* The names stay here: they are for the admin of production. The answer is one line. */
+	if (v && json_array_size(json_object_get(v, "named")) > 5)
+		while (json_array_size(json_object_get(v, "named")) > 5)
+			json_array_remove(json_object_get(v, "named"), 5);
+	buf_release(&text);
+	return v ? v : json_null();
+}
+
+static void answer(struct receiver *r, int out, const struct image_counts *c)
+{
+	send_json(out, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o}", "receipt", r->accepted.receipt, "signature", r->accepted.signature, "written",
+	    (json_int_t)c->written, "copied", (json_int_t)c->copied, "removed", (json_int_t)c->removed, "mended", (json_int_t)c->mended, "report",
+	    report_of(r)));
+}
+
+int receive_stream(struct receiver *r, int in, int out)
+{
+	struct tar t = { .fd = in };
+	struct image_counts counts = { 0 };
+	struct offer o;
+	uint64_t need;
+	enum err e;
+
+	greet(r, out);
+	e = offer_read(r, &t, &o);
+	receive_step("offered");
+	if (!e && !o.again) {
+		e = offer_need(r, &o, &need);
+		if (!e)
+			e = send_need(r, out);
+		if (!e)
+			e = take_files(r, &t, &o);
+		receive_step("arrived");
+		if (!e)
+			e = accept_offer(r, &o, &counts);
+	}
+	if (e) {
+		send_json(out, json_pack("{s:s, s:I, s:I}", "refused", err_text(), "number", (json_int_t)r->accepted.number, "term", (json_int_t)r->accepted.term));
+		return 1;
+	}
+	answer(r, out, &counts);
+	return 0;
+}

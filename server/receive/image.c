@@ -1,0 +1,398 @@
+/*
+ * Bringing the idle image to a release: removals, then what is new or changed, each file written beside its place and
+ * renamed; what should not have changed is compared with what was noted when it was written.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/sys.h"
+#include "receive/receive.h"
+
+#define BLOCK (256 * 1024)
+#define TEMPORARY ".drydock-new"
+
+int open_below(int dir, const char *path, uint64_t flags)
+{
+	struct open_how how = { .flags = flags | O_CLOEXEC, .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS };
+
+	while (*path == '/')
+		path++;
+	return (int)syscall(SYS_openat2, dir, *path ? path : ".", &how, sizeof(how));
+}
+
+enum err file_sha256(int fd, struct sha256 *out, uint64_t *size)
+{
+	struct sha256_stream *s = sha256_stream_new();
+	char *block = mem_alloc(BLOCK);
+	ssize_t n;
+
+	*size = 0;
+	while ((n = read(fd, block, BLOCK)) > 0 || (n < 0 && errno == EINTR)) {
+		if (n < 0)
+			continue;
+		sha256_stream_add(s, block, (size_t)n);
+		*size += (uint64_t)n;
+	}
+	free(block);
+	sha256_stream_end_free(s, out);
+	return n < 0 ? err_sys(ERR_FAILED, "a file") : ERR_OK;
+}
+
+struct bringing {
+	struct receiver *r;
+	int image, base; /* directories: the idle image, and the accepted one to copy from; -1: none */
+	int parent;
+	char parent_name[PATH_LIMIT + 1];
+	bool removing; /* the first pass */
+	bool all_lines; /* the list is written anew */
+	struct manifest_writing delta;
+	struct manifest_reading accepted; /* the accepted list, read along for what can be copied */
+	struct manifest_line at;
+	bool has_at;
+	struct image_counts counts;
+};
+
+/* --- directories ------------------------------------------------------------------------------------------------------------ */
+
+static int make_dirs(struct bringing *b, const char *dir)
+{
+	char *copy = mem_dup(dir);
+	int fd = -1;
+
+	for (char *p = copy + 1;; p++) {
+		const char was = *p;
+		char *name;
+		int up;
+
+		if (was != '/' && was != '\0')
+			continue;
+		*p = '\0';
+		name = strrchr(copy, '/') + 1;
+		up = fd >= 0 ? fd : b->image;
+		if ((sys_mkdir(up, name, 0755) && errno != EEXIST)) {
+			if (fd >= 0)
+				(void)close(fd);
+			fd = -1;
+			break;
+		}
+		if (fd >= 0)
+			(void)close(fd);
+		fd = open_below(b->image, copy, O_RDONLY | O_DIRECTORY);
+		if (fd < 0 || sys_fchmod(fd, 0755) || was == '\0')
+			break;
+		*p = was;
+	}
+	free(copy);
+	return fd;
+}
+
+static int parent_of(struct bringing *b, const char *path, bool make, const char **name)
+{
+	const char *slash = strrchr(path, '/');
+	const size_t len = (size_t)(slash - path);
+
+	*name = slash + 1;
+	if (!len)
+		return b->image;
+	if (b->parent >= 0 && !strncmp(b->parent_name, path, len) && !b->parent_name[len])
+		return b->parent;
+	if (b->parent >= 0)
+		(void)close(b->parent);
+	memcpy(b->parent_name, path, len);
+	b->parent_name[len] = '\0';
+	b->parent = open_below(b->image, b->parent_name, O_RDONLY | O_DIRECTORY);
+	if (b->parent < 0 && make && errno == ENOENT)
+		b->parent = make_dirs(b, b->parent_name);
+	return b->parent;
+}
+
+static void forget_parent(struct bringing *b)
+{
+	if (b->parent >= 0)
+		(void)close(b->parent);
+	b->parent = -1;
+}
+
+static enum err remove_path(struct bringing *b, const char *path)
+{
+	char *up = mem_dup(path), *slash;
+	const char *name;
+	int dir = parent_of(b, path, false, &name);
+
+	if (dir >= 0 && sys_unlink(dir, name, 0) && errno != ENOENT) {
+		free(up);
+		return err_sys(ERR_FAILED, "%s cannot be removed", path);
+	}
+	b->counts.removed++;
+	forget_parent(b);
+	/* Directories that became empty, upwards. */
+	while ((slash = strrchr(up, '/')) && slash != up) {
+		*slash = '\0';
+		dir = parent_of(b, up, false, &name);
+		if (dir < 0 || sys_unlink(dir, name, AT_REMOVEDIR))
+			break;
+		forget_parent(b);
+	}
+	forget_parent(b);
+	free(up);
+	return ERR_OK;
+}
+
+/* --- one file -------------------------------------------------------------------------------------------------------------------- */
+
+static int64_t ns(const struct timespec *t)
+{
+	return (int64_t)t->tv_sec * 1000000000 + t->tv_nsec;
+}
+
+static mode_t mode_of(const struct manifest_line *l)
+{
+	return l->exec ? 0755 : 0644;
+}
+
+/* As it was when it was written? */
+static bool as_noted(struct bringing *b, const struct manifest_line *x)
+{
+	const char *name;
+	struct stat st;
+	int dir = parent_of(b, x->path.s, false, &name);
+
+	return dir >= 0 && !fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) && S_ISREG(st.st_mode) && st.st_nlink == 1 && (st.st_mode & 07777) == mode_of(x) &&
+	    (uint64_t)st.st_size == x->size && ns(&st.st_mtim) == x->mtime && ns(&st.st_ctim) == x->ctime && st.st_ino == x->inode;
+}
+
+/* Found without notes: by its bytes. *st: as it is. */
+static bool as_signed(struct bringing *b, const struct manifest_line *y, struct stat *st)
+{
+	int fd = open_below(b->image, y->path.s, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+	struct sha256 sha;
+	uint64_t size;
+	bool same = fd >= 0 && !fstat(fd, st) && S_ISREG(st->st_mode) && st->st_nlink == 1 && (st->st_mode & 07777) == mode_of(y) &&
+	    !file_sha256(fd, &sha, &size) && sha256_equal(&sha, &y->sha256);
+
+	if (fd >= 0)
+		(void)close(fd);
+	return same;
+}
+
+static enum err note(struct bringing *b, const struct manifest_line *y, const struct stat *st)
+{
+	struct manifest_line l = *y;
+
+	l.noted = true;
+	l.mtime = ns(&st->st_mtim);
+	l.ctime = ns(&st->st_ctim);
+	l.inode = st->st_ino;
+	return manifest_writing_add(&b->delta, &l);
+}
+
+/* The accepted list's line of a path; the calls come in order. */
+static enum err accepted_line(struct bringing *b, struct path path, const struct manifest_line **out)
+{
+	enum err e = ERR_OK;
+
+	while (!e && b->has_at && path_compare(b->at.path, path) < 0)
+		e = b->accepted.source.next(b->accepted.source.arg, &b->at, &b->has_at);
+	*out = !e && b->has_at && path_equal(b->at.path, path) ? &b->at : NULL;
+	return e;
+}
+
+/* Copy from the live image, hashing what is written. */
+static enum err copy_bytes(int from, int to, struct sha256 *sha)
+{
+	struct sha256_stream *s = sha256_stream_new();
+	char *block = mem_alloc(BLOCK);
+	enum err e = ERR_OK;
+	ssize_t n;
+
+	while (!e && ((n = read(from, block, BLOCK)) > 0 || (n < 0 && errno == EINTR))) {
+		if (n < 0)
+			continue;
+		sha256_stream_add(s, block, (size_t)n);
+		if (sys_write_all(to, block, (size_t)n))
+			e = err_sys(ERR_FAILED, "a file of the image cannot be written");
+	}
+	free(block);
+	sha256_stream_end_free(s, sha);
+	return e;
+}
+
+static enum err copy_file(struct bringing *b, const struct manifest_line *y, int dir)
+{
+	struct sha256 sha = { { 0 } };
+	int from = b->base >= 0 ? open_below(b->base, y->path.s, O_RDONLY | O_NOFOLLOW | O_NONBLOCK) : -1, to;
+	enum err e;
+
+	if (from < 0)
+		return err_set(ERR_FAILED, "%s has not arrived", y->path.s);
+	to = sys_open(dir, TEMPORARY, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
+	e = to < 0 ? err_sys(ERR_FAILED, "%s", y->path.s) : copy_bytes(from, to, &sha);
+	if (!e && !sha256_equal(&sha, &y->sha256))
+		e = err_set(ERR_FAILED, "%s, signed by %s, was altered in the live image: run drydock-receive verify, and send the whole release again", y->path.s, y->signer);
+	if (to >= 0)
+		(void)sys_close(to);
+	(void)close(from);
+	b->counts.copied += !e;
+	return e;
+}
+
+/* Never earlier than a second after the version before, so that no cache takes the two for one. */
+static int64_t time_for(const struct manifest_line *y, const struct manifest_line *live)
+{
+	int64_t t = y->at * 1000;
+
+	if (live && live->noted && sha256_equal(&live->sha256, &y->sha256))
+		return live->mtime;
+	if (live && live->noted && t < live->mtime + 1000000000)
+		t = live->mtime + 1000000000;
+	return t;
+}
+
+static enum err put(struct bringing *b, const struct manifest_line *y)
+{
+	const struct manifest_line *live;
+	const char *name;
+	char spool[104];
+	struct stat st;
+	int dir, fd = -1;
+	enum err e = accepted_line(b, y->path, &live);
+
+	if (e)
+		return e;
+	dir = parent_of(b, y->path.s, true, &name);
+	if (dir < 0)
+		return err_sys(ERR_FAILED, "%s cannot be written", y->path.s);
+	spool_name(y, spool);
+	if (!sys_rename(b->r->incoming, spool, dir, TEMPORARY))
+		b->counts.written++;
+	else if (errno == ENOENT)
+		e = copy_file(b, y, dir);
+	else
+		e = err_sys(ERR_FAILED, "%s", y->path.s);
+	if (!e && (fd = openat(dir, TEMPORARY, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)) < 0)
+		e = err_sys(ERR_FAILED, "%s", y->path.s);
+	if (!e && (sys_fchmod(fd, mode_of(y)) || sys_futimens(fd, time_for(y, live)) || sys_rename(dir, TEMPORARY, dir, name) || fstat(fd, &st)))
+		e = err_sys(ERR_FAILED, "%s cannot be written", y->path.s);
+	if (fd >= 0)
+		(void)close(fd);
+	return e ? e : note(b, y, &st);
+}
+
+/* --- all of it ----------------------------------------------------------------------------------------------------------------------- */
+
+static bool same_file(const struct manifest_line *x, const struct manifest_line *y)
+{
+	return x->noted && sha256_equal(&x->sha256, &y->sha256) && x->exec == y->exec;
+}
+
+static enum err bring_pair(void *arg, const struct manifest_line *x, const struct manifest_line *y)
+{
+	struct bringing *b = arg;
+	struct manifest_line l;
+	struct stat st;
+
+	if (b->removing)
+		return y ? ERR_OK : remove_path(b, x->path.s);
+	if (!y) {
+		l = (struct manifest_line){ .gone = true, .signer = "", .path = x->path };
+		return b->all_lines ? ERR_OK : manifest_writing_add(&b->delta, &l);
+	}
+	if (!x)
+		return put(b, y);
+	if (!x->noted)
+		return as_signed(b, y, &st) ? note(b, y, &st) : put(b, y);
+	if (!same_file(x, y))
+		return put(b, y);
+	if (!as_noted(b, x)) {
+		b->counts.mended++;
+		return put(b, y);
+	}
+	/* The same bytes, approved once more: the line is what changes. */
+	if (x->seq == y->seq && x->at == y->at && !strcmp(x->signer, y->signer))
+		return ERR_OK;
+	l = *y;
+	l.noted = true;
+	l.mtime = x->mtime;
+	l.ctime = x->ctime;
+	l.inode = x->inode;
+	return manifest_writing_add(&b->delta, &l);
+}
+
+static enum err pass(struct bringing *b, int image, bool whole, bool dirty)
+{
+	struct manifest_reading old = { .n = 0 };
+	struct manifest_source from;
+	struct walk *walk = NULL;
+	struct new_list l;
+	enum err e = new_list_begin(b->r, whole, &l);
+
+	if (dirty)
+		walk = walk_new(b->image, &from);
+	else if (!e) {
+		e = image_list(b->r, image, &old);
+		from = old.source;
+	}
+	if (!e)
+		e = manifest_pairs(&from, &l.source, bring_pair, b);
+	walk_free(walk);
+	manifest_reading_end(&old);
+	new_list_end(&l);
+	return e;
+}
+
+#define DELTA "delta"
+
+enum err image_bring(struct receiver *r, int image, const struct offer *o, struct image_counts *out)
+{
+	struct bringing b = { .r = r, .parent = -1, .base = -1 };
+	const bool dirty = image_dirty(r, image);
+	enum err e = ERR_OK;
+
+	b.image = open_below(r->images, IMAGE_NAME(image), O_RDONLY | O_DIRECTORY);
+	if (r->accepted.number && r->accepted.image != image)
+		b.base = open_below(r->images, IMAGE_NAME(r->accepted.image), O_RDONLY | O_DIRECTORY);
+	if (b.image < 0)
+		e = err_sys(ERR_FAILED, "%s/images/%s", r->dir_name, IMAGE_NAME(image));
+	if (!e)
+		e = image_set_dirty(r, image, true);
+	receive_step("dirty");
+	b.removing = true;
+	b.all_lines = dirty;
+	if (!e)
+		e = pass(&b, image, o->whole, dirty);
+	forget_parent(&b);
+	receive_step("removed");
+	b.removing = false;
+	if (!e)
+		e = image_list(r, r->accepted.image, &b.accepted);
+	if (!e)
+		e = b.accepted.source.next(b.accepted.source.arg, &b.at, &b.has_at);
+	if (!e)
+		e = manifest_writing_begin(&b.delta, r->dir, DELTA);
+	if (!e)
+		e = manifest_writing_end(&b.delta, DELTA, pass(&b, image, o->whole, dirty));
+	receive_step("written");
+	manifest_reading_end(&b.accepted);
+	forget_parent(&b);
+	if (!e)
+		e = image_list_update(r, image, DELTA, dirty);
+	if (!e && sys_syncfs(r->images))
+		e = err_sys(ERR_FAILED, "%s/images", r->dir_name);
+	receive_step("synced");
+	if (!e)
+		e = image_set_dirty(r, image, false);
+	if (b.image >= 0)
+		(void)close(b.image);
+	if (b.base >= 0)
+		(void)close(b.base);
+	*out = b.counts;
+	return e;
+}

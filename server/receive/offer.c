@@ -1,0 +1,400 @@
+/* What a delivery offers, checked before a byte of it is used: heads, signatures, chain, and the list of files. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/lines.h"
+#include "base/sys.h"
+#include "receive/receive.h"
+#include "repo/sshsig.h"
+
+/* --- signatures --------------------------------------------------------------------------------------------------------- */
+
+/* The value of name="..." in the options of an allowed signer; false: there is none. */
+static bool option(const char *options, const char *name, char out[256])
+{
+	const char *at = strstr(options, name), *end;
+
+	if (!at || (at != options && at[-1] != ',') || at[strlen(name)] != '=' || at[strlen(name) + 1] != '"')
+		return false;
+	at += strlen(name) + 2;
+	end = strchr(at, '"');
+	if (!end || end - at >= 256)
+		return false;
+	memcpy(out, at, (size_t)(end - at));
+	out[end - at] = '\0';
+	return true;
+}
+
+static bool names_space(const char *list)
+{
+	for (const char *p = list; *p; p += strcspn(p, ",") + (p[strcspn(p, ",")] == ','))
+		if (strcspn(p, ",") == strlen(HEAD_SPACE) && !strncmp(p, HEAD_SPACE, strlen(HEAD_SPACE)))
+			return true;
+	return false;
+}
+
+/* May a key with these options sign releases of that time? */
+static bool options_allow(const char *options, int64_t at)
+{
+	char value[256], now[CLOCK_TEXT_SIZE], stamp[16];
+
+	clock_text(at, now);
+	snprintf(stamp, sizeof(stamp), "%.4s%.2s%.2s%.2s%.2s%.2s", now, now + 5, now + 8, now + 11, now + 14, now + 17);
+	if (strstr(options, "cert-authority"))
+		return false;
+	if (option(options, "namespaces", value) && !names_space(value))
+		return false;
+	if (option(options, "valid-after", value) && strncmp(stamp, value, strspn(value, "0123456789")) < 0)
+		return false;
+	return !option(options, "valid-before", value) || strncmp(stamp, value, strspn(value, "0123456789")) < 0;
+}
+
+/* "principals [options] ssh-ed25519 AAAA... comment": does this line's key sign for that node? */
+static bool line_is(const char *line, const struct head *h, uint8_t key[32])
+{
+	const char *type = strstr(line, "ssh-ed25519 ");
+	uint8_t blob[SSHSIG_BLOB_SIZE];
+	char id[SHA256_HEX], *options;
+	struct sha256 digest;
+	bool ok;
+
+	if (*line == '#' || !type || type == line || sshsig_parse_public(key, type))
+		return false;
+	sshsig_blob(blob, key);
+	sha256_of(&digest, blob, sizeof(blob));
+	hex_of(id, digest.b, sizeof(digest.b));
+	if (strcmp(id, h->node))
+		return false;
+	line += strcspn(line, " \t");
+	options = line < type ? mem_dupn(line, (size_t)(type - line)) : mem_dup("");
+	ok = options_allow(options + strspn(options, " \t"), h->at);
+	free(options);
+	return ok;
+}
+
+static enum err check_signature(struct receiver *r, const struct head *h, const struct buf *bytes, const struct buf *armored)
+{
+	struct buf text = BUF_INIT(1 << 20);
+	enum err e = file_read(r->dir, "allowed_signers", &text);
+	uint8_t key[32];
+	bool found = false;
+
+	for (char *line = text.p, *end; !e && line && *line && !found; line = end) {
+		end = line + strcspn(line, "\n");
+		if (*end)
+			*end++ = '\0';
+		found = line_is(line, h, key);
+	}
+	buf_release(&text);
+	if (e)
+		return e;
+	if (!found)
+		return err_set(ERR_DENIED, "release %llu is by node %.12s, which is not in allowed_signers", (unsigned long long)h->number, h->node);
+	return sshsig_verify(key, HEAD_SPACE, bytes->p, bytes->len, buf_text(armored), armored->len);
+}
+
+/* --- the chain --------------------------------------------------------------------------------------------------------- */
+
+static enum err refuse(const struct receiver *r, const char *what, const struct head *h)
+{
+	return err_set(ERR_DENIED, "release %llu %s; this receiver holds release %llu, term %llu", (unsigned long long)h->number, what,
+	    (unsigned long long)r->accepted.number, (unsigned long long)r->accepted.term);
+}
+
+/* o: the head before, in this delivery or accepted (number 0: none). */
+static enum err check_next(struct receiver *r, const struct offer *before, const struct head *h, const struct sha256 *digest, struct offer *o)
+{
+	const struct accepted *x = &r->accepted;
+	const bool first = !before->head.number;
+	const uint64_t last = first ? x->number : before->head.number, term = first ? x->term : before->head.term;
+	const struct sha256 *chain = first ? &x->head : &before->digest;
+
+	if (strcmp(h->site, r->site))
+		return refuse(r, "is of another site", h);
+	if (first && x->number && h->number == x->number && sha256_equal(digest, &x->head)) {
+		o->again = true;
+		return ERR_OK;
+	}
+	if (last && h->number == last)
+		return refuse(r, "is another one with that number", h);
+	if (h->number < last)
+		return refuse(r, "is older", h);
+	if (h->term < term)
+		return refuse(r, "has a lower term", h);
+	o->again = false;
+	if (last && !sha256_equal(&h->previous, chain))
+		return refuse(r, "does not follow: heads between are missing, or it is of another history", h);
+	return ERR_OK;
+}
+
+static bool member_is(const struct tar *t, const char *what, uint64_t number, const char *tail)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "%s/%llu%s", what, (unsigned long long)number, tail);
+	return !strcmp(t->name, name);
+}
+
+/* One head and its signature; t stands at the head. */
+static enum err read_head(struct receiver *r, struct tar *t, struct offer *o)
+{
+	struct buf bytes = BUF_INIT(HEAD_LIMIT), armored = BUF_INIT(SSHSIG_ARMORED_LIMIT);
+	const struct offer before = *o;
+	struct head h;
+	bool got = false;
+	enum err e = tar_text(t, &bytes);
+
+	if (!e)
+		e = head_decode(&h, buf_text(&bytes), bytes.len, r->a);
+	if (!e && !member_is(t, "release", h.number, ""))
+		e = err_set(ERR_INPUT, "%.200s is not where a head belongs", t->name);
+	if (!e)
+		e = tar_next(t, &got);
+	if (!e && (!got || !member_is(t, "release", h.number, ".sig")))
+		e = err_set(ERR_INPUT, "the signature of release %llu is missing", (unsigned long long)h.number);
+	if (!e)
+		e = tar_text(t, &armored);
+	if (!e)
+		e = check_signature(r, &h, &bytes, &armored);
+	if (!e) {
+		sha256_of(&o->digest, bytes.p, bytes.len);
+		e = check_next(r, &before, &h, &o->digest, o);
+	}
+	o->head = h;
+	o->bytes = e ? NULL : arena_dupn(r->a, bytes.p, bytes.len);
+	buf_release(&bytes);
+	buf_release(&armored);
+	return e;
+}
+
+/* --- the list ------------------------------------------------------------------------------------------------------------ */
+
+#define LIST_FILE "list"
+
+enum err new_list_begin(struct receiver *r, bool whole, struct new_list *l)
+{
+	struct manifest_source from_base, from_sent;
+	enum err e;
+
+	*l = (struct new_list){ .base = { .n = 0 } };
+	e = image_list(r, r->accepted.image, &l->base);
+	if (!e)
+		e = manifest_reading_add(&l->sent, r->incoming, LIST_FILE);
+	if (e)
+		return e;
+	from_base = l->base.source;
+	from_sent = l->sent.source;
+	if (whole)
+		l->source = from_sent;
+	else
+		manifest_merge_init(&l->merge, &from_base, &from_sent, false, &l->source);
+	return ERR_OK;
+}
+
+void new_list_end(struct new_list *l)
+{
+	manifest_reading_end(&l->base);
+	manifest_reading_end(&l->sent);
+}
+
+static enum err save_list(struct receiver *r, struct tar *t, const struct offer *o)
+{
+	/* What is added and what goes, each line at its longest, but for a list that nobody could make. */
+	const uint64_t most = (o->head.sums.count + r->accepted.sums.count + 1) * (LINES_LONGEST / 2);
+	char piece[65536];
+	size_t n;
+	int fd;
+	enum err e = ERR_OK;
+
+	if (t->size > most)
+		return err_set(ERR_TOO_BIG, "the list of files is larger than release %llu could have", (unsigned long long)o->head.number);
+	fd = sys_open(r->incoming, LIST_FILE, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return err_sys(ERR_FAILED, "incoming/" LIST_FILE);
+	while (!e && !(e = tar_read(t, piece, sizeof(piece), &n)) && n)
+		if (sys_write_all(fd, piece, n))
+			e = err_sys(ERR_FAILED, "incoming/" LIST_FILE);
+	(void)sys_close(fd);
+	return e;
+}
+
+/* Notes about files on a disk are the receiver's own. */
+static enum err check_plain(struct receiver *r)
+{
+	struct manifest_reading sent = { .n = 0 };
+	struct manifest_line l;
+	bool got;
+	enum err e = manifest_reading_add(&sent, r->incoming, LIST_FILE);
+
+	while (!e && !(e = sent.source.next(sent.source.arg, &l, &got)) && got)
+		if (l.noted)
+			e = err_set(ERR_INPUT, "the list of files has a line of another kind");
+	manifest_reading_end(&sent);
+	return e;
+}
+
+static enum err sum_signed(const struct manifest_source *src, struct manifest_sums *out)
+{
+	struct manifest_summing s;
+	struct manifest_line l;
+	bool got;
+	enum err e;
+
+	manifest_sum_begin(&s);
+	while (!(e = src->next(src->arg, &l, &got)) && got) {
+		if (l.gone) {
+			e = err_set(ERR_INPUT, "a whole list of files has a line that takes %s away", l.path.s);
+			break;
+		}
+		l.noted = false;
+		manifest_sum_add(&s, &l);
+	}
+	manifest_sum_end(&s, out);
+	return e;
+}
+
+static enum err check_list(struct receiver *r, const struct offer *o)
+{
+	struct manifest_sums sums;
+	struct new_list l;
+	enum err e = new_list_begin(r, o->whole, &l);
+
+	if (!e)
+		e = sum_signed(&l.source, &sums);
+	new_list_end(&l);
+	if (!e && (sums.count != o->head.sums.count || sums.size != o->head.sums.size || !sha256_equal(&sums.files, &o->head.sums.files) ||
+	              !sha256_equal(&sums.manifest, &o->head.sums.manifest)))
+		e = err_set(ERR_DENIED, "the list of files is not the one that release %llu names", (unsigned long long)o->head.number);
+	return e;
+}
+
+enum err offer_read(struct receiver *r, struct tar *t, struct offer *o)
+{
+	unsigned heads = 0;
+	bool got;
+	enum err e;
+
+	*o = (struct offer){ .again = false };
+	while (!(e = tar_next(t, &got)) && got && !strncmp(t->name, "release/", 8)) {
+		if (++heads > HEADS_MOST)
+			return err_set(ERR_TOO_BIG, "there are more than %d heads in the delivery", HEADS_MOST);
+		e = read_head(r, t, o);
+		/* What is here already needs nothing else: the sender waits for its receipt. */
+		if (e || o->again)
+			return e;
+	}
+	if (e)
+		return e;
+	if (!heads)
+		return err_set(ERR_INPUT, "the delivery has no head");
+	if (o->head.expires <= clock_wall())
+		return refuse(r, "has expired", &o->head);
+	if (!got || (strcmp(t->name, "manifest") && strcmp(t->name, "difference")))
+		return err_set(ERR_INPUT, "the delivery has no list of files");
+	o->whole = !strcmp(t->name, "manifest");
+	e = save_list(r, t, o);
+	if (!e)
+		e = check_plain(r);
+	return e ? e : check_list(r, o);
+}
+
+/* --- what is lacking --------------------------------------------------------------------------------------------------------- */
+
+void spool_name(const struct manifest_line *l, char out[104])
+{
+	struct sha256 path;
+	char hex[SHA256_HEX];
+
+	path_hash(l->path, &path);
+	hex_of(hex, path.b, sizeof(path.b));
+	hex_of(out + 33, l->sha256.b, sizeof(l->sha256.b));
+	memcpy(out, hex, 32);
+	out[32] = '-';
+}
+
+struct needing {
+	struct receiver *r;
+	struct buf text;
+	int fd;
+	uint64_t i, from, to, count;
+	bool open;
+};
+
+static void put_range(struct needing *n)
+{
+	if (n->open)
+		buf_fmt(&n->text, "%llu-%llu\n", (unsigned long long)n->from, (unsigned long long)n->to);
+	n->open = false;
+}
+
+/* What arrived of a delivery that was cut off counts if its bytes are right. */
+static bool in_spool(struct receiver *r, const struct manifest_line *l)
+{
+	struct sha256 sha;
+	uint64_t size;
+	char name[104];
+	int fd;
+	bool good;
+
+	spool_name(l, name);
+	fd = openat(r->incoming, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return false;
+	good = !file_sha256(fd, &sha, &size) && sha256_equal(&sha, &l->sha256) && size == l->size;
+	(void)close(fd);
+	if (!good)
+		(void)sys_unlink(r->incoming, name, 0);
+	return good;
+}
+
+static enum err need_pair(void *arg, const struct manifest_line *base, const struct manifest_line *sent)
+{
+	struct needing *n = arg;
+	uint64_t i;
+
+	if (!sent || sent->gone)
+		return ERR_OK;
+	i = n->i++;
+	if ((base && sha256_equal(&base->sha256, &sent->sha256)) || in_spool(n->r, sent))
+		return ERR_OK;
+	if (n->open && n->to + 1 != i)
+		put_range(n);
+	if (!n->open)
+		n->from = i;
+	n->open = true;
+	n->to = i;
+	n->count++;
+	if (n->text.len < 65536)
+		return ERR_OK;
+	if (sys_write_all(n->fd, n->text.p, n->text.len))
+		return err_sys(ERR_FAILED, "incoming/need");
+	buf_reset(&n->text);
+	return ERR_OK;
+}
+
+enum err offer_need(struct receiver *r, const struct offer *o, uint64_t *count)
+{
+	struct needing n = { .r = r, .text = BUF_INIT(1 << 20) };
+	struct new_list l;
+	enum err e = new_list_begin(r, o->whole, &l);
+
+	n.fd = sys_open(r->incoming, "need", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
+	if (!e && n.fd < 0)
+		e = err_sys(ERR_FAILED, "incoming/need");
+	if (!e)
+		e = manifest_pairs(&l.base.source, &l.sent.source, need_pair, &n);
+	put_range(&n);
+	if (!e && sys_write_all(n.fd, buf_text(&n.text), n.text.len))
+		e = err_sys(ERR_FAILED, "incoming/need");
+	if (n.fd >= 0)
+		(void)sys_close(n.fd);
+	buf_release(&n.text);
+	new_list_end(&l);
+	*count = n.count;
+	return e;
+}

@@ -1,0 +1,117 @@
+/*
+ * receive: drydock-receive, the program on production. It checks what DryDock delivers, keeps two images of the site, and
+ * switches a symbolic link from one to the other.
+ *
+ * Its state directory:
+ *   config            "NAME VALUE" lines: site, rest (seconds that an image rests after it stopped being live)
+ *   allowed_signers   whose releases are taken, as ssh-keygen -Y verify reads it
+ *   node.key, node.pub  the receiver's own key: it signs receipts
+ *   accepted          what was accepted last, and the receipt for it: one object of canonical JSON. Replaced durably
+ *                     before the switch, so that a crash between the two is completed and never refused
+ *   live              the symbolic link that the web server follows: images/a or images/b
+ *   images/a, images/b
+ *   a.base, a.net     image a as it was written (core/manifest.h, "*" lines): a list and the difference on top
+ *   a.dirty           image a is being changed, or was left half-way: it is compared as a whole before it counts
+ *   incoming/         what has arrived of a delivery: taken up again by the next one
+ *   switched          when the link was switched last (the file's time)
+ *   report            what `verify` found last; goes out with the next receipt
+ *   lock              one delivery at a time
+ *
+ * Links libbase.a only: no database, no network, no git. Memory does not grow with the site: lists are streamed.
+ */
+#ifndef DRYDOCK_RECEIVE_RECEIVE_H
+#define DRYDOCK_RECEIVE_RECEIVE_H
+
+#include "core/head.h"
+#include "repo/repo.h"
+
+#define HEADS_MOST 10000 /* in one delivery */
+#define IMAGE_NAME(i) ((i) ? "b" : "a")
+
+struct accepted {
+	uint64_t number, term; /* 0: nothing yet */
+	struct sha256 head;
+	struct manifest_sums sums;
+	int image; /* 0 or 1 */
+	bool rolled_back; /* by hand: the other image is live */
+	const char *receipt, *signature; /* as they were sent */
+};
+
+struct receiver {
+	struct arena *a;
+	const char *dir_name;
+	int dir, images, incoming, lock;
+	const char *site;
+	int64_t rest_us;
+	struct node_key *key;
+	struct accepted accepted;
+	int live; /* what the link says; -1: nothing yet */
+};
+
+/* state.c */
+enum err receiver_init(const char *dir, const char *site, const char *signers) MUST_CHECK;
+enum err receiver_open(struct receiver *r, const char *dir, bool writing) MUST_CHECK; /* ERR_BUSY: a delivery is running */
+void receiver_close(struct receiver *r);
+enum err receiver_accept(struct receiver *r, const struct accepted *now) MUST_CHECK; /* durable */
+enum err receiver_switch(struct receiver *r, int image) MUST_CHECK;
+/* The list of an image; empty if there is none. */
+enum err image_list(struct receiver *r, int image, struct manifest_reading *out) MUST_CHECK;
+bool image_dirty(struct receiver *r, int image);
+enum err image_set_dirty(struct receiver *r, int image, bool dirty) MUST_CHECK;
+/* delta (a file of the state directory) on top of an image's list; whole: it is the list. */
+enum err image_list_update(struct receiver *r, int image, const char *delta, bool whole) MUST_CHECK;
+void receive_step(const char *name); /* tests stop the process here */
+
+/* tar.c: regular files of a stream, one after the other */
+struct tar {
+	int fd;
+	bool ended;
+	uint64_t left, padding; /* of the current member */
+	char name[8192];
+	uint64_t size;
+};
+/* The next member; *got false at the end. ERR_INPUT: links, devices, directories, damaged headers. */
+enum err tar_next(struct tar *t, bool *got) MUST_CHECK;
+enum err tar_read(struct tar *t, void *p, size_t n, size_t *got) MUST_CHECK; /* 0: the end of the member */
+enum err tar_text(struct tar *t, struct buf *out) MUST_CHECK; /* all of it; ERR_TOO_BIG past the ceiling */
+
+/* offer.c: the heads and the list of a delivery, checked */
+struct offer {
+	struct head head;
+	struct sha256 digest;
+	const char *bytes; /* of the head */
+	bool again; /* it is what was accepted last */
+	bool whole; /* the list is whole, not a difference */
+};
+enum err offer_read(struct receiver *r, struct tar *t, struct offer *out) MUST_CHECK;
+/* What is lacking, as ranges of "+" lines of the list, into incoming/need. */
+enum err offer_need(struct receiver *r, const struct offer *o, uint64_t *count) MUST_CHECK;
+/* The lists of what was accepted, and what it will be. end with manifest_reading_end (both). */
+struct new_list {
+	struct manifest_reading base, sent;
+	struct manifest_merge merge;
+	struct manifest_source source;
+};
+enum err new_list_begin(struct receiver *r, bool whole, struct new_list *out) MUST_CHECK;
+void new_list_end(struct new_list *l);
+void spool_name(const struct manifest_line *l, char out[104]);
+
+/* image.c */
+int open_below(int dir, const char *path, uint64_t flags);
+enum err file_sha256(int fd, struct sha256 *out, uint64_t *size) MUST_CHECK;
+struct image_counts {
+	uint64_t written, copied, removed, mended;
+};
+/* The idle image becomes the new list; its own list too. Durable. */
+enum err image_bring(struct receiver *r, int image, const struct offer *o, struct image_counts *out) MUST_CHECK;
+/* Every file below an image, sorted, path only; foreign things (links, devices) have size UINT64_MAX. */
+struct walk;
+struct walk *walk_new(int dir, struct manifest_source *out);
+void walk_free(struct walk *w);
+
+/* delivery.c */
+int receive_stream(struct receiver *r, int in, int out); /* an exit status */
+/* verify.c */
+enum err receiver_verify(struct receiver *r, FILE *out, uint64_t *bad) MUST_CHECK;
+
+#endif

@@ -1,0 +1,108 @@
+/* verify: is what is live what was signed? Every byte is read; each file that differs is named with who signed it. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/sys.h"
+#include "base/utf8.h"
+#include "receive/receive.h"
+
+#define REPORT_MOST 200 /* differences that a report names */
+
+struct verifying {
+	int image;
+	FILE *out;
+	uint64_t files, bad;
+	json_t *named;
+};
+
+static void say(struct verifying *v, const char *what, const struct manifest_line *l, bool is_signed)
+{
+	struct buf text = BUF_INIT(65536);
+
+	v->bad++;
+	utf8_visible(&text, l->path.s, l->path.len, false);
+	if (v->out && is_signed)
+		fprintf(v->out, "%s: %s (signed by %s, record %llu)\n", what, buf_text(&text), l->signer, (unsigned long long)l->seq);
+	else if (v->out)
+		fprintf(v->out, "%s: %s\n", what, buf_text(&text));
+	if (json_array_size(v->named) < REPORT_MOST)
+		json_array_append_new(v->named, json_pack("{s:s, s:s, s:s}", "what", what, "path", buf_text(&text), "signer", is_signed ? l->signer : ""));
+	buf_release(&text);
+}
+
+static enum err verify_pair(void *arg, const struct manifest_line *there, const struct manifest_line *want)
+{
+	struct verifying *v = arg;
+	struct sha256 sha;
+	uint64_t size;
+	int fd;
+	enum err e;
+
+	if (!want) {
+		say(v, there->size == UINT64_MAX ? "link or device" : "foreign", there, false);
+		return ERR_OK;
+	}
+	v->files++;
+	if (!there) {
+		say(v, "missing", want, true);
+		return ERR_OK;
+	}
+	fd = open_below(v->image, want->path.s, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0 || there->size == UINT64_MAX) {
+		say(v, "not a file", want, true);
+		if (fd >= 0)
+			(void)close(fd);
+		return ERR_OK;
+	}
+	e = file_sha256(fd, &sha, &size);
+	(void)close(fd);
+	if (!e && !sha256_equal(&sha, &want->sha256))
+		say(v, "altered", want, true);
+	return e;
+}
+
+enum err receiver_verify(struct receiver *r, FILE *out, uint64_t *bad)
+{
+	struct verifying v = { .out = out, .named = json_array() };
+	struct manifest_reading list = { .n = 0 };
+	struct manifest_source there;
+	struct walk *walk = NULL;
+	struct buf text = BUF_INIT(1 << 20);
+	char at[CLOCK_TEXT_SIZE];
+	json_t *report;
+	enum err e = r->live < 0 || !r->accepted.number ? err_set(ERR_NOT_FOUND, "nothing is live yet") : ERR_OK;
+
+	*bad = 0;
+	if (e)
+		goto out;
+	v.image = open_below(r->images, IMAGE_NAME(r->live), O_RDONLY | O_DIRECTORY);
+	if (v.image < 0) {
+		e = err_sys(ERR_FAILED, "%s/images/%s", r->dir_name, IMAGE_NAME(r->live));
+		goto out;
+	}
+	walk = walk_new(v.image, &there);
+	e = image_list(r, r->live, &list);
+	if (!e)
+		e = manifest_pairs(&there, &list.source, verify_pair, &v);
+	walk_free(walk);
+	manifest_reading_end(&list);
+	(void)close(v.image);
+	clock_text(clock_wall(), at);
+	report = json_pack("{s:s, s:I, s:I, s:I, s:O}", "at", at, "number", (json_int_t)r->accepted.number, "files", (json_int_t)v.files, "bad",
+	    (json_int_t)v.bad, "named", v.named);
+	if (!e)
+		e = json_canonical(&text, report);
+	json_decref(report);
+	if (!e)
+		e = file_write(r->dir, "report", text.p, text.len, 0644);
+	*bad = v.bad;
+	if (!e && out)
+		fprintf(out, "%llu files, %llu differences\n", (unsigned long long)v.files, (unsigned long long)v.bad);
+out:
+	json_decref(v.named);
+	buf_release(&text);
+	return e;
+}

@@ -1,0 +1,60 @@
+/* The papers of a release for a receiver on production: heads, signatures, and what changed in the list of files. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "sync/internal.h"
+
+#define HEADS_BACK 200 /* for a target whose state is not known */
+
+static enum err write_head(struct site *s, struct actor_tools *t, int fd, const struct db_release *rel, struct sha256 *digest)
+{
+	struct arena *a = arena_new();
+	struct release_papers papers;
+	char name[64];
+	enum err e = release_papers(s, t, rel, &papers, a);
+
+	/* One of before there were heads, or of another node: the receiver says what it misses. */
+	if (e || !papers.has_head || !papers.signature)
+		goto out;
+	*digest = papers.digest;
+	snprintf(name, sizeof(name), "%llu", (unsigned long long)rel->number);
+	e = file_write_fast(fd, name, papers.bytes, papers.len, 0600);
+	snprintf(name, sizeof(name), "%llu.sig", (unsigned long long)rel->number);
+	if (!e)
+		e = file_write_fast(fd, name, papers.signature, strlen(papers.signature), 0600);
+out:
+	arena_free(a);
+	return e;
+}
+
+enum err papers_write(struct site *s, struct actor_tools *t, const char *dir, const struct db_release *rel, uint64_t *from, struct sha256 *head)
+{
+	struct arena *a = arena_new();
+	struct db_release at = { .number = *from };
+	bool whole = true;
+	int fd = -1;
+	enum err e = file_remove_tree(AT_FDCWD, dir);
+
+	if (!*from && rel->number > HEADS_BACK)
+		at.number = rel->number - HEADS_BACK;
+	if (!e)
+		e = file_mkdirs(dir, 0700);
+	if (!e && (fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+		e = err_sys(ERR_FAILED, "%s", dir);
+	while (!e && at.number < rel->number) {
+		e = db_release_after(tools_db(t), s->name, at.number, &at, a);
+		if (!e)
+			e = write_head(s, t, fd, &at, head);
+	}
+	if (!e)
+		e = site_manifest_difference(s, t, *from, rel->number, fd, "list", &whole);
+	if (whole)
+		*from = 0;
+	if (fd >= 0)
+		(void)close(fd);
+	arena_free(a);
+	return e;
+}

@@ -1,0 +1,291 @@
+"""drydock-receive: what it takes, what it refuses, and what is left of it when it is killed anywhere."""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tarfile
+
+import pytest
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TOP / "tests" / "lib"))
+
+from delivery import Receiver, Release, Signer, pack, sha, stamp  # noqa: E402
+
+ONE = {"/index.html": b"<h1>one</h1>", "/docs/a.html": b"a", "/docs/b.html": b"b", "/odd name\\": b"odd", "/" + "long/" * 60 + "x": b"deep"}
+TWO = {**ONE, "/index.html": b"<h1>two</h1>", "/new/file": b"new"}
+del TWO["/docs/b.html"]
+THREE = {**TWO, "/index.html": b"<h1>three</h1>", "/docs": b"a file now"}
+del THREE["/docs/a.html"]
+
+
+@pytest.fixture(scope="module")
+def signer(tmp_path_factory):
+    return Signer(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture
+def receiver(signer):
+    r = Receiver(signer)
+    yield r
+    r.close()
+
+
+@pytest.fixture(scope="module")
+def chain(signer):
+    one = Release(signer, 1, ONE)
+    two = Release(signer, 2, TWO, one)
+    return one, two, Release(signer, 3, THREE, two)
+
+
+def test_takes_releases_in_order(receiver, chain):
+    one, two, three = chain
+    for i, (release, base) in enumerate(((one, None), (two, one), (three, two))):
+        answer = receiver.deliver(release.members(base))
+        assert "receipt" in answer, answer
+        assert receiver.live() == release.files
+        assert os.readlink(receiver.state / "live") == f"images/{'ba'[i % 2]}"
+        receipt = receiver.dir / "receipt"
+        receipt.write_text(answer["signature"])
+        signers = receiver.dir / "receivers"
+        signers.write_text("r " + (receiver.state / "node.pub").read_text())
+        subprocess.run(["ssh-keygen", "-Y", "verify", "-f", signers, "-I", "r", "-n", "drydock-receipt", "-s", receipt], input=answer["receipt"].encode(),
+                       check=True, capture_output=True)
+        assert json.loads(answer["receipt"])["head"] == sha(release.head)
+    assert receiver.command("verify").stdout.endswith(b"files, 0 differences\n")
+    # The same again: the same receipt, and nothing is touched.
+    again = receiver.deliver(three.members(three)[:2])
+    assert (again["receipt"], again["signature"]) == (answer["receipt"], answer["signature"])
+
+
+def test_catches_up_over_several(receiver, chain):
+    one, two, three = chain
+    receiver.deliver(one.members())
+    assert "receipt" in receiver.deliver(three.members(one, heads=[two]))
+    assert receiver.live() == three.files
+    # A whole list in place of a difference.
+    four = Release(three.signer, 4, ONE, three)
+    assert "receipt" in receiver.deliver([m for m in four.members(need={p for p in ONE if ONE[p] != THREE.get(p)})])
+    assert receiver.live() == ONE
+
+
+def forged(signer, other, chain):
+    """name: (members or bytes, part of the refusal). The receiver holds release 2."""
+    one, two, three = chain
+    good = three.members(two)
+    body = [m for m in good if m[0].startswith("files")]
+    diff = three.difference(two)
+    info = lambda name, kind, link="": (lambda t: (setattr(t, "type", kind), setattr(t, "linkname", link), t)[2])(tarfile.TarInfo(name))  # noqa: E731
+
+    def with_head(**members):
+        return Release(signer, 3, THREE, two, **members).members(two)
+
+    def swap(name, data):
+        return [(n, data if n == name else d) for n, d in good]
+
+    def flipped(name, at):
+        return [(n, bytes([*d[:at], d[at] ^ 1, *d[at + 1:]]) if n == name else d) for n, d in good]
+
+    head = json.loads(three.head)
+    out = {
+        "older": (one.members(), "older"),
+        "older as the same chain": (Release(signer, 1, ONE).members(two), "older"),
+        "expired": (with_head(expires=stamp(-5)), "expired"),
+        "foreign site": (with_head(site="other"), "another site"),
+        "same number, other release": (Release(signer, 2, THREE, one).members(one), "another one with that number"),
+        "hole in the chain": (Release(signer, 4, THREE, three).members(two), "does not follow"),
+        "no previous": (with_head(previous=""), "does not follow"),
+        "previous of nothing": (with_head(previous="ab" * 32), "does not follow"),
+        "other history": (Release(signer, 3, THREE, Release(signer, 2, ONE, one)).members(two), "does not follow"),
+        "lower term": (with_head(term=0), "not the head"),
+        "a record of nothing": (with_head(record={"seq": 0, "sha256": "0" * 64}), "not the head"),
+        "unknown key": (Release(other, 3, THREE, two).members(two), "not in allowed_signers"),
+        "another's signature": (swap("release/3.sig", other.sign(three.head)), "another key"),
+        "signature of another head": (swap("release/3.sig", two.signature), "does not match"),
+        "another namespace": (swap("release/3.sig", signer.sign(three.head, "git")), "another purpose"),
+        "no signature": ([m for m in good if m[0] != "release/3.sig"], "signature of release 3 is missing"),
+        "empty signature": (swap("release/3.sig", b""), "not an SSH signature"),
+        "no head": (good[2:], "no head"),
+        "no list": (good[:2] + body, "no list"),
+        "empty delivery": ([], "no head"),
+        "list and no head signature": ([good[2]] + body, "no head"),
+        "head with another name": ([("release/4", three.head)] + good[1:], "not where a head belongs"),
+        "head in other spelling": (swap("release/3", json.dumps(head).encode() + b"\n"), "not as DryDock writes it"),
+        "head twice": (good[:2] + good, "another one with that number"),
+        "head with more members": (swap("release/3", json.dumps({**head, "x": 1}, sort_keys=True, separators=(",", ":")).encode() + b"\n"), "not as"),
+        "head that is enormous": (swap("release/3", b"x" * 100000), "too large"),
+        "list that is enormous": (swap("difference", diff + b"-\t/x\n" * 2000000), "larger than"),
+        "list with a link out": (swap("difference", diff + f"+\t{sha(b'')}\t0\t-\t1\t1\tu\t/../x\n".encode()), "not a path"),
+        "list with an absolute double slash": (swap("difference", diff + f"+\t{sha(b'')}\t0\t-\t1\t1\tu\t//x\n".encode()), "not a path"),
+        "list with git's own directory": (swap("difference", diff + f"+\t{sha(b'')}\t0\t-\t1\t1\tu\t/zz/.git/hooks\n".encode()), ""),
+        "list unsorted": (swap("difference", b"".join(reversed(diff.splitlines(True)))), "sorted"),
+        "list with a line twice": (swap("difference", diff.splitlines(True)[0] + diff), "twice"),
+        "list with a line more": (swap("difference", diff + f"+\t{sha(b'')}\t0\t-\t1\t1\tu\t/zz\n".encode()), "not the one"),
+        "list with a line less": (swap("difference", b"".join(diff.splitlines(True)[1:])), "not the one"),
+        "list with another signer": (swap("difference", diff.replace(b"alice", b"mallory")), "not the one"),
+        "list with another size": (swap("difference", diff.replace(b"\t14\t", b"\t15\t")), "not the one"),
+        "list with executables": (swap("difference", diff.replace(b"\t-\t17", b"\tx\t17")), "not the one"),
+        "list cut in a line": (swap("difference", diff[:-3]), "middle of a line"),
+        "list with a NUL": (swap("difference", diff.replace(b"alice", b"a\0ice")), "NUL"),
+        "list with notes": (swap("difference", b"".join(b"*\t1\t1\t1" + line[1:] if line[:1] == b"+" else line for line in diff.splitlines(True))), ""),
+        "list as a whole that is a difference": ([(("manifest" if n == "difference" else n), d) for n, d in good], ""),
+        "empty list": (swap("difference", b""), "not the one"),
+        "file altered": (flipped(body[-1][0], 0), "is not what unix:alice signed"),
+        "file longer": ([(n, d + b"x" if n == body[0][0] else d) for n, d in good], "bytes in the delivery"),
+        "file shorter": ([(n, d[:-1] if n == body[0][0] else d) for n, d in good], "bytes in the delivery"),
+        "file missing": (good[:-1], "missing in the delivery"),
+        "no files": (good[:3], "missing in the delivery"),
+        "file more": (good + [("files/extra", b"x")], "not asked for"),
+        "file twice": (good + [good[-1]], "not asked for"),
+        "files in another order": (good[:3] + body[::-1], "something else is in its place"),
+        "file under another name": ([("files/evil" if n == body[0][0] else n, d) for n, d in good], "something else is in its place"),
+        "absolute path": ([("/etc/passwd" if n == body[0][0] else n, d) for n, d in good], "something else is in its place"),
+        "path with ..": ([("files/../../x" if n == body[0][0] else n, d) for n, d in good], "something else is in its place"),
+        "a list behind the files": (good + [good[2]], "not asked for"),
+        "symbolic link": (good[:3] + [info(body[0][0], tarfile.SYMTYPE, "/etc/passwd")] + body[1:], "link"),
+        "hard link": (good[:3] + [info(body[0][0], tarfile.LNKTYPE, "release/3")] + body[1:], "link"),
+        "character device": (good[:3] + [info(body[0][0], tarfile.CHRTYPE)] + body[1:], "device"),
+        "block device": (good[:3] + [info(body[0][0], tarfile.BLKTYPE)] + body[1:], "device"),
+        "fifo": (good[:3] + [info(body[0][0], tarfile.FIFOTYPE)] + body[1:], "device"),
+        "directory": (good[:3] + [info("files/docs", tarfile.DIRTYPE)] + body, "directory"),
+        "link in place of the list": (good[:2] + [info("difference", tarfile.SYMTYPE, "/etc/passwd")], "link"),
+        "not a tar": (b"GET / HTTP/1.1\r\n\r\n" * 100, "not a tar"),
+        "cut at once": (b"", "cut off"),
+        "cut in a header": (pack(good)[:100], "cut off"),
+        "cut in a file": (pack(good)[:-11000], "cut off"),
+        "header with a wrong sum": (pack(good)[:2] + b"x" + pack(good)[3:], "not a tar"),
+        "a member of a petabyte": ([*good[:3]] and pack(good[:3])[:-10240] + tarfile_huge(body[0][0]), "larger than"),
+    }
+    for at in (0, 5, len(three.head) // 2, len(three.head) - 3):
+        out[f"head with byte {at} changed"] = (flipped("release/3", at), "")
+    for at in (0, 30, len(diff) - 2):
+        out[f"list with byte {at} changed"] = (flipped("difference", at), "")
+    return out
+
+
+def tarfile_huge(name):
+    t = tarfile.TarInfo(name)
+    t.size = 1 << 58
+    return t.tobuf(tarfile.GNU_FORMAT)
+
+
+def test_forged_deliveries(signer, tmp_path, chain):
+    other = Signer(tmp_path)
+    cases = forged(signer, other, chain)
+    assert len(cases) >= 60
+    one, two, three = chain
+    r = Receiver(signer)
+    try:
+        r.deliver(one.members())
+        r.deliver(two.members(one))
+        before, link = r.accepted(), os.readlink(r.state / "live")
+        wrong = []
+        for name, (delivery, words) in cases.items():
+            # What arrived of the one before would not be asked for again.
+            for left in (r.state / "incoming").iterdir():
+                left.unlink()
+            answer = r.deliver(delivery)
+            if not answer or words not in answer.get("refused", "") or "refused" not in answer or answer.get("number") != 2:
+                wrong.append((name, words, answer))
+            if r.accepted() != before or os.readlink(r.state / "live") != link or r.live() != TWO:
+                wrong.append((name, "production changed"))
+                break
+        assert not wrong, wrong
+        assert r.command("verify").returncode == 0
+        # After all that the honest one is taken.
+        assert "receipt" in r.deliver(three.members(two))
+        assert r.live() == THREE
+    finally:
+        r.close()
+
+
+def test_one_at_a_time(receiver, chain):
+    one = chain[0]
+    first = subprocess.Popen([*map(str, [pathlib.Path(os.environ["DRYDOCK_BUILD"]) / "drydock-receive", "receive", receiver.state])], stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE)
+    assert b'"receiver":1' in first.stdout.readline()
+    assert "another delivery" in receiver.deliver(one.members())["refused"]
+    out, _ = first.communicate(pack(one.members()))
+    assert b"receipt" in out and receiver.live() == ONE
+
+
+def test_no_signer_with_another_purpose(signer, chain):
+    for options in ('namespaces="git"', 'valid-before="20200101000000Z"', 'valid-after="20990101000000Z"', "cert-authority"):
+        r = Receiver(signer)
+        (r.state / "allowed_signers").write_text(signer.line(options))
+        assert "allowed_signers" in r.deliver(chain[0].members())["refused"]
+        r.close()
+
+
+STEPS = ["offered", "arrived", "dirty", "removed", "written", "synced", "brought", "accepted", "switched"]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_at_each_step(signer, chain, step):
+    one, two, three = chain
+    r = Receiver(signer)
+    try:
+        r.deliver(one.members())
+        r.deliver(two.members(one))
+        assert r.deliver(three.members(two), name="drydock-receive-steps", env={"DRYDOCK_RECEIVE_STOP": step}) is None or True
+        taken = r.accepted()["number"] == 3
+        assert taken == (step in ("accepted", "switched"))
+        # Whatever happened, what is served is one release or the other, whole.
+        assert r.live() == (THREE if step == "switched" else TWO)
+        # The same again: taken up, not refused. What had arrived is not asked for once more.
+        members = three.members(two)
+        if taken:
+            members = members[:2]
+        elif step != "offered":
+            members = members[:3]
+        if not taken and step in ("written", "synced", "brought"):
+            members = three.members(two)  # moved into the image already: asked for again
+        answer = r.deliver(members)
+        assert "receipt" in answer, answer
+        assert r.live() == THREE and r.command("verify").returncode == 0
+        # And the other image is sound for the next.
+        four = Release(signer, 4, ONE, three)
+        assert "receipt" in r.deliver(four.members(three))
+        assert r.live() == ONE and r.command("verify").returncode == 0
+    finally:
+        r.close()
+
+
+def test_an_altered_idle_image_is_mended(receiver, chain):
+    one, two, three = chain
+    receiver.deliver(one.members())
+    receiver.deliver(two.members(one))
+    idle = receiver.state / "images" / ("a" if os.readlink(receiver.state / "live") == "images/b" else "b")
+    (idle / "odd name\\").write_bytes(b"ODD")
+    answer = receiver.deliver(three.members(two))
+    assert answer["mended"] == 1 and receiver.live() == THREE
+
+
+def test_verify_names_who_signed(receiver, chain):
+    receiver.deliver(chain[0].members())
+    live = receiver.state / "live"
+    (live / "index.html").write_bytes(b"<h1>0wn</h1>")
+    (live / "docs" / "a.html").unlink()
+    (live / "docs" / "shell.php").write_bytes(b"x")
+    (live / "docs" / "link").symlink_to("/etc/passwd")
+    r = receiver.command("verify", code=1)
+    lines = r.stdout.decode().splitlines()
+    assert "altered: /index.html (signed by unix:alice, record 1)" in lines
+    assert "missing: /docs/a.html (signed by unix:alice, record 1)" in lines
+    assert "foreign: /docs/shell.php" in lines and "link or device: /docs/link" in lines
+    assert lines[-1].endswith("4 differences")
+    assert receiver.deliver(chain[0].members()[:2])["report"]["bad"] == 4
+
+
+def test_roll_back_by_hand(receiver, chain):
+    one, two, three = chain
+    receiver.command("rollback-to-previous", code=1)
+    receiver.deliver(one.members())
+    receiver.deliver(two.members(one))
+    receiver.command("rollback-to-previous")
+    assert receiver.live() == ONE
+    assert "older" in receiver.deliver(one.members())["refused"]
+    assert receiver.live() == ONE
+    assert "receipt" in receiver.deliver(three.members(two))
+    assert receiver.live() == THREE and receiver.command("verify").returncode == 0
