@@ -105,20 +105,21 @@ static int64_t delay_of(enum kind kind, unsigned failures)
 
 int64_t throttle_begin(struct throttle *t, const char *name, const char *address)
 {
-	int64_t now = clock_boot(), wait = 0;
 	struct slot *slots[KIND_COUNT];
+	int64_t now, wait = 0;
 	bool trusted;
 
 	pthread_mutex_lock(&t->lock);
+	now = clock_boot(); /* not before: an attempt beside this one would lie in the future */
 	for (int kind = 0; kind < KIND_COUNT; kind++)
 		slots[kind] = slot_of(t, key_of(t, (enum kind)kind, name, address), now);
 	trusted = slots[KIND_PAIR]->good_until > now;
 	for (int kind = 0; kind < KIND_COUNT; kind++) {
-		int64_t left = slots[kind]->last + delay_of((enum kind)kind, slots[kind]->failures) - now;
+		int64_t delay = delay_of((enum kind)kind, slots[kind]->failures), left = slots[kind]->last + delay - now;
 
 		if (kind == KIND_NAME && trusted)
 			continue;
-		if (slots[kind]->failures && left > wait)
+		if (delay && left > wait)
 			wait = left;
 	}
 	/* An attempt that is sent away does not count: waiting out the delay always helps. */
@@ -133,9 +134,10 @@ int64_t throttle_begin(struct throttle *t, const char *name, const char *address
 
 static void take_back(struct throttle *t, const char *name, const char *address, bool success)
 {
-	int64_t now = clock_boot();
+	int64_t now;
 
 	pthread_mutex_lock(&t->lock);
+	now = clock_boot();
 	for (int kind = 0; kind < KIND_COUNT; kind++) {
 		struct slot *s = slot_of(t, key_of(t, (enum kind)kind, name, address), now);
 

@@ -499,7 +499,86 @@ def quickstart(b):
            statistics.median(times) <= 3)
 
 
-ALL = {f.__name__: f for f in (status, fingerprints, sign_one, sign_batch, sign_batch_large, page, force, memory, quickstart)}
+
+# Sixteen logins at once, again and again until its standard input ends; niced, so that they and not it are measured.
+LOGINS = """
+import http.client, json, os, select, sys, threading
+os.nice(15)
+port, names, password = int(sys.argv[1]), sys.argv[2].split(","), sys.argv[3]
+def login(name):
+    c = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    c.request("POST", "/api/v1/login", json.dumps({"name": name, "password": password}), {"Content-Type": "application/json"})
+    r = c.getresponse(); text = r.read(); c.close()
+    assert r.status == 200, (r.status, text)
+n = 0
+while not select.select([sys.stdin], [], [], 0)[0]:
+    ts = [threading.Thread(target=login, args=(x,)) for x in names]
+    [t.start() for t in ts]; [t.join() for t in ts]
+    n += len(names)
+print(n)
+"""
+
+
+def small_site(b):
+    place = b.dir / f"small{time.monotonic_ns()}"
+    (place / "listing").mkdir(parents=True)
+    for i in range(200):
+        (place / "listing" / f"page-{i:03}.html").write_text(f"<p>{i}</p>\n" * (i + 1))
+    quiet("chown", "-R", f"{b.uid}:{b.gid}", place)
+    return place
+
+
+def p99(d, cookie, seconds=4):
+    """Pages that are made for each request (another query each time), one after the other on one connection."""
+    c = http.client.HTTPConnection("127.0.0.1", d.port, timeout=60)
+    times, end, i = [], time.monotonic() + seconds, 0
+    pages = ("/s/www/tree/listing?x={}", "/s/www/history?x={}", "/s/www/?x={}", "/account?x={}")
+    while time.monotonic() < end:
+        i += 1
+        begin = time.perf_counter()
+        c.request("GET", pages[i % len(pages)].format(f"{seconds}{i}{time.monotonic_ns()}"), headers={"Cookie": cookie})
+        r = c.getresponse()
+        r.read()
+        times.append(time.perf_counter() - begin)
+        assert r.status == 200, r.status
+    c.close()
+    return sorted(times)[len(times) * 99 // 100]
+
+
+def logins(b):
+    with b.server(staging=small_site(b)) as d:
+        names = [f"user{i}" for i in range(16)]
+        for name in names:
+            d.add_account(name, None)
+        cookie = "; ".join(f"{c.name}={c.value}" for c in d.login("alice").cookies)
+        p99(d, cookie, 1)
+        idle, busy, done = [], [], 0
+        for _ in range(5):
+            idle.append(p99(d, cookie))
+            p = subprocess.Popen([sys.executable, "-c", LOGINS, str(d.port), ",".join(names), lib.PASSWORD], stdin=subprocess.PIPE,
+                                 stdout=subprocess.PIPE, text=True)
+            time.sleep(0.5)
+            busy.append(p99(d, cookie))
+            done += int(p.communicate("x")[0])
+        print(f"{done} logins in the meantime")
+        row("p99 of pages while 16 log in at once, all the time", "the same pages on an idle server", statistics.median(busy), statistics.median(idle), 2)
+
+
+def chain(b):
+    """Session, CSRF and role, against the making of a directory page of 200 entries."""
+    nanoseconds = float(re.search(r"chain (\d+) ns", subprocess.run([lib.program("auth_bench")], check=True, capture_output=True, text=True).stdout).group(1))
+    with b.server(staging=small_site(b)) as d:
+        s = d.login("alice")
+        mark = f"?bench={time.monotonic_ns()}"
+        for i in range(300):
+            assert s.get(f"/s/www/tree/listing{mark}{i}").status_code == 200
+        time.sleep(0.2)
+        made = [int(us) for us in re.findall(re.escape(mark) + r"\d+\S* status=200 us=(\d+)", d.log())]
+        assert len(made) >= 200, len(made)
+        row("session, CSRF token and role on a path", "making a directory page of 200 entries", nanoseconds / 1e9, statistics.median(made) / 1e6, 0.1)
+
+
+ALL = {f.__name__: f for f in (status, fingerprints, sign_one, sign_batch, sign_batch_large, page, force, memory, quickstart, logins, chain)}
 
 
 def main():

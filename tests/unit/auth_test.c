@@ -116,6 +116,38 @@ static void throttle_takes_back(void **state)
 	throttle_free(t);
 }
 
+static void *log_in(void *arg)
+{
+	struct throttle *t = arg;
+	static _Atomic int next;
+	char name[32];
+
+	snprintf(name, sizeof name, "login:p%d", atomic_fetch_add(&next, 1));
+	for (int i = 0; i < 20000; i++) {
+		if (throttle_begin(t, name, "192.0.2.77"))
+			return t;
+		throttle_success(t, name, "192.0.2.77");
+	}
+	return NULL;
+}
+
+/* Sixteen people behind one address, all with the right password: none of them waits. */
+static void throttle_many_at_once(void **state)
+{
+	struct throttle *t = throttle_new();
+	pthread_t threads[16];
+	void *result;
+
+	(void)state;
+	for (int i = 0; i < 16; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, log_in, t), 0);
+	for (int i = 0; i < 16; i++) {
+		assert_int_equal(pthread_join(threads[i], &result), 0);
+		assert_null(result);
+	}
+	throttle_free(t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -123,6 +155,7 @@ int main(void)
 		cmocka_unit_test(throttle_grows),
 		cmocka_unit_test(throttle_never_locks_out),
 		cmocka_unit_test(throttle_takes_back),
+		cmocka_unit_test(throttle_many_at_once),
 	};
 
 	return cmocka_run_group_tests_name("auth", tests, NULL, NULL);
