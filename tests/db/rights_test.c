@@ -408,9 +408,9 @@ static void preapproved_needs(void **state)
 	put(&w, "/docs/a.html", "a");
 	assert_ok(require(w.admin, "/docs", 1, false));
 	rq = request_of(w.admin, "");
-	assert_err(ERR_DENIED, act_preapprove(w.s, w.t, &rq, path_of("/docs/deeper"), false, &a));
-	assert_err(ERR_DENIED, act_preapprove(w.s, w.t, &rq, path_of("/"), false, &a));
-	assert_ok(act_preapprove(w.s, w.t, &rq, path_of("/feed"), false, &a));
+	assert_err(ERR_DENIED, act_preapprove(w.s, w.t, &rq, &(struct preapproved){ path_of("/docs/deeper"), "", 0, 0 }, false, &a));
+	assert_err(ERR_DENIED, act_preapprove(w.s, w.t, &rq, &(struct preapproved){ path_of("/"), "", 0, 0 }, false, &a));
+	assert_ok(act_preapprove(w.s, w.t, &rq, &(struct preapproved){ path_of("/feed"), "", 0, 0 }, false, &a));
 	/* asked for afterwards: what was pre-approved waits for a person */
 	assert_ok(require(w.admin, "/feed", 1, false));
 	assert_ok(act_pickup(w.s, w.t, &n));
