@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "base/weaken.h"
+
 /* A page of records is filtered after it is read: at most this many rows are looked at for one page. */
 #define HISTORY_LOOK 5000
 #define HISTORY_BATCH 200
@@ -108,6 +110,38 @@ static bool visible_without_files(struct req *r, const struct record *rec, bool 
 	return req_role_on(r, path_root()) >= ROLE_VIEW;
 }
 
+/* May he know the name: because he may view it, or as one above something that he may view? */
+static bool knows(struct req *r, const char *path)
+{
+	struct path p;
+
+	return path_check(&p, path) == ERR_OK && (req_role_on(r, p) >= ROLE_VIEW || role_sees_below(r->rules, &r->person->who, p));
+}
+
+/*
+ * What a record says beside its files, for somebody who does not see everything: no path, rule or person that has to do
+ * with files which he does not see. All that shows records gets them from here.
+ */
+static void leave_out(struct req *r, struct history_item *item)
+{
+	json_t *fields = item->record.fields, *list = json_object_get(fields, "superseded");
+
+	if (WEAK(record_fields))
+		return;
+	for (size_t i = json_array_size(list); i-- > 0;)
+		if (!knows(r, json_string_value(json_array_get(list, i))))
+			json_array_remove(list, i);
+	if (list && !json_array_size(list))
+		json_object_del(fields, "superseded");
+	json_object_del(fields, "rules");
+	if (!item->whole) {
+		json_object_del(fields, "reviewed_by");
+		json_object_del(fields, "required_reviews");
+	}
+	if (item->record.rule.principal && !knows(r, item->record.rule.path.s))
+		item->record.rule = (struct rule){ 0 };
+}
+
 /* Fill item from a row; *visible tells whether it is for him. The caller drops item->record.fields. */
 static enum err item_fill(struct req *r, const struct db_record_row *row, const struct path *below, struct arena *a,
     struct history_item *item, bool *visible)
@@ -126,6 +160,8 @@ static enum err item_fill(struct req *r, const struct db_record_row *row, const 
 	(void)json_object_del(item->record.fields, RECORD_FIELD_REQUEST);
 	if (row->files_count == 0) {
 		*visible = visible_without_files(r, &item->record, all);
+		if (!all)
+			leave_out(r, item);
 		return ERR_OK;
 	}
 	look.files = arena_alloc(a, look.cap * sizeof *look.files);
@@ -137,6 +173,8 @@ static enum err item_fill(struct req *r, const struct db_record_row *row, const 
 	item->more_files = look.more;
 	item->whole = !look.hidden;
 	*visible = look.n > 0;
+	if (!all)
+		leave_out(r, item);
 	return ERR_OK;
 }
 

@@ -92,7 +92,10 @@ enum err api_access(struct req *r)
 	struct answer a;
 	enum err e = ERR_OK;
 
-	if (text)
+	/* Before anybody is looked up: who there is is not told either. */
+	if (text && req_role_on(r, r->path) < ROLE_ADMIN && strcmp(text, r->person->who.user) != 0 && strcmp(text, r->person->who.name) != 0)
+		e = err_set(ERR_DENIED, "Only an admin on %s may see why somebody else has a role there.", r->path.s);
+	if (!e && text)
 		e = auth_principal(web_auth(r->web), tools_db(r->tools), text, principal);
 	if (!e && text && strcmp(principal, r->person->who.user) != 0) {
 		if (req_role_on(r, r->path) < ROLE_ADMIN)

@@ -160,13 +160,17 @@ enum err api_file(struct req *r)
 {
 	struct catalog_entry entry;
 	struct sign_need need = { .need = 0 };
+	struct catalog_view view = req_view(r);
 	struct answer a;
 	enum err e;
 
 	e = catalog_refresh_file(r->site->catalog, r->path);
 	if (!e || e == ERR_NOT_FOUND)
 		e = catalog_get(r->site->catalog, r->path, &entry, r->arena);
-	if (!e && !entry.is_dir)
+	/* A directory's kept counts are of everything below it. */
+	if (!e && entry.is_dir)
+		e = catalog_count(r->site->catalog, r->path, &view, &entry.counts);
+	else if (!e)
 		e = rights_needs_one(r, r->path, &entry.print, &need);
 	if (e)
 		return reply_error(r, e, NULL);

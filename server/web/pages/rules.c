@@ -329,6 +329,9 @@ static enum err explained(struct req *r, const char *user, struct view_map *m)
 	bool enabled = true;
 	enum err e = ERR_OK;
 
+	/* Before anybody is looked up: who there is is not told either. */
+	if (*user && r->role < ROLE_ADMIN && strcmp(user, r->person->who.user) != 0 && strcmp(user, r->person->who.name) != 0)
+		return err_set(ERR_DENIED, "Only an admin on %s may see why somebody else has a role there.", r->path.s);
 	if (*user)
 		e = auth_principal(web_auth(r->web), tools_db(r->tools), user, principal);
 	if (e)
