@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/confine.h"
 #include "base/spawn.h"
 #include "sync/sync.h"
 
@@ -89,19 +90,6 @@ void kit_run(const struct kit_run *k, struct kit_result *out);
  * `list`. *from becomes 0 if the list is whole. head: the digest of the release's.
  */
 enum err papers_write(struct site *s, struct actor_tools *t, const char *dir, const struct db_release *rel, uint64_t *from, struct sha256 *head) MUST_CHECK;
-
-/* --- confine.c ----------------------------------------------------------------------------------------------------- */
-
-struct confine_path {
-	const char *path;
-	bool write; /* else read only */
-};
-/*
- * A rule set that allows system directories, and these paths (those that do not exist are left out). *fd -1: this
- * kernel has no landlock, and the kit runs with what its user may do.
- */
-enum err confine_open(const struct confine_path *paths, size_t n, int *fd) MUST_CHECK;
-void confine_self(void *fd); /* for spawn's before_exec; arg: int * */
 
 /* --- sync.c -------------------------------------------------------------------------------------------------------- */
 

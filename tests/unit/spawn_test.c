@@ -11,6 +11,8 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/pool.h"
+#include "base/confine.h"
+#include "base/mem.h"
 #include "base/spawn.h"
 
 static void nothing(void *arg)
@@ -258,6 +260,47 @@ static bool stop_at_third(void *arg, const char *piece, size_t n)
 	return *lines < 3;
 }
 
+/* What a reader of hostile documents may not do, tried by a shell in its place: each try must fail. */
+static void test_reader_is_shut_in(void **state)
+{
+	static const char *const TRIES[] = {
+		"exec 3<>/dev/tcp/127.0.0.1/9", "echo x > /tmp/drydock-confine-test", "echo x > /dev/shm/drydock-confine-test", "(exit 0)", "kill -0 $PPID",
+		"read x < /proc/$PPID/environ", "ulimit -v unlimited",
+	};
+	struct confine_reader jail = { .fd = -1, .memory = UINT64_C(1) << 30, .seconds = 5 };
+
+	(void)state;
+	assert_int_equal(confine_open(NULL, 0, &jail.fd), ERR_OK);
+	for (size_t i = 0; i < sizeof TRIES / sizeof *TRIES; i++) {
+		char *line = mem_printf("{ %s && echo it did; } 2>/dev/null; exit 3", TRIES[i]);
+		const char *const argv[] = { "bash", "-c", line, NULL };
+		struct buf out = BUF_INIT(4096), errors = BUF_INIT(4096);
+		struct spawn s = { .argv = argv, .out = &out, .err_out = &errors, .deadline_us = 20 * CLOCK_SECOND, .before_exec = confine_reader,
+			.before_arg = &jail };
+		struct spawn_result r = { 0 };
+
+		/* As root limits of processes do not hold: what is tried by that limit is not tried then. */
+		if (geteuid() != 0 || strcmp(TRIES[i], "(exit 0)") != 0) {
+			assert_int_equal(spawn_run(&s, &r), ERR_OK);
+			if (out.len)
+				fail_msg("%s: %s", TRIES[i], buf_text(&out));
+		}
+		buf_release(&out);
+		buf_release(&errors);
+		free(line);
+	}
+	/* what it is for still works */
+	const char *const cat[] = { "cat", NULL };
+	struct buf out = BUF_INIT(4096);
+	struct spawn s = { .argv = cat, .out = &out, .input = "text", .input_len = 4, .before_exec = confine_reader, .before_arg = &jail };
+	struct spawn_result r = { 0 };
+	assert_int_equal(spawn_run(&s, &r), ERR_OK);
+	assert_string_equal(buf_text(&out), "text");
+	buf_release(&out);
+	if (jail.fd >= 0)
+		close(jail.fd);
+}
+
 static void test_progress(void **state)
 {
 	int lines = 0;
@@ -383,6 +426,7 @@ int main(void)
 		cmocka_unit_test(test_grandchild),
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_progress),
+		cmocka_unit_test(test_reader_is_shut_in),
 		cmocka_unit_test(test_large_input),
 		cmocka_unit_test(test_many_threads),
 		cmocka_unit_test(test_daemon),

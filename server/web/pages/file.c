@@ -3,6 +3,7 @@
 
 #include "core/selection.h"
 #include "web/compare.h"
+#include "web/extract.h"
 #include "web/mime.h"
 #include "web/pages/marked.h"
 #include "base/clock.h"
@@ -38,14 +39,20 @@ static bool starts(const char *s, const char *prefix)
 	return strncmp(s, prefix, strlen(prefix)) == 0;
 }
 
+/* Not every type with these letters in it: those of office files have them too. */
+static bool is_xml(const char *type)
+{
+	return strstr(type, "/xml") || strstr(type, "+xml");
+}
+
 static bool previewable(const char *type)
 {
-	return starts(type, "text/") || starts(type, "image/") || strstr(type, "xml") || strstr(type, "json");
+	return starts(type, "text/") || starts(type, "image/") || is_xml(type) || strstr(type, "json");
 }
 
 static bool textual(const char *type)
 {
-	return starts(type, "text/") || strstr(type, "xml") || strstr(type, "json") || strstr(type, "javascript");
+	return starts(type, "text/") || is_xml(type) || strstr(type, "json") || strstr(type, "javascript");
 }
 
 /* --- models of the parts ------------------------------------------------------------------------------------------- */
@@ -194,6 +201,54 @@ static enum err source(struct req *r, struct view_map *m, const struct compariso
 	return html_take(r, m, VIEW_source, &html);
 }
 
+/* Text of one side of a PDF or office file, from the very bytes whose fingerprint is shown. */
+static enum err extracted_side(const struct comparison *c, const struct buf *bytes, struct buf *text, bool *cut)
+{
+	bool this_cut;
+	enum err e = extract_text(c->entry.path.s, buf_text(bytes), bytes->len, text, &this_cut);
+
+	*cut |= this_cut;
+	return e;
+}
+
+/* The text in a PDF or office file: of both versions what differs, of one all of it. What cannot be had is said. */
+static enum err extracted(struct req *r, struct view_map *m, const struct comparison *c, bool both)
+{
+	struct buf a = BUF_INIT(EXTRACT_LIMIT + 1), b = BUF_INIT(EXTRACT_LIMIT + 1), html = BUF_INIT(4 * MARKED_LIMIT + 65536);
+	struct marked_counts n = { 0 };
+	bool cut = false;
+	enum err e = ERR_OK;
+
+	if (c->has_approved)
+		e = extracted_side(c, &c->approved_bytes, &a, &cut);
+	if (!e && c->has_staged)
+		e = extracted_side(c, &c->staged_bytes, &b, &cut);
+	if (!e && both) {
+		buf_str(&html, "<table class=\"diff\"><tbody>");
+		e = marked_source(buf_text(&a), a.len, buf_text(&b), b.len, &html, &n);
+		buf_str(&html, "</tbody></table>");
+	} else if (!e) {
+		marked_plain(buf_text(c->has_staged ? &b : &a), c->has_staged ? b.len : a.len, &html);
+	}
+	const char *cut_words = cut || n.cut ? "; the rest is not shown" : "";
+	if (e == ERR_NOT_FOUND || e == ERR_INPUT) {
+		view_set(m, VIEW_extracted_note, arena_dup(r->arena, err_text()));
+		e = ERR_OK;
+	} else if (!e && (c->has_staged ? &b : &a)->len == 0 && a.len == 0) {
+		view_set(m, VIEW_extracted_note, "There is no text in this file, only pictures or nothing at all.");
+	} else if (!e && both && n.added == 0 && n.removed == 0) {
+		view_set(m, VIEW_extracted_note, "The text is the same in both versions; something else differs: compare the downloads.");
+	} else if (!e) {
+		view_set(m, VIEW_extracted_caption, both ? caption(r, &n, "line") : arena_printf(r->arena, "of the %s version%s",
+		    c->has_staged ? "staged" : "approved", cut_words));
+		e = html_take(r, m, VIEW_extracted, &html);
+	}
+	buf_release(&a);
+	buf_release(&b);
+	buf_release(&html);
+	return e;
+}
+
 /* What stands in the middle of the page, by tab and by kind of file. */
 static enum err body(struct req *r, struct view_map *m, const struct comparison *c, enum file_tab tab, const char *type)
 {
@@ -206,16 +261,22 @@ static enum err body(struct req *r, struct view_map *m, const struct comparison 
 		return ERR_OK;
 	}
 	if (tab == TAB_PREVIEW) {
-		if (previewable(type))
+		if (previewable(type) && !extract_can(c->entry.path.s))
 			frames(r, m, c, both && !same);
 		else
 			view_set(m, VIEW_nothing, "There is no preview of this kind of file. Download it to look at it.");
 		return ERR_OK;
 	}
-	if (c->too_big || !textual(type)) {
+	if (c->too_big || !textual(type) || extract_can(c->entry.path.s)) {
 		if (starts(type, "image/"))
 			frames(r, m, c, both && !same);
 		properties(r, m, c);
+		if (!extract_can(c->entry.path.s))
+			return ERR_OK;
+		if (!c->too_big)
+			return extracted(r, m, c, both && !same);
+		view_set(m, VIEW_extracted_note, arena_printf(r->arena, "Its text is not shown: that is done for files of up to %s.",
+		    size_text(r->arena, COMPARE_LIMIT)));
 		return ERR_OK;
 	}
 	if (tab == TAB_SOURCE)

@@ -1,17 +1,22 @@
 /*
- * confine: landlock around a kit, where the kernel has it: it reads the system, its own file, the export and the release
- * files, and writes to its target's place and its work directory only.
+ * What is confined here: a kit, which reads the system, its own file, the export and the release files, and writes to its
+ * target's place and its work directory only; and readers of hostile documents, which write nothing at all.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
 #include <linux/landlock.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "sync/internal.h"
+#include "base/confine.h"
 
 #define FILE_READ (LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE)
 #define READ (FILE_READ | LANDLOCK_ACCESS_FS_READ_DIR)
@@ -45,7 +50,7 @@ static enum err allow(int set, const struct confine_path *p, uint64_t rename)
 	else
 		rule.allowed_access = p->write ? FILE_WRITE : FILE_READ;
 	if (syscall(SYS_landlock_add_rule, set, LANDLOCK_RULE_PATH_BENEATH, &rule, 0))
-		e = err_sys(ERR_FAILED, "Confining a kit to %s", p->path);
+		e = err_sys(ERR_FAILED, "Confining a program to %s", p->path);
 out:
 	(void)close(fd);
 	return e;
@@ -69,7 +74,7 @@ enum err confine_open(const struct confine_path *paths, size_t n, int *fd)
 	attr.handled_access_fs |= rename;
 	set = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof(attr), 0);
 	if (set < 0)
-		return err_sys(ERR_FAILED, "Confining a kit");
+		return err_sys(ERR_FAILED, "Confining a program");
 	for (size_t i = 0; i < sizeof(SYSTEM) / sizeof(*SYSTEM) && !e; i++)
 		e = allow(set, &SYSTEM[i], rename);
 	for (size_t i = 0; i < n && !e; i++)
@@ -81,7 +86,7 @@ enum err confine_open(const struct confine_path *paths, size_t n, int *fd)
 	return e;
 }
 
-/* In the child. If it fails the kit must not run: the exit ends it before exec. */
+/* In the child. If it fails the program must not run: the exit ends it before exec. */
 void confine_self(void *arg)
 {
 	int fd = *(int *)arg;
@@ -90,4 +95,72 @@ void confine_self(void *arg)
 		_exit(126);
 	if (fd >= 0 && syscall(SYS_landlock_restrict_self, fd, 0))
 		_exit(126);
+}
+
+/* --- readers of hostile documents ----------------------------------------------------------------------------------- */
+
+#if defined(__x86_64__)
+#define OUR_ARCH AUDIT_ARCH_X86_64
+#elif defined(__aarch64__)
+#define OUR_ARCH AUDIT_ARCH_AARCH64
+#endif
+
+#ifdef OUR_ARCH
+#define REFUSE(nr) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (nr), 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM)
+
+/* What is not refused is allowed: libraries differ in what they use, and files are landlock's matter. */
+static struct sock_filter FILTER[] = {
+	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, OUR_ARCH, 1, 0),
+	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+	/* the other numbering of x86-64 */
+	BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 0x40000000, 0, 1),
+	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+	REFUSE(SYS_socket),
+	REFUSE(SYS_socketpair),
+	REFUSE(SYS_kill),
+	REFUSE(SYS_tkill),
+	REFUSE(SYS_tgkill),
+	REFUSE(SYS_rt_sigqueueinfo),
+	REFUSE(SYS_rt_tgsigqueueinfo),
+	REFUSE(SYS_pidfd_open),
+	REFUSE(SYS_ptrace),
+	REFUSE(SYS_process_vm_readv),
+	REFUSE(SYS_process_vm_writev),
+	REFUSE(SYS_io_uring_setup),
+	REFUSE(SYS_bpf),
+	REFUSE(SYS_userfaultfd),
+	REFUSE(SYS_perf_event_open),
+	REFUSE(SYS_add_key),
+	REFUSE(SYS_keyctl),
+	REFUSE(SYS_unshare),
+	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+};
+static const struct sock_fprog PROGRAM = { sizeof FILTER / sizeof *FILTER, FILTER };
+#endif
+
+static void limit(int what, uint64_t most)
+{
+	const struct rlimit l = { most, most };
+
+	if (setrlimit((__rlimit_resource_t)what, &l))
+		_exit(126);
+}
+
+void confine_reader(void *reader)
+{
+	struct confine_reader *c = reader;
+
+	limit(RLIMIT_AS, c->memory);
+	limit(RLIMIT_CPU, c->seconds);
+	limit(RLIMIT_FSIZE, 0);
+	limit(RLIMIT_CORE, 0);
+	limit(RLIMIT_NPROC, 0);
+	confine_self(&c->fd);
+#ifdef OUR_ARCH
+	/* A kernel without it says EINVAL; landlock and the limits hold all the same. */
+	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &PROGRAM) && errno != EINVAL)
+		_exit(126);
+#endif
 }

@@ -1,0 +1,36 @@
+/*
+ * confine: what shuts an outside program in, where the kernel has it: landlock for files, a system call filter for the
+ * network and for other processes, limits of memory and time.
+ */
+#ifndef DRYDOCK_BASE_CONFINE_H
+#define DRYDOCK_BASE_CONFINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct confine_path {
+	const char *path;
+	bool write; /* else read only */
+};
+/*
+ * A rule set that allows system directories, and these paths (those that do not exist are left out). *fd -1: this
+ * kernel has no landlock, and the program runs with what its user may do. The caller closes it.
+ */
+enum err confine_open(const struct confine_path *paths, size_t n, int *fd) MUST_CHECK;
+void confine_self(void *fd); /* for spawn's before_exec; arg: int * */
+
+/*
+ * For a program that turns hostile bytes into text and needs nothing else: as confine_self(), and no socket, no signal to
+ * anybody, no new process, no file written, so much memory and processor time.
+ */
+struct confine_reader {
+	int fd; /* from confine_open() */
+	uint64_t memory; /* bytes of address space */
+	unsigned seconds; /* of processor time */
+};
+void confine_reader(void *reader); /* for spawn's before_exec; arg: struct confine_reader * */
+
+#endif
