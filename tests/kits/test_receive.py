@@ -1,17 +1,24 @@
 """drydock-receive: what it takes, what it refuses, and what is left of it when it is killed anywhere."""
+import contextlib
 import json
 import os
 import pathlib
+import random
+import socket
 import subprocess
 import sys
 import tarfile
+import threading
+import time
 
 import pytest
+import requests
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests" / "lib"))
 
 from delivery import Receiver, Release, Signer, pack, sha, stamp  # noqa: E402
+from drydock import free_ports  # noqa: E402
 
 ONE = {"/index.html": b"<h1>one</h1>", "/docs/a.html": b"a", "/docs/b.html": b"b", "/odd name\\": b"odd", "/" + "long/" * 60 + "x": b"deep"}
 TWO = {**ONE, "/index.html": b"<h1>two</h1>", "/new/file": b"new"}
@@ -289,3 +296,114 @@ def test_roll_back_by_hand(receiver, chain):
     assert receiver.live() == ONE
     assert "receipt" in receiver.deliver(three.members(two))
     assert receiver.live() == THREE and receiver.command("verify").returncode == 0
+
+
+def test_memory_does_not_grow_with_the_site(signer, receiver):
+    """20,000 files, and a thousand times as many bytes of list: the receiver's peak is that of its buffers."""
+    files = {f"/d{i % 100}/{'x' * 60}{i}": b"%d" % i for i in range(20000)}
+    one = Release(signer, 1, files)
+    assert "receipt" in receiver.deliver(one.members())
+    two = Release(signer, 2, {**files, "/d1/changed": b"new"}, one)
+    r = subprocess.run(["/usr/bin/python3", "-c", "import resource,subprocess,sys\nsubprocess.run(sys.argv[1:])\n"
+                        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)",
+                        str(pathlib.Path(os.environ["DRYDOCK_BUILD"]) / "drydock-receive"), "receive", receiver.state],
+                       input=pack(two.members(one)), capture_output=True)
+    assert b"receipt" in r.stdout
+    assert int(r.stdout.split()[-1]) < 64 * 1024
+    assert len(receiver.live()) == 20001
+    # What is written for one changed file is not the list over again.
+    assert (receiver.state / "a.net").exists() or (receiver.state / "b.net").exists()
+
+
+def test_a_web_server_never_serves_a_mixture(signer, receiver, tmp_path):
+    """nginx on the link that is switched, a client asking all the time: each answer is of one release, and none an error."""
+    port = free_ports(1)[0]
+    conf = tmp_path / "nginx.conf"
+    conf.write_text(f"daemon off;\nmaster_process off;\npid {tmp_path}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{ access_log off; "
+                    + "".join(f"{kind}_temp_path {tmp_path}/{kind}; " for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+                    + f"server {{ listen 127.0.0.1:{port}; root {receiver.state}/live; }} }}\n")
+    pages = lambda n: {f"/page{i}.html": b"%d " % n * 2000 for i in range(20)}  # noqa: E731
+    releases = [Release(signer, 1, pages(1))]
+    receiver.deliver(releases[0].members())
+    nginx = subprocess.Popen(["/usr/sbin/nginx", "-c", str(conf), "-p", str(tmp_path)], stderr=subprocess.PIPE)
+    wrong, asked, over = [], [0], threading.Event()
+
+    def client():
+        session, last = requests.Session(), 0
+        session.trust_env = False
+        while not over.is_set():
+            for i in range(20):
+                answer = session.get(f"http://127.0.0.1:{port}/page{i}.html", timeout=20)
+                words = set(answer.content.split())
+                number = int(next(iter(words), b"0"))
+                asked[0] += 1
+                if answer.status_code != 200 or len(words) != 1 or number < last:
+                    wrong.append((answer.status_code, words, last))
+                last = number
+
+    try:
+        for _ in range(400):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                break
+            time.sleep(0.02)
+        thread = threading.Thread(target=client)
+        thread.start()
+        for n in range(2, 12):
+            releases.append(Release(signer, n, pages(n), releases[-1]))
+            assert "receipt" in receiver.deliver(releases[-1].members(releases[-2]))
+            seen = asked[0]
+            while asked[0] < seen + 40 and thread.is_alive():
+                time.sleep(0.005)
+        over.set()
+        thread.join()
+        assert not wrong and asked[0] >= 400
+    finally:
+        over.set()
+        nginx.terminate()
+        nginx.communicate()
+
+
+def test_many_releases_with_cuts_and_kills(signer):
+    """Random changes, streams cut anywhere, the receiver killed anywhere. DRYDOCK_SOAK=1: 10,000 files, 20 releases."""
+    soak = os.environ.get("DRYDOCK_SOAK") == "1"
+    n_files, n_releases = (10000, 20) if soak else (300, 8)
+    chance = random.Random(int(os.environ.get("DRYDOCK_SEED", "5")))
+    r = Receiver(signer)
+    files = {f"/d{i % 37}/f{i}": b"%d" % i for i in range(n_files)}
+    held = None
+    receipts = []
+    try:
+        for number in range(1, n_releases + 1):
+            for _ in range(max(3, n_files // 100)):
+                path = chance.choice(sorted(files))
+                kind = chance.randrange(4)
+                if kind == 0:
+                    del files[path]
+                elif kind == 1:
+                    files[f"/new{number}/{chance.randrange(10 ** 9)}"] = chance.randbytes(chance.randrange(5000))
+                else:
+                    files[path] = chance.randbytes(chance.randrange(5000))
+            release = Release(signer, number, files, held)
+            for _ in range(chance.randrange(3)):
+                data = pack(release.members(held))
+                if chance.random() < 0.5:
+                    r.deliver(data[:chance.randrange(len(data))])
+                else:
+                    r.deliver(data, name="drydock-receive-steps", env={"DRYDOCK_RECEIVE_STOP": chance.choice(STEPS)})
+                assert r.accepted()["number"] in (number - 1, number)
+            answer = {}
+            if r.accepted()["number"] == number:
+                answer = r.deliver(release.members(held)[:2])
+            else:
+                # What the receiver asks for is what a sender would send: nothing of it is known here but the answer.
+                for left in (r.state / "incoming").iterdir():
+                    left.unlink()
+                answer = r.deliver(release.members(held))
+            assert "receipt" in answer, answer
+            receipts.append(json.loads(answer["receipt"])["number"])
+            assert r.live() == files
+            held = release
+        assert receipts == list(range(1, n_releases + 1))
+        assert r.command("verify").stdout.endswith(b" 0 differences\n")
+    finally:
+        r.close()
