@@ -926,6 +926,36 @@ static void ten_thousand_files(void **state)
 	arena_free(a);
 }
 
+/* More rows than are sent at once, and one that the table does not take among those that go beside the caller. */
+static void a_bad_row_among_many(void **state)
+{
+	(void)state;
+	static char longer[5000];
+	struct arena *a = arena_new();
+	struct db_state_row *rows = mem_array(BIG, sizeof(*rows));
+	unsigned n = 0;
+
+	memset(longer, 'x', sizeof(longer) - 1);
+	longer[0] = '/';
+	for (unsigned i = 0; i < BIG; i++)
+		rows[i] = (struct db_state_row){ .path = P(arena_printf(a, "/bad/page-%u.html", i)), .approval = APPROVAL_SIGNED, .seq = 1, .actor = "" };
+	for (unsigned bad = 100; bad < BIG; bad += 4900) {
+		struct path good = rows[bad].path;
+
+		rows[bad].path = P(longer);
+		GIVES(ERR_INPUT, db_state_put(db, "bad", NODE_A, rows, BIG));
+		assert_non_null(strstr(err_text(), "state_put"));
+		rows[bad].path = good;
+	}
+	OK(db_state_all(db, "bad", count_state, &n));
+	assert_int_equal(n, 0);
+	OK(db_state_put(db, "bad", NODE_A, rows, BIG));
+	OK(db_state_all(db, "bad", count_state, &n));
+	assert_int_equal(n, BIG);
+	free(rows);
+	arena_free(a);
+}
+
 /* --- an act of one file, statement by statement as acts/ does it ---------------------------------------------------- */
 
 static enum err one_act(struct db *d, void *arg)
@@ -997,6 +1027,7 @@ int main(void)
 		cmocka_unit_test(targets),
 		cmocka_unit_test(one_file),
 		cmocka_unit_test(ten_thousand_files),
+		cmocka_unit_test(a_bad_row_among_many),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
