@@ -13,6 +13,9 @@
 #include "base/sys.h"
 #include "repo/internal.h"
 
+#define MAPPED_WINDOW ((size_t)1 << 20)
+#define MAPPED_MOST ((size_t)4 << 20)
+
 #define ID_FILE "drydock-id"
 #define TMP_DIR "drydock-tmp"
 
@@ -70,6 +73,11 @@ static void git_start(void)
 	/* asking whether a ref's object exists would scan objects/pack on each act; we have just written it */
 	if (!init_error)
 		init_error = git_libgit2_opts(GIT_OPT_ENABLE_STRICT_OBJECT_CREATION, 0);
+	/* packs are looked at through small windows: what is mapped counts as our memory, and a window had no end */
+	if (!init_error)
+		init_error = git_libgit2_opts(GIT_OPT_SET_MWINDOW_SIZE, MAPPED_WINDOW);
+	if (!init_error)
+		init_error = git_libgit2_opts(GIT_OPT_SET_MWINDOW_MAPPED_LIMIT, MAPPED_MOST);
 }
 
 enum err git_ready(void)

@@ -103,6 +103,7 @@ class Bench:
                 call(d, "POST", "/api/v1/sites/www/roles", {"principal": "unix:root", "path": "/", "role": "admin"})
             if signed:
                 act(d, "sign", paths=["/"], recursive=True, as_staged=True)
+                carried_out(d)
             yield d
         shutil.rmtree(staging, ignore_errors=True)
 
