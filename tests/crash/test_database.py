@@ -333,11 +333,17 @@ def test_a_deadlock_that_the_act_loses(private):
     assert [r["op"] for r in d.records()].count(op) == 1
 
 
+ROW = "BEGIN; DO (SELECT rules_version FROM site WHERE site = 'www' FOR UPDATE)"
+
+
 def test_a_lock_that_is_given_back(private):
     d = private
     op = str(uuid.uuid4())
-    with d.held():
+    with d.held(ROW), Session(d) as owner:
         thread, answered = in_background(d, "/f001.html", op)
+        while not answered and owner.sql("SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'") == ["0"]:
+            time.sleep(0.02)
+        assert not answered, answered
     thread.join(60)
     assert answered[0][0] == 200, answered
     assert [r["op"] for r in d.records()].count(op) == 1
@@ -346,7 +352,7 @@ def test_a_lock_that_is_given_back(private):
 def test_a_lock_that_is_kept(private):
     d = private
     op = str(uuid.uuid4())
-    with d.held():
+    with d.held(ROW):
         status, answer = sign(d, "/f002.html", op)
         assert status == 503 and answer["detail"], answer
     assert op not in {r["op"] for r in d.records()}

@@ -265,13 +265,14 @@ class Drydock:
         return None
 
     @contextlib.contextmanager
-    def held(self):
-        """Acts wait inside their transaction while this lasts, for up to 30 s: somebody else holds a table that only acts use."""
+    def held(self, statement="LOCK TABLES file_state WRITE"):
+        """Acts wait inside their transaction while this lasts, for up to 30 s: somebody else holds a table that only acts use
+        (or what the statement locks)."""
         kw = {"user": self.uid, "group": self.gid, "extra_groups": []} if os.geteuid() == 0 else {}
         client = subprocess.Popen(["mariadb", "--no-defaults", f"--socket={self.data}/db.sock", "--batch", "--skip-column-names",
                                    "--unbuffered", "drydock"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=self.dir, **kw)
         try:
-            client.stdin.write("LOCK TABLES file_state WRITE; SELECT 'held';\n")
+            client.stdin.write(f"{statement}; SELECT 'held';\n")
             client.stdin.flush()
             assert client.stdout.readline().strip() == "held"
             yield
