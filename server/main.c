@@ -243,6 +243,7 @@ static enum err run(const struct line *l, int *status)
 		goto out;
 	if (!strcmp(l->command, "serve") && geteuid() == 0) {
 		daemon_signals();
+		mem_share_arenas();
 		e = daemon_monitor(conf, status);
 		goto out;
 	}
@@ -259,6 +260,7 @@ static enum err run(const struct line *l, int *status)
 	}
 	if (!strcmp(l->command, "serve")) {
 		daemon_signals();
+		mem_share_arenas();
 		e = daemon_serve_alone(conf);
 	} else if (!strcmp(l->command, "admin")) {
 		e = daemon_admin(conf, l->user, l->init.site);

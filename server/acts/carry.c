@@ -48,6 +48,9 @@ static int64_t when_put(void *arg, struct path path)
 	return at ? at : clock_wall();
 }
 
+/* Up to here the answer waits for the export: few files are quickly there, and who signs one sees it there. */
+#define CARRY_AT_ONCE 1000
+
 enum err carry_export(struct site *s, struct actor_tools *t, const struct blob_id *to, const struct plan *plan, int64_t at)
 {
 	struct when w = { s, tools_db(t), plan ? at : 0 };
@@ -61,6 +64,9 @@ enum err carry_export(struct site *s, struct actor_tools *t, const struct blob_i
 	if (!blob_id_equal(&held, to))
 		err = export_bring(s->export, repo, to, plan, when_put, &w);
 	s->export_seen = err ? (struct blob_id){ 0 } : *to;
+	/* what a large act took was for once */
+	if (!plan || plan->n > CARRY_AT_ONCE)
+		mem_give_back();
 	return err;
 }
 
@@ -71,9 +77,6 @@ static void note_pending(struct site *s, char pending[256], const char *what)
 	snprintf(pending, 256, "%s: %s", what, err_text());
 	log_event(LOG_LEVEL_ERROR, "act.pending", "site", s->name, "what", what, "why", err_text(), NULL);
 }
-
-/* Up to here the answer waits for the export: few files are quickly there, and who signs one sees it there. */
-#define CARRY_AT_ONCE 1000
 
 bool carry_later(const struct site *s, size_t files)
 {

@@ -1,5 +1,6 @@
 #include "base/mem.h"
 
+#include <malloc.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +10,16 @@
 #define ARENA_FIRST 2048
 #define ARENA_MOST 65536
 #define ALIGN(n) (((n) + 15) & ~(size_t)15)
+
+void mem_share_arenas(void)
+{
+	(void)mallopt(M_ARENA_MAX, 2);
+}
+
+void mem_give_back(void)
+{
+	(void)malloc_trim(0);
+}
 
 /* Nothing here may allocate: the log line is fixed and goes out with one write. */
 static _Noreturn void out_of_memory(void)

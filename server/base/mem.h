@@ -12,6 +12,13 @@
 
 #include "base/err.h"
 
+/*
+ * Once, before threads: they share two arenas. By itself the C library gives each thread one, and keeps in each what a
+ * large act once used there.
+ */
+void mem_share_arenas(void);
+void mem_give_back(void); /* to the system, what is free: after something large */
+
 void *mem_alloc(size_t n); /* zeroed */
 void *mem_array(size_t n, size_t size); /* zeroed, overflow-checked */
 void *mem_grow(void *p, size_t *cap, size_t want, size_t size); /* doubles *cap (in elements) until >= want */
