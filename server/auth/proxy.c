@@ -7,6 +7,7 @@
 #include "auth/internal.h"
 #include "base/clock.h"
 #include "base/digest.h"
+#include "base/weaken.h"
 
 static enum err proxy_user(struct auth *au, struct db *db, const char *name, struct provider_user *out, struct arena *a)
 {
@@ -84,7 +85,7 @@ enum err auth_proxy_person(struct auth *a, struct db *db, const char *name, cons
 	buf_char(&key, '\0');
 	buf_str(&key, groups);
 	principal = buf_text(&key);
-	if (key.over || name[0] == '@' || !principal_valid(principal)) {
+	if (key.over || ((name[0] == '@' || !principal_valid(principal)) && !WEAK(proxy_names))) {
 		err = err_set(ERR_DENIED, "The proxy names somebody who cannot be named here.");
 		goto out;
 	}

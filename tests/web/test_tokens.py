@@ -204,6 +204,30 @@ def test_the_end_of_its_owner(d):
     assert ask("GET", "/api/v1/whoami").status_code == 200
 
 
+def test_a_token_for_one_site_leads_to_no_other():
+    with Drydock(files=FILES, accounts=("alice",), start=False) as d:
+        tree = d.dir / "staging2"
+        tree.mkdir()
+        (tree / "index.html").write_text("the other site")
+        for place in (tree, tree / "index.html"):
+            d._own(place)
+        d.conf.write_text(d.conf.read_text() + f'\nsite "other" {{\n\tstaging = "{tree}"\n}}\n')
+        d.run(program(), "admin", f"unix:{d.user}", "--data", d.data)
+        d.start()
+        d.add_account("alice")
+        d.must("POST", "/api/v1/sites/other/roles", {"principal": "own:alice", "path": "/", "role": "admin"})
+        alice = d.login("alice")
+        ask = bearer(d, make(alice, role="admin", site="www")["token"])
+        assert alice.get("/api/v1/sites/other/file?path=/index.html").status_code == 200
+        assert ask("GET", "/api/v1/sites/www/file?path=/index.html").status_code == 200
+        assert ask("GET", "/api/v1/sites/other/file?path=/index.html").status_code == 404
+        assert [x["name"] for x in ask("GET", "/api/v1/sites").json()["items"]] == ["www"]
+        # accounts belong to no site
+        r = ask("GET", "/api/v1/users")
+        assert r.status_code == 403 and "for the site www only" in r.json()["detail"]
+        assert bearer(d, make(alice, role="admin")["token"])("GET", "/api/v1/users").status_code == 200
+
+
 def test_the_local_socket_takes_no_token(d):
     text = make(d.login("bob"))["token"]
     status, answer = d.api("GET", "/api/v1/whoami", headers={"Authorization": f"Bearer {text}"})

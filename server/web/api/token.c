@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/weaken.h"
 #include "web/api/api.h"
 #include "web/tokens.h"
 
@@ -71,7 +72,7 @@ enum err api_session_end(struct req *r)
 		if (!e)
 			e = db_session_list(db, r->person->who.user, is_wanted, &w);
 		if (!e)
-			e = w.found ? auth_session_end(web_auth(r->web), db, &id) : err_set(ERR_NOT_FOUND, "You have no such session.");
+			e = w.found || WEAK(session_own) ? auth_session_end(web_auth(r->web), db, &id) : err_set(ERR_NOT_FOUND, "You have no such session.");
 	}
 	return e ? reply_error(r, e, NULL) : reply_empty(r, 204);
 }
