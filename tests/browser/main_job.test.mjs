@@ -100,7 +100,7 @@ test("sign some of the changes; sync; production is exactly what is approved", a
 	await page.getByRole("button", { name: "Sign 2 files" }).click();
 	await page.waitForURL(/\/tree\//);
 	await page.goto(at("/tree/news"));
-	for (let i = 0; i < 20; i += 2) await page.getByLabel(`Select ${i}.html`).check();
+	for (let i = 0; i < 20; i += 2) await page.getByLabel(`${i}.html`, { exact: true }).check();
 	await page.getByRole("button", { name: "Sign selected…" }).click();
 	await page.getByRole("button", { name: "Sign 10 files" }).click();
 	await page.waitForURL(/\/tree\//);
