@@ -170,7 +170,7 @@ static void own_after(struct decision *d, void *arg)
 	if (!d->s->auth)
 		return;
 	auth_forget(d->s->auth);
-	if (o->name && !o->is_new && (o->hash[0] || !o->enabled) &&
+	if (o->name && !o->is_new && (o->hash[0] || !o->enabled) && !WEAK(session_ends) &&
 	    auth_session_end_all(d->s->auth, d->db, arena_printf(o->a, "own:%s", o->name)))
 		log_event(LOG_LEVEL_ERROR, "account.sessions", "account", o->name, "why", err_text(), NULL);
 }

@@ -471,6 +471,18 @@ static void session_of_the_disabled(void **state)
 	assert_false(session_lives(token)); /* ended, not asleep */
 }
 
+static void sessions_end_with_the_password(void **state)
+{
+	char token[SESSION_TOKEN], other_token[SESSION_TOKEN];
+
+	(void)state;
+	assert_ok(auth_session_start(w.auth, tools_db(w.t), w.viewer, "192.0.2.1", "test", token));
+	assert_ok(auth_session_start(w.auth, tools_db(w.t), w.editor, "192.0.2.1", "test", other_token));
+	assert_ok(put_account(w.viewer, "viewer", "a longer password", true));
+	assert_false(session_lives(token));
+	assert_true(session_lives(other_token));
+}
+
 /* --- tokens ---------------------------------------------------------------------------------------------------------- */
 
 static enum err token_make(struct person *who, int64_t seconds, struct token_made *made)
@@ -603,6 +615,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(preapproved_needs, begin, end),
 		cmocka_unit_test_setup_teardown(session_limits, begin, end),
 		cmocka_unit_test_setup_teardown(session_of_the_disabled, begin, end),
+		cmocka_unit_test_setup_teardown(sessions_end_with_the_password, begin, end),
 		cmocka_unit_test_setup_teardown(token_ends, begin, end),
 		cmocka_unit_test_setup_teardown(token_of_token, begin, end),
 		cmocka_unit_test_setup_teardown(changed_at_last, begin, end),

@@ -74,6 +74,12 @@ def test_installation_wide(people, row):
     assert ask(people["carol"], row)[0] == 403
 
 
+@pytest.mark.parametrize("row", [r for r in SITE if "NEED_SITE_ADMIN" in r[3]], ids=name_of)
+def test_whole_site(people, row):
+    assert ask(people["bob"], row)[0] == 403
+    assert ask(people["alice"], row)[0] not in (401, 403)
+
+
 @pytest.mark.parametrize("row", WRITES, ids=name_of)
 def test_writes_from_elsewhere(drydock, people, row):
     assert ask(people["alice"], row, headers={"Origin": "http://evil.example"})[0] == 403
