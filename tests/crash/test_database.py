@@ -71,7 +71,7 @@ def outside():
         secret.write_text(m.password + "\n")
         secret.chmod(0o600)
         d._own(secret)
-        d.conf.write_text(f'database = "mysql://drydock@localhost/drydock?socket={proxy.path}"\n'
+        d.conf.write_text(f'database = "mysql://outside@localhost/drydock?socket={proxy.path}"\n'
                           f'database_password_file = "{secret}"\n' + d.conf.read_text())
         d._start_on_free_ports()
         yield d, m, proxy

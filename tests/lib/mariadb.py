@@ -35,7 +35,7 @@ class MariaDB:
               "--innodb-log-file-size=32M", "--innodb-flush-log-at-trx-commit=0", "--sync-frm=0")
         self.start()
         self.sql("CREATE DATABASE drydock CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", database="")
-        self.sql(f"CREATE USER drydock@localhost IDENTIFIED BY '{self.password}'; GRANT ALL ON drydock.* TO drydock@localhost", database="")
+        self.sql(f"CREATE USER outside@localhost IDENTIFIED BY '{self.password}'; GRANT ALL ON drydock.* TO outside@localhost", database="")
 
     def start(self):
         kw = {"user": self.d.uid, "group": self.d.gid, "extra_groups": []} if os.geteuid() == 0 else {}
