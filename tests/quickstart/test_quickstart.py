@@ -35,7 +35,6 @@ def test_from_nothing_to_a_page_that_goes_live(place):
     # The passwords that were printed are good.
     name, password = re.search(r"account (alice) +password (\S+)", r.stdout).groups()
     s = requests.Session()
-    s = requests.Session()
     page = s.get(url + "login", timeout=10)
     form = dict(re.findall(r'name="([a-z_]+)"[^>]*value="([^"]*)"', page.text))
     answer = s.post(url + "login", data={**form, "name": name, "password": password}, headers={"Origin": url.rstrip("/")}, timeout=10)
