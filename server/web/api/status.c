@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/weaken.h"
 #include "web/api/api.h"
 #include "web/rights.h"
 
@@ -121,6 +122,9 @@ enum err api_status(struct req *r)
 		e = fresh ? catalog_scan(c, r->path) : catalog_refresh(c, r->path);
 	if (!e)
 		e = catalog_get(c, r->path, &entry, r->arena);
+	/* Somebody with a rule below it knows its name, as one above what he sees; if it is a file, it is not his to look at. */
+	if (!e && !entry.is_dir && r->role < ROLE_VIEW && !WEAK(status_name_only))
+		e = err_set(ERR_NOT_FOUND, "%s is neither staged nor approved", r->path.s);
 	if (e)
 		return reply_error(r, e, NULL);
 	answer_begin(&a);

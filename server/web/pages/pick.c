@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/weaken.h"
 #include "core/selection.h"
 #include "view/show.h"
 #include "web/pages/pages.h"
@@ -66,12 +67,15 @@ static enum err pick_state(struct req *r, struct pick *p, enum file_state s)
 	return e;
 }
 
-/* Why a file that was ticked is left out; NULL: it is not. A directory never is: it takes up what fits. */
+/*
+ * Why a file that was ticked is left out; NULL: it is not. A directory never is: it takes up what fits. Nor is a file that
+ * he may not view (its name is known to him from a rule below it): that there is none for him is said by the selection.
+ */
 static const char *left_out(struct req *r, const char *act, struct path p)
 {
 	struct catalog_entry e;
 
-	if (catalog_get(r->site->catalog, p, &e, r->arena) || e.is_dir)
+	if ((req_role_on(r, p) < ROLE_VIEW && !WEAK(tick_name_only)) || catalog_get(r->site->catalog, p, &e, r->arena) || e.is_dir)
 		return NULL;
 	if (strcmp(act, "sign") == 0 && e.state == STATE_SIGNED)
 		return "signed already with exactly these bytes";
