@@ -94,6 +94,17 @@ export function digests(dir) {
 	return found;
 }
 
+/* Away from a page that goes somewhere by itself: what it is about to load would stop the next goto. */
+async function leave(page) {
+	for (let tries = 0; ; tries++) {
+		try {
+			return await page.goto("about:blank");
+		} catch (e) {
+			if (tries === 10 || !/interrupted by another navigation/.test(e.message)) throw e;
+		}
+	}
+}
+
 // The force on the sync page, and the end of its run.
 export async function syncNow(page, server, reason) {
 	const before = (await server.api("GET", "/api/v1/sites/www/sync")).run;
@@ -102,7 +113,10 @@ export async function syncNow(page, server, reason) {
 	await page.getByRole("button", { name: "Sync now" }).click();
 	for (let i = 0; i < 600; i++) {
 		const now = await server.api("GET", "/api/v1/sites/www/sync");
-		if (now.run > before && !now.running) return (await server.api("GET", `/api/v1/sites/www/sync/runs/${now.run}`));
+		if (now.run > before && !now.running) {
+			await leave(page);
+			return (await server.api("GET", `/api/v1/sites/www/sync/runs/${now.run}`));
+		}
 		await new Promise((done) => setTimeout(done, 50));
 	}
 	throw new Error("the sync does not end");
