@@ -45,6 +45,7 @@ void random_bytes(void *p, size_t n); /* getrandom; never fails */
 bool bytes_equal_secret(const void *a, const void *b, size_t n); /* in constant time */
 
 void hex_of(char *out, const void *p, size_t n); /* writes 2n+1 bytes, lower case */
+int hex_digit(char c); /* of either case; -1: none */
 bool hex_parse(void *out, size_t n, const char *hex); /* exactly 2n lower-case digits, then NUL */
 size_t base64_size(size_t n); /* with the NUL */
 void base64_of(char *out, const void *p, size_t n); /* with padding, one line */

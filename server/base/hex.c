@@ -17,7 +17,7 @@ void hex_of(char *out, const void *p, size_t n)
 	*out = '\0';
 }
 
-static int hex_digit(char c)
+static int lower_digit(char c)
 {
 	if (c >= '0' && c <= '9')
 		return c - '0';
@@ -26,15 +26,20 @@ static int hex_digit(char c)
 	return -1;
 }
 
+int hex_digit(char c)
+{
+	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : lower_digit(c);
+}
+
 bool hex_parse(void *out, size_t n, const char *hex)
 {
 	unsigned char *to = out;
 
 	for (size_t i = 0; i < n; i++) {
-		int high = hex_digit(hex[2 * i]);
+		int high = lower_digit(hex[2 * i]);
 		if (high < 0)
 			return false;
-		int low = hex_digit(hex[2 * i + 1]);
+		int low = lower_digit(hex[2 * i + 1]);
 		if (low < 0)
 			return false;
 		to[i] = (unsigned char)(high << 4 | low);

@@ -18,18 +18,6 @@ static void differs(void *arg, enum export_difference kind, const char *path, co
 	found(x->c, IDS[kind], path, "%s", what);
 }
 
-static void hold(const struct check_place *p)
-{
-	if (p->writer)
-		pthread_mutex_lock(p->writer);
-}
-
-static void let_go(const struct check_place *p)
-{
-	if (p->writer)
-		pthread_mutex_unlock(p->writer);
-}
-
 /* A sync run holds it at a release, or a large act is answered and it follows. */
 static bool moves(const struct check_place *p)
 {

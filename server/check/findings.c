@@ -153,3 +153,15 @@ bool stopped(const struct check *c)
 {
 	return c->o->stop && __atomic_load_n(c->o->stop, __ATOMIC_RELAXED);
 }
+
+void hold(const struct check_place *p)
+{
+	if (p->writer)
+		pthread_mutex_lock(p->writer);
+}
+
+void let_go(const struct check_place *p)
+{
+	if (p->writer)
+		pthread_mutex_unlock(p->writer);
+}

@@ -28,6 +28,9 @@ struct check {
 void found(struct check *c, enum finding_id id, const char *subject, const char *fmt, ...) PRINTF_LIKE(4, 5);
 void found_end(struct check *c); /* tell of what was only counted */
 bool stopped(const struct check *c);
+/* The writer's lock, if there is one. */
+void hold(const struct check_place *p);
+void let_go(const struct check_place *p);
 /*
  * Run a pass, and if it put something right, once more: what is found no longer is told as repaired. So a repair is
  * believed only when it is seen.

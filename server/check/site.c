@@ -21,18 +21,6 @@ struct pass {
 	bool incomplete; /* a record could not be taken up: sums are not known */
 };
 
-static void hold(const struct check_place *p)
-{
-	if (p->writer)
-		pthread_mutex_lock(p->writer);
-}
-
-static void let_go(const struct check_place *p)
-{
-	if (p->writer)
-		pthread_mutex_unlock(p->writer);
-}
-
 /* --- where the log ends ------------------------------------------------------------------------------------------------ */
 
 /* Is `old` among the commits before `from`, or that one itself? */

@@ -105,14 +105,5 @@ enum err daemon_admin(const struct conf *conf, const char *user, const char *sit
 		if (!e)
 			printf("%s is an admin of site %s.\n", principal, in->sites[i]->name);
 	}
-	if (e) {
-		char *why = mem_dup(err_text());
-
-		installation_close(in);
-		(void)err_set(e, "%s", why);
-		free(why);
-		return e;
-	}
-	installation_close(in);
-	return ERR_OK;
+	return installation_close_after(in, e);
 }

@@ -265,7 +265,6 @@ enum err daemon_backup(const struct conf *conf, const char *dir)
 	struct backup b = { .conf = conf, .dir = dir, .fd = -1, .refs = BUF_INIT(REFS_LIMIT) };
 	struct installation *in = NULL;
 	struct db_address address;
-	char *why;
 	enum err e;
 
 	(void)umask(077);
@@ -288,16 +287,11 @@ enum err daemon_backup(const struct conf *conf, const char *dir)
 		e = db_open(&b.db, &address);
 	if (!e)
 		e = backup_all(&b);
-	why = mem_dup(err_text());
 	db_close(b.db);
 	node_key_free(b.key);
 	buf_release(&b.refs);
 	if (b.fd >= 0)
 		sys_close(b.fd);
-	installation_close(in);
 	explicit_bzero(&address, sizeof(address));
-	if (e)
-		(void)err_set(e, "%s", why);
-	free(why);
-	return e;
+	return installation_close_after(in, e);
 }

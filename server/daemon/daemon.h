@@ -30,6 +30,8 @@ struct installation;
 struct helpers { int pam, nss; };
 enum err installation_open(struct installation **out, const struct conf *conf, const struct helpers *helpers) MUST_CHECK; /* helpers NULL: none */
 void installation_close(struct installation *in); /* stops the private database; NULL is allowed */
+/* The same, keeping the sentence of e, and its code. */
+enum err installation_close_after(struct installation *in, enum err e) MUST_CHECK;
 
 /* --- commands -------------------------------------------------------------------------------------------------------- */
 

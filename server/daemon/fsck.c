@@ -297,7 +297,7 @@ enum err daemon_rebuild(const struct conf *conf, bool replace)
 {
 	struct installation *in = NULL;
 	struct db *db = NULL;
-	char **sites, *why;
+	char **sites;
 	enum err e = installation_open_stores(&in, conf, true);
 
 	if (e)
@@ -315,12 +315,7 @@ enum err daemon_rebuild(const struct conf *conf, bool replace)
 	if (!e && !replace)
 		puts("Passwords, tokens and sessions are in no log: set passwords with `drydockd admin own:NAME`, make tokens anew.");
 	db_close(db);
-	why = mem_dup(err_text());
-	installation_close(in);
-	if (e)
-		(void)err_set(e, "%s", why);
-	free(why);
-	return e;
+	return installation_close_after(in, e);
 }
 
 enum err daemon_fsck(const struct conf *conf, const struct fsck_options *o, int *status)
@@ -328,7 +323,6 @@ enum err daemon_fsck(const struct conf *conf, const struct fsck_options *o, int 
 	struct printing p = { .json = o->json, .items = BUF_INIT(OUTPUT_LIMIT) };
 	struct installation *in = NULL;
 	bool running;
-	char *why;
 	enum err e;
 
 	*status = FSCK_UNCHECKED;
@@ -348,10 +342,5 @@ enum err daemon_fsck(const struct conf *conf, const struct fsck_options *o, int 
 		*status = !p.all.findings ? FSCK_CLEAN : p.all.repaired >= p.all.findings ? FSCK_REPAIRED : FSCK_DAMAGE;
 	}
 	buf_release(&p.items);
-	why = mem_dup(err_text());
-	installation_close(in);
-	if (e)
-		(void)err_set(e, "%s", why);
-	free(why);
-	return e;
+	return installation_close_after(in, e);
 }

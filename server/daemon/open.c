@@ -166,17 +166,6 @@ out:
 	return e;
 }
 
-/* Close what is open of it, keeping the error's sentence. */
-static enum err give_up(struct installation *in, enum err e)
-{
-	char *why = mem_dup(err_text());
-
-	installation_close(in);
-	(void)err_set(e, "%s", why);
-	free(why);
-	return e;
-}
-
 enum err installation_open_stores(struct installation **out, const struct conf *conf, bool migrate)
 {
 	struct installation *in = mem_alloc(sizeof(*in));
@@ -198,7 +187,7 @@ enum err installation_open_stores(struct installation **out, const struct conf *
 	if (!e)
 		e = open_database(in, migrate);
 	if (e)
-		return give_up(in, e);
+		return installation_close_after(in, e);
 	*out = in;
 	return ERR_OK;
 }
@@ -236,7 +225,7 @@ enum err installation_open(struct installation **out, const struct conf *conf, c
 		e = take_first_admins(in);
 out:
 	if (e)
-		return give_up(in, e);
+		return installation_close_after(in, e);
 	*out = in;
 	return ERR_OK;
 }
@@ -262,4 +251,15 @@ void installation_close(struct installation *in)
 	explicit_bzero(&in->owner, sizeof(in->owner));
 	datadir_unlock(in->lock);
 	free(in);
+}
+
+enum err installation_close_after(struct installation *in, enum err e)
+{
+	char *why = e ? mem_dup(err_text()) : NULL;
+
+	installation_close(in);
+	if (e)
+		(void)err_set(e, "%s", why);
+	free(why);
+	return e;
 }

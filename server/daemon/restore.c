@@ -198,7 +198,6 @@ static enum err fill_database(const struct conf *conf, const char *dump)
 {
 	struct installation *in = NULL;
 	struct db *db = NULL;
-	char *why;
 	enum err e = installation_open_stores(&in, conf, true);
 
 	if (e)
@@ -206,13 +205,8 @@ static enum err fill_database(const struct conf *conf, const char *dump)
 	e = db_open(&db, &in->owner);
 	if (!e)
 		e = dump_read(db, dump);
-	why = mem_dup(err_text());
 	db_close(db);
-	installation_close(in);
-	if (e)
-		(void)err_set(e, "%s", why);
-	free(why);
-	return e;
+	return installation_close_after(in, e);
 }
 
 static enum err fill_directory(struct restoring *r)
@@ -316,7 +310,7 @@ static enum err accept_one(struct installation *in, struct site *s, const char *
 enum err daemon_accept_loss(const struct conf *conf, const char *reason)
 {
 	struct installation *in = NULL;
-	char at[CLOCK_TEXT_SIZE], *name = mem_printf("%s/" RESTORED, conf->data), *why;
+	char at[CLOCK_TEXT_SIZE], *name = mem_printf("%s/" RESTORED, conf->data);
 	enum err e = read_restored(conf->data, at);
 
 	if (e == ERR_NOT_FOUND)
@@ -333,11 +327,7 @@ enum err daemon_accept_loss(const struct conf *conf, const char *reason)
 		e = err_sys(ERR_FAILED, "%s", name);
 	if (!e)
 		puts("Recorded. The next `drydockd serve` writes again.");
-	why = mem_dup(err_text());
-	installation_close(in);
-	if (e)
-		(void)err_set(e, "%s", why);
-	free(why);
+	e = installation_close_after(in, e);
 	free(name);
 	return e;
 }

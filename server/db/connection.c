@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/digest.h"
 #include "base/log.h"
 
 #define CONNECT_TIMEOUT 5 /* seconds */
@@ -18,17 +19,6 @@
 #define WRITE_TIMEOUT 30
 
 /* --- addresses ----------------------------------------------------------------------------------------------------- */
-
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
 
 /* A part of the URL with its percent escapes resolved. */
 static enum err url_part(char *out, size_t size, const char *from, const char *end, const char *what)

@@ -131,6 +131,16 @@ void cursor_fixed(struct cursor *c, unsigned column, void *out, size_t n);
 void cursor_path(struct cursor *c, unsigned column, struct path *out); /* checked again */
 void cursor_value(struct cursor *c, unsigned column, struct db_value *out); /* whatever it is */
 
+/*
+ * The rows of many paths of a site, by two statements that differ in how many they ask for: site = ? first, then IN (DB_P8)
+ * or IN (DB_P256) with the keys. each reads and closes one cursor; no more is asked once it set *stopped.
+ */
+#define DB_P8 "?, ?, ?, ?, ?, ?, ?, ?"
+#define DB_P64 DB_P8 ", " DB_P8 ", " DB_P8 ", " DB_P8 ", " DB_P8 ", " DB_P8 ", " DB_P8 ", " DB_P8
+#define DB_P256 DB_P64 ", " DB_P64 ", " DB_P64 ", " DB_P64
+enum err db_of_paths(struct db *db, const struct db_stmt *few, const struct db_stmt *many, const char *site, const struct path *paths, size_t n,
+    enum err (*each)(struct cursor *c, void *arg, bool *stopped), void *arg) MUST_CHECK;
+
 void db_cache_free(struct db *db);
 
 /* --- bulk.c: one statement for many rows --------------------------------------------------------------------------- */

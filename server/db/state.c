@@ -57,15 +57,22 @@ static void row_read(struct cursor *c, struct db_state_row *r)
 	cursor_fixed(c, 11, r->reviewed.b, sizeof(r->reviewed.b));
 }
 
-static enum err each(struct cursor *c, bool (*fn)(void *arg, const struct db_state_row *row), void *arg, bool *stopped)
+struct rows {
+	bool (*fn)(void *arg, const struct db_state_row *row);
+	void *arg;
+};
+
+static enum err each(struct cursor *c, void *arg, bool *stopped)
 {
+	const struct rows *to = arg;
+
 	while (cursor_next(c)) {
 		struct db_state_row r;
 
 		row_read(c, &r);
 		if (c->e)
 			break;
-		if (!fn(arg, &r)) {
+		if (!to->fn(to->arg, &r)) {
 			*stopped = true;
 			break;
 		}
@@ -90,36 +97,12 @@ enum err db_state_get(struct db *db, const char *site, struct path path, struct 
 	return cursor_close_found(&c, "%s was never approved or reviewed", path.s);
 }
 
-#define P8 "?, ?, ?, ?, ?, ?, ?, ?"
-#define P64 P8 ", " P8 ", " P8 ", " P8 ", " P8 ", " P8 ", " P8 ", " P8
-#define FEW 8
-#define MANY 256
-DB_STMT(GET_FEW, "state_get_few", "SELECT " COLUMNS " FROM file_state WHERE site = ? AND path_key IN (" P8 ")");
+DB_STMT(GET_FEW, "state_get_few", "SELECT " COLUMNS " FROM file_state WHERE site = ? AND path_key IN (" DB_P8 ")");
 DB_STMT(GET_MANY, "state_get_many",
-	"SELECT " COLUMNS " FROM file_state WHERE site = ? AND path_key IN (" P64 ", " P64 ", " P64 ", " P64 ")");
+	"SELECT " COLUMNS " FROM file_state WHERE site = ? AND path_key IN (" DB_P256 ")");
 enum err db_state_get_many(struct db *db, const char *site, const struct path *paths, size_t n, bool (*fn)(void *arg, const struct db_state_row *row), void *arg)
 {
-	struct db_arg args[1 + MANY];
-	struct path_key key[MANY];
-	bool stopped = false;
-	enum err e = ERR_OK;
-
-	args[0] = a_name(site);
-	for (size_t at = 0; at < n && !e && !stopped;) {
-		size_t places = n - at > FEW ? MANY : FEW, have = n - at < places ? n - at : places;
-		struct cursor c;
-
-		/* Places that are left over ask for the last one again. */
-		for (size_t i = 0; i < places; i++) {
-			if (i < have)
-				path_key(paths[at + i], &key[i]);
-			args[1 + i] = a_fixed(&key[i < have ? i : have - 1]);
-		}
-		cursor_open(&c, db, places == FEW ? &GET_FEW : &GET_MANY, args, 1 + places);
-		e = each(&c, fn, arg, &stopped);
-		at += have;
-	}
-	return e;
+	return db_of_paths(db, &GET_FEW, &GET_MANY, site, paths, n, each, &(struct rows){ fn, arg });
 }
 
 DB_STMT(ALL, "state_all", "SELECT " COLUMNS " FROM file_state WHERE site = ?");
@@ -129,5 +112,5 @@ enum err db_state_all(struct db *db, const char *site, bool (*fn)(void *arg, con
 	bool stopped;
 
 	cursor_open_stream(&c, db, &ALL, ARGS(a_name(site)));
-	return each(&c, fn, arg, &stopped);
+	return each(&c, &(struct rows){ fn, arg }, &stopped);
 }

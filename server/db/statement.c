@@ -460,3 +460,34 @@ void cursor_path(struct cursor *c, unsigned column, struct path *out)
 	if (!c->e)
 		c->e = err_prefix(ERR_FAILED, "%s: the table was damaged or edited", c->what->name);
 }
+
+/* --- many paths ------------------------------------------------------------------------------------------------------- */
+
+#define FEW 8
+#define MANY 256
+
+enum err db_of_paths(struct db *db, const struct db_stmt *few, const struct db_stmt *many, const char *site, const struct path *paths, size_t n,
+    enum err (*each)(struct cursor *c, void *arg, bool *stopped), void *arg)
+{
+	struct db_arg args[1 + MANY];
+	struct path_key key[MANY];
+	bool stopped = false;
+	enum err e = ERR_OK;
+
+	args[0] = a_name(site);
+	for (size_t at = 0; at < n && !e && !stopped;) {
+		size_t places = n - at > FEW ? MANY : FEW, have = n - at < places ? n - at : places;
+		struct cursor c;
+
+		/* Places that are left over ask for the last one again. */
+		for (size_t i = 0; i < places; i++) {
+			if (i < have)
+				path_key(paths[at + i], &key[i]);
+			args[1 + i] = a_fixed(&key[i < have ? i : have - 1]);
+		}
+		cursor_open(&c, db, places == FEW ? few : many, args, 1 + places);
+		e = each(&c, arg, &stopped);
+		at += have;
+	}
+	return e;
+}

@@ -317,20 +317,29 @@ static enum err split_signature(const struct object *o, struct buf *bytes, struc
 	return buf_check(bytes);
 }
 
-enum err repo_commit_verify(struct repo *r, const struct blob_id *commit, const struct node_key *k)
+/* *bytes: what was signed, if the signature is good. */
+static enum err verify(struct repo *r, const struct blob_id *commit, const struct node_key *k, struct buf *bytes)
 {
 	struct object o;
-	struct buf bytes = BUF_INIT(COMMIT_LIMIT), armored = BUF_INIT(SSHSIG_ARMORED_LIMIT);
+	struct buf armored = BUF_INIT(SSHSIG_ARMORED_LIMIT);
 	enum err e = object_read(r, commit, GIT_OBJECT_COMMIT, &o);
 
 	if (e)
 		return e;
-	e = split_signature(&o, &bytes, &armored);
+	e = split_signature(&o, bytes, &armored);
 	if (!e)
-		e = node_key_verify(k, SIGN_SPACE, bytes.p, bytes.len, armored.p, armored.len);
+		e = node_key_verify(k, SIGN_SPACE, bytes->p, bytes->len, armored.p, armored.len);
 	object_release(&o);
-	buf_release(&bytes);
 	buf_release(&armored);
+	return e;
+}
+
+enum err repo_commit_verify(struct repo *r, const struct blob_id *commit, const struct node_key *k)
+{
+	struct buf bytes = BUF_INIT(COMMIT_LIMIT);
+	enum err e = verify(r, commit, k, &bytes);
+
+	buf_release(&bytes);
 	return e;
 }
 
@@ -378,25 +387,17 @@ enum err repo_log_read(struct repo *r, const struct blob_id *commit, struct repo
 enum err repo_log_verify(struct repo *r, const struct blob_id *commit, const struct repo_log_commit *c, const struct record *record,
     const struct sha256 *digest, const struct node_key *k)
 {
-	struct buf head = BUF_INIT(COMMIT_LIMIT), body = BUF_INIT(COMMIT_LIMIT), bytes = BUF_INIT(COMMIT_LIMIT), armored = BUF_INIT(SSHSIG_ARMORED_LIMIT);
-	struct object o;
-	enum err e = object_read(r, commit, GIT_OBJECT_COMMIT, &o);
+	struct buf head = BUF_INIT(COMMIT_LIMIT), body = BUF_INIT(COMMIT_LIMIT), bytes = BUF_INIT(COMMIT_LIMIT);
+	enum err e = verify(r, commit, k, &bytes);
 
-	if (e)
-		return e;
-	e = split_signature(&o, &bytes, &armored);
-	if (!e)
-		e = node_key_verify(k, SIGN_SPACE, bytes.p, bytes.len, armored.p, armored.len);
 	if (!e)
 		e = log_text(record, digest, &c->tree, &c->parent, k, &head, &body);
 	if (!e && (bytes.len != head.len + 1 + body.len || memcmp(bytes.p, head.p, head.len) != 0 || bytes.p[head.len] != '\n' ||
 	    memcmp(bytes.p + head.len + 1, buf_text(&body), body.len) != 0))
 		e = err_set(ERR_DENIED, "its author, times or message are not those of its record");
-	object_release(&o);
 	buf_release(&head);
 	buf_release(&body);
 	buf_release(&bytes);
-	buf_release(&armored);
 	return e;
 }
 

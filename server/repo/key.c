@@ -32,18 +32,6 @@ struct node_key {
 	bool public_only;
 };
 
-static void put_u32(struct buf *b, uint32_t v)
-{
-	char bytes[4] = { (char)(v >> 24), (char)(v >> 16), (char)(v >> 8), (char)v };
-	buf_add(b, bytes, sizeof(bytes));
-}
-
-static void put_string(struct buf *b, const void *p, size_t n)
-{
-	put_u32(b, (uint32_t)n);
-	buf_add(b, p, n);
-}
-
 /* A cursor over the parts of a key file; once past the end it stays broken. */
 struct reader {
 	const uint8_t *p;
@@ -122,25 +110,25 @@ static void key_encode(const struct node_key *k, const char *comment, struct buf
 	/* two equal numbers: how a wrong passphrase would be noticed */
 	random_bytes(check, sizeof(check));
 	check_value = (uint32_t)check[0] << 24 | (uint32_t)check[1] << 16 | (uint32_t)check[2] << 8 | check[3];
-	put_u32(&inner, check_value);
-	put_u32(&inner, check_value);
-	put_string(&inner, "ssh-ed25519", 11);
-	put_string(&inner, k->public_key, 32);
+	sshsig_put_u32(&inner, check_value);
+	sshsig_put_u32(&inner, check_value);
+	sshsig_put_string(&inner, "ssh-ed25519", 11);
+	sshsig_put_string(&inner, k->public_key, 32);
 	memcpy(pair, k->seed, 32);
 	memcpy(pair + 32, k->public_key, 32);
-	put_string(&inner, pair, sizeof(pair));
-	put_string(&inner, comment, strlen(comment));
+	sshsig_put_string(&inner, pair, sizeof(pair));
+	sshsig_put_string(&inner, comment, strlen(comment));
 	for (char i = 1; inner.len % 8 != 0; i++)
 		buf_char(&inner, i);
 
 	sshsig_blob(blob, k->public_key);
 	buf_add(&raw, KEY_MAGIC, sizeof(KEY_MAGIC));
-	put_string(&raw, "none", 4);
-	put_string(&raw, "none", 4);
-	put_string(&raw, "", 0);
-	put_u32(&raw, 1);
-	put_string(&raw, blob, sizeof(blob));
-	put_string(&raw, inner.p, inner.len);
+	sshsig_put_string(&raw, "none", 4);
+	sshsig_put_string(&raw, "none", 4);
+	sshsig_put_string(&raw, "", 0);
+	sshsig_put_u32(&raw, 1);
+	sshsig_put_string(&raw, blob, sizeof(blob));
+	sshsig_put_string(&raw, inner.p, inner.len);
 
 	text = mem_alloc(base64_size(raw.len));
 	base64_of(text, raw.p, raw.len);

@@ -16,15 +16,15 @@
 #define ARMOR_END "-----END SSH SIGNATURE-----"
 #define ARMOR_WIDTH 70
 
-static void put_u32(struct buf *b, uint32_t v)
+void sshsig_put_u32(struct buf *b, uint32_t v)
 {
 	char bytes[4] = { (char)(v >> 24), (char)(v >> 16), (char)(v >> 8), (char)v };
 	buf_add(b, bytes, sizeof(bytes));
 }
 
-static void put_string(struct buf *b, const void *p, size_t n)
+void sshsig_put_string(struct buf *b, const void *p, size_t n)
 {
-	put_u32(b, (uint32_t)n);
+	sshsig_put_u32(b, (uint32_t)n);
 	buf_add(b, p, n);
 }
 
@@ -68,10 +68,10 @@ static enum err signed_frame(struct buf *frame, const char *space, const void *p
 	if (EVP_Digest(p, n, hash, &hash_len, EVP_sha512(), NULL) != 1 || hash_len != HASH_SIZE)
 		return err_set(ERR_FAILED, "SHA-512 failed");
 	buf_str(frame, MAGIC);
-	put_string(frame, space, strlen(space));
-	put_string(frame, "", 0);
-	put_string(frame, HASH, strlen(HASH));
-	put_string(frame, hash, sizeof(hash));
+	sshsig_put_string(frame, space, strlen(space));
+	sshsig_put_string(frame, "", 0);
+	sshsig_put_string(frame, HASH, strlen(HASH));
+	sshsig_put_string(frame, hash, sizeof(hash));
 	return buf_check(frame);
 }
 
@@ -82,14 +82,14 @@ static void put_envelope(struct buf *b, const uint8_t public_key[32], const char
 
 	sshsig_blob(blob, public_key);
 	buf_str(b, MAGIC);
-	put_u32(b, 1);
-	put_string(b, blob, sizeof(blob));
-	put_string(b, space, strlen(space));
-	put_string(b, "", 0);
-	put_string(b, HASH, strlen(HASH));
-	put_u32(b, 4 + sizeof(KEY_TYPE) - 1 + 4 + SIGNATURE_SIZE);
-	put_string(b, KEY_TYPE, sizeof(KEY_TYPE) - 1);
-	put_u32(b, SIGNATURE_SIZE);
+	sshsig_put_u32(b, 1);
+	sshsig_put_string(b, blob, sizeof(blob));
+	sshsig_put_string(b, space, strlen(space));
+	sshsig_put_string(b, "", 0);
+	sshsig_put_string(b, HASH, strlen(HASH));
+	sshsig_put_u32(b, 4 + sizeof(KEY_TYPE) - 1 + 4 + SIGNATURE_SIZE);
+	sshsig_put_string(b, KEY_TYPE, sizeof(KEY_TYPE) - 1);
+	sshsig_put_u32(b, SIGNATURE_SIZE);
 }
 
 enum err sshsig_sign(const uint8_t seed[32], const uint8_t public_key[32], const char *space, const void *p, size_t n,

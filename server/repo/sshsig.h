@@ -16,6 +16,10 @@
 
 #define SSHSIG_ARMORED_LIMIT 4096 /* bytes: an armored Ed25519 signature has about 300 */
 
+/* SSH's numbers and strings. */
+void sshsig_put_u32(struct buf *b, uint32_t v);
+void sshsig_put_string(struct buf *b, const void *p, size_t n);
+
 /* The public key as SSH writes it on the wire ("ssh-ed25519", 32 bytes), and back. */
 #define SSHSIG_BLOB_SIZE 51
 void sshsig_blob(uint8_t blob[SSHSIG_BLOB_SIZE], const uint8_t public_key[32]);

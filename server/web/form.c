@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/digest.h"
 #include "base/utf8.h"
 
 struct field {
@@ -9,17 +10,6 @@ struct field {
 	const char **values;
 	size_t n, cap;
 };
-
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
 
 bool percent_decode(char *out, size_t *out_len, const char *in, size_t len, bool plus)
 {
@@ -30,7 +20,7 @@ bool percent_decode(char *out, size_t *out_len, const char *in, size_t len, bool
 		if (c == '%') {
 			if (len - i < 3)
 				return false;
-			int high = hex_value(in[i + 1]), low = hex_value(in[i + 2]);
+			int high = hex_digit(in[i + 1]), low = hex_digit(in[i + 2]);
 			if (high < 0 || low < 0)
 				return false;
 			c = (char)(high << 4 | low);

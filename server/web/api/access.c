@@ -169,16 +169,9 @@ enum err api_preapprovals(struct req *r)
 	struct preapprovals l = { .r = r, .out = &a.out };
 	enum err e;
 
-	answer_begin(&a);
-	json_out_name(&a.out, "items");
-	json_out_begin(&a.out, '[');
+	answer_items(&a);
 	e = db_preapproval_list(tools_db(r->tools), r->site->name, preapproval_item, &l);
-	json_out_end(&a.out, ']');
-	if (e) {
-		buf_release(&a.buf);
-		return reply_error(r, e, NULL);
-	}
-	return answer_send(r, &a, 200);
+	return answer_items_send(r, &a, e);
 }
 
 /* POST /api/v1/sites/:site/preapprovals {path, pattern, largest, until, note, remove} */

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "web/history.h"
 
 void answer_begin(struct answer *a)
 {
@@ -32,7 +33,14 @@ void answer_items(struct answer *a)
 
 enum err answer_items_send(struct req *r, struct answer *a, enum err e)
 {
+	return answer_page_send(r, a, 0, e);
+}
+
+enum err answer_page_send(struct req *r, struct answer *a, uint64_t next, enum err e)
+{
 	json_out_end(&a->out, ']');
+	if (next)
+		json_out_kint(&a->out, "next", (int64_t)next);
 	if (!e)
 		return answer_send(r, a, 200);
 	buf_release(&a->buf);
@@ -206,6 +214,57 @@ void answer_selection(struct json_out *o, const struct selection *s)
 		json_out_kint(o, "size", (int64_t)s->items[i].print.size);
 		answer_hash(o, "sha256", &s->items[i].print.sha256);
 		json_out_kbool(o, "exec", s->items[i].print.exec);
+		json_out_end(o, '}');
+	}
+	json_out_end(o, ']');
+}
+
+static enum err history_item(void *arg, const struct history_item *item)
+{
+	struct json_out *o = arg;
+
+	json_out_begin(o, '{');
+	answer_record(o, item->row, &item->record);
+	json_out_name(o, "files");
+	json_out_begin(o, '[');
+	for (size_t i = 0; i < item->n_files; i++)
+		answer_record_file(o, &item->files[i]);
+	json_out_end(o, ']');
+	json_out_kbool(o, "more_files", item->more_files);
+	if (item->whole)
+		json_out_kint(o, "files_count", (int64_t)item->row->files_count);
+	json_out_end(o, '}');
+	return ERR_OK;
+}
+
+enum err answer_history(struct req *r, struct answer *a, const struct history_query *q)
+{
+	uint64_t next;
+	enum err e;
+
+	answer_begin(a);
+	json_out_kstr(&a->out, "site", r->site->name);
+	json_out_name(&a->out, "items");
+	json_out_begin(&a->out, '[');
+	e = history_list(r, q, history_item, &a->out, &next);
+	json_out_end(&a->out, ']');
+	if (e)
+		buf_release(&a->buf);
+	else if (next)
+		json_out_kint(&a->out, "next", (int64_t)next);
+	return e;
+}
+
+void answer_plan(struct req *r, struct json_out *o, const struct plan *plan)
+{
+	json_out_name(o, "items");
+	json_out_begin(o, '[');
+	for (size_t i = 0; i < plan->n; i++) {
+		if (req_role_on(r, plan->items[i].path) < ROLE_VIEW)
+			continue;
+		json_out_begin(o, '{');
+		json_out_kstr(o, "change", plan_kind_name(plan->items[i].kind));
+		json_out_kstr(o, "path", plan->items[i].path.s);
 		json_out_end(o, '}');
 	}
 	json_out_end(o, ']');

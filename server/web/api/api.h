@@ -26,6 +26,8 @@ enum err answer_send(struct req *r, struct answer *a, unsigned status);
 /* A list in one piece: begin; the items; then the answer, or the error that came up meanwhile. */
 void answer_items(struct answer *a);
 enum err answer_items_send(struct req *r, struct answer *a, enum err e);
+/* The same of a page of it; next: where more begins, 0: that is all. */
+enum err answer_page_send(struct req *r, struct answer *a, uint64_t next, enum err e);
 
 /* Parts that several answers have. */
 void answer_file(struct req *r, struct json_out *o, const struct catalog_entry *e);
@@ -35,6 +37,10 @@ void answer_hash(struct json_out *o, const char *name, const struct sha256 *h);
 void answer_act(struct json_out *o, const struct act_answer *a); /* members of an object */
 void answer_record(struct json_out *o, const struct db_record_row *row, const struct record *rec); /* members without files */
 void answer_record_file(struct json_out *o, const struct record_file *f); /* an object */
+/* {"site","items","next"}: records as the API has them. After an error nothing is left to release. */
+struct history_query;
+enum err answer_history(struct req *r, struct answer *a, const struct history_query *q) MUST_CHECK;
+void answer_plan(struct req *r, struct json_out *o, const struct plan *plan); /* items: his paths only */
 void answer_selection(struct json_out *o, const struct selection *s); /* digest, files, bytes, items: members */
 
 /* {"reviews","have","by","text"} of what a signature needs, or null. */

@@ -17,29 +17,6 @@ static enum err time_query(struct req *r, const char *name, int64_t *out)
 	return e ? err_prefix(e, "%s", name) : ERR_OK;
 }
 
-static void files_answer(struct json_out *o, const struct history_item *item)
-{
-	json_out_name(o, "files");
-	json_out_begin(o, '[');
-	for (size_t i = 0; i < item->n_files; i++)
-		answer_record_file(o, &item->files[i]);
-	json_out_end(o, ']');
-	json_out_kbool(o, "more_files", item->more_files);
-	if (item->whole)
-		json_out_kint(o, "files_count", (int64_t)item->row->files_count);
-}
-
-static enum err log_item(void *arg, const struct history_item *item)
-{
-	struct json_out *o = arg;
-
-	json_out_begin(o, '{');
-	answer_record(o, item->row, &item->record);
-	files_answer(o, item);
-	json_out_end(o, '}');
-	return ERR_OK;
-}
-
 /* A name may be a file's now and have been a directory's, or the other way round: below=0 or 1 says which life is meant. */
 static enum err life_query(struct req *r, struct history_query *q)
 {
@@ -61,7 +38,7 @@ enum err api_log(struct req *r)
 	struct history_query q = { .path = r->path, .whole_site = !r->has_path || path_is_root(r->path), .act = req_query(r, "act") };
 	const char *user = req_query(r, "user");
 	char principal[PRINCIPAL_LIMIT + 1];
-	uint64_t limit, next;
+	uint64_t limit;
 	struct answer a;
 	enum err e;
 
@@ -85,19 +62,8 @@ enum err api_log(struct req *r)
 	if (e)
 		return reply_error(r, e, NULL);
 	q.limit = (unsigned)limit;
-	answer_begin(&a);
-	json_out_kstr(&a.out, "site", r->site->name);
-	json_out_name(&a.out, "items");
-	json_out_begin(&a.out, '[');
-	e = history_list(r, &q, log_item, &a.out, &next);
-	json_out_end(&a.out, ']');
-	if (next)
-		json_out_kint(&a.out, "next", (int64_t)next);
-	if (e) {
-		buf_release(&a.buf);
-		return reply_error(r, e, NULL);
-	}
-	return answer_send(r, &a, 200);
+	e = answer_history(r, &a, &q);
+	return e ? reply_error(r, e, NULL) : answer_send(r, &a, 200);
 }
 
 static bool record_file(void *arg, const struct record_file *f)

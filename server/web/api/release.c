@@ -121,17 +121,7 @@ enum err api_release_diff(struct req *r)
 	answer_begin(&a);
 	json_out_kint(&a.out, "from", (int64_t)from.number);
 	json_out_kint(&a.out, "to", (int64_t)rel.number);
-	json_out_name(&a.out, "items");
-	json_out_begin(&a.out, '[');
-	for (size_t i = 0; i < plan.n; i++) {
-		if (req_role_on(r, plan.items[i].path) < ROLE_VIEW)
-			continue;
-		json_out_begin(&a.out, '{');
-		json_out_kstr(&a.out, "change", plan_kind_name(plan.items[i].kind));
-		json_out_kstr(&a.out, "path", plan.items[i].path.s);
-		json_out_end(&a.out, '}');
-	}
-	json_out_end(&a.out, ']');
+	answer_plan(r, &a.out, &plan);
 	plan_release(&plan);
 	return answer_send(r, &a, 200);
 }

@@ -82,18 +82,9 @@ enum err api_role_lint(struct req *r)
 		e = req_number(r, "limit", 1, PREVIEW_MOST, PREVIEW, &limit);
 	if (e)
 		return reply_error(r, e, NULL);
-	answer_begin(&a);
-	json_out_name(&a.out, "items");
-	json_out_begin(&a.out, '[');
+	answer_items(&a);
 	e = rights_lint(r, from, limit, lint_item, &a.out, &next);
-	json_out_end(&a.out, ']');
-	if (next)
-		json_out_kint(&a.out, "next", (int64_t)next);
-	if (e) {
-		buf_release(&a.buf);
-		return reply_error(r, e, NULL);
-	}
-	return answer_send(r, &a, 200);
+	return answer_page_send(r, &a, next, e);
 }
 
 /* GET /api/v1/sites/:site/requirements?path= : on paths that he may view; with path, those that speak for it */

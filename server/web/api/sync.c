@@ -88,17 +88,7 @@ enum err api_plan(struct req *r)
 		return reply_error(r, e, NULL);
 	}
 	answer_begin(&a);
-	json_out_name(&a.out, "items");
-	json_out_begin(&a.out, '[');
-	for (size_t i = 0; i < plan.n; i++) {
-		if (req_role_on(r, plan.items[i].path) < ROLE_VIEW)
-			continue;
-		json_out_begin(&a.out, '{');
-		json_out_kstr(&a.out, "change", plan_kind_name(plan.items[i].kind));
-		json_out_kstr(&a.out, "path", plan.items[i].path.s);
-		json_out_end(&a.out, '}');
-	}
-	json_out_end(&a.out, ']');
+	answer_plan(r, &a.out, &plan);
 	if (req_role_on(r, path_root()) == ROLE_ADMIN) {
 		plan_digest(&plan, &digest);
 		answer_hash(&a.out, "digest", &digest);
@@ -187,21 +177,12 @@ static enum err numbered_list(struct req *r, bool releases)
 		e = req_number(r, "limit", 1, 500, 50, &limit);
 	if (e)
 		return reply_error(r, e, NULL);
-	answer_begin(&a);
-	json_out_name(&a.out, "items");
-	json_out_begin(&a.out, '[');
+	answer_items(&a);
 	if (releases)
 		e = db_release_list(tools_db(r->tools), r->site->name, before, (unsigned)limit, release_item, &l);
 	else
 		e = db_run_list(tools_db(r->tools), r->site->name, before, (unsigned)limit, run_item, &l);
-	json_out_end(&a.out, ']');
-	if (l.n == limit && l.last > 1)
-		json_out_kint(&a.out, "next", (int64_t)l.last);
-	if (e) {
-		buf_release(&a.buf);
-		return reply_error(r, e, NULL);
-	}
-	return answer_send(r, &a, 200);
+	return answer_page_send(r, &a, l.n == limit && l.last > 1 ? l.last : 0, e);
 }
 
 /* GET /api/v1/sites/:site/sync/runs?before=&limit= */

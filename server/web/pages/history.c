@@ -200,44 +200,13 @@ static enum err reply_csv(struct req *r, struct asked *a)
 	return reply_bytes(r, 200, "text/csv; charset=utf-8", &c.b, arena_printf(r->arena, "history-%s.csv", r->site->name));
 }
 
-/* --- JSON: items as the API has them -------------------------------------------------------------------------------- */
-
-static enum err json_item(void *arg, const struct history_item *item)
-{
-	struct json_out *o = arg;
-
-	json_out_begin(o, '{');
-	answer_record(o, item->row, &item->record);
-	json_out_name(o, "files");
-	json_out_begin(o, '[');
-	for (size_t i = 0; i < item->n_files; i++)
-		answer_record_file(o, &item->files[i]);
-	json_out_end(o, ']');
-	json_out_kbool(o, "more_files", item->more_files);
-	if (item->whole)
-		json_out_kint(o, "files_count", (int64_t)item->row->files_count);
-	json_out_end(o, '}');
-	return ERR_OK;
-}
-
+/* As the API has it. */
 static enum err reply_as_json(struct req *r, struct asked *a)
 {
 	struct answer answer;
-	uint64_t next;
+	enum err e = answer_history(r, &answer, &a->q);
 
-	answer_begin(&answer);
-	json_out_kstr(&answer.out, "site", r->site->name);
-	json_out_name(&answer.out, "items");
-	json_out_begin(&answer.out, '[');
-	enum err e = history_list(r, &a->q, json_item, &answer.out, &next);
-	json_out_end(&answer.out, ']');
-	if (e) {
-		buf_release(&answer.buf);
-		return e;
-	}
-	if (next)
-		json_out_kint(&answer.out, "next", (int64_t)next);
-	return answer_send(r, &answer, 200);
+	return e ? e : answer_send(r, &answer, 200);
 }
 
 /* --- the page ------------------------------------------------------------------------------------------------------ */
