@@ -3,11 +3,10 @@ import os
 import pathlib
 import shutil
 import stat
-import threading
 
 import pytest
 
-from world import FILES, PASSWORD, Drydock, fsck, git, history, log_ref, names, program, sql
+from world import FILES, PASSWORD, Drydock, fsck, git, history, log_ref, names, program, signing, sql
 from test_rebuild import dump
 
 
@@ -37,26 +36,10 @@ def put_back(d):
 
 
 def test_backup_beside_acts_and_restore(d):
-    place, stop, failed, before = d.dir / "backup", threading.Event(), [], None
-
-    def sign():
-        n = 0
-        while not stop.is_set():
-            n += 1
-            d.write("/index.html", f"while a backup is made {n}")
-            try:
-                d.sign("/index.html")
-            except AssertionError as e:
-                failed.append(e)
-
-    thread = threading.Thread(target=sign)
-    thread.start()
-    try:
+    place, before = d.dir / "backup", None
+    with signing(d):
         r = d.run(program(), "backup", place, "--data", d.data)
-    finally:
-        stop.set()
-        thread.join()
-    assert not failed and "as you keep them" in r.stdout, "it is said what in it is secret"
+    assert "as you keep them" in r.stdout, "it is said what in it is secret"
     assert stat.S_IMODE(place.stat().st_mode) == 0o700 and stat.S_IMODE((place / "node.key").stat().st_mode) == 0o600
     assert d.run(program(), "backup", place, "--data", d.data, check=False).returncode == 4, "never over another one"
     d.sign("/a/c/d.css", note="after the backup")

@@ -1,10 +1,9 @@
 """fsck against a running server, beside acts; the nightly check; what admins are told."""
 import json
-import threading
 
 import pytest
 
-from world import FILES, Drydock, fsck, git, history, log_ref, names, program, sql
+from world import FILES, Drydock, fsck, git, history, log_ref, names, program, signing, sql
 
 
 @pytest.fixture(scope="module")
@@ -38,27 +37,9 @@ def test_only_admins(d):
 
 def test_beside_acts(d):
     """Signing goes on while checks run: none of them sees a difference that is not there."""
-    stop, failed = threading.Event(), []
-
-    def sign():
-        n = 0
-        while not stop.is_set():
-            n += 1
-            d.write("/index.html", f"version {n}")
-            try:
-                d.sign("/index.html")
-            except AssertionError as e:
-                failed.append(e)
-
-    thread = threading.Thread(target=sign)
-    thread.start()
-    try:
+    with signing(d):
         for i in range(12):
             fsck(d, *(["--deep"] if i % 3 == 0 else []), status=0)
-    finally:
-        stop.set()
-        thread.join()
-    assert not failed
     fsck(d, "--deep", status=0)
 
 

@@ -1,10 +1,12 @@
 """A site with a history of every kind of record, for the tests of fsck, rebuild, backup and evidence."""
+import contextlib
 import json
 import os
 import pathlib
 import re
 import subprocess
 import sys
+import threading
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 
@@ -47,6 +49,31 @@ def history(d):
     d.write("/a/b.html/index.html", b"<p>a directory now\n")
     d.sign("/a/b.html/index.html", note="a file became a directory")
     d.sync()
+
+
+@contextlib.contextmanager
+def signing(d):
+    """Somebody signs one version after the other meanwhile, and is never refused."""
+    stop, failed = threading.Event(), []
+
+    def sign():
+        n = 0
+        while not stop.is_set():
+            n += 1
+            d.write("/index.html", f"version {n}")
+            try:
+                d.sign("/index.html")
+            except AssertionError as e:
+                failed.append(e)
+
+    thread = threading.Thread(target=sign)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+    assert not failed, failed
 
 
 def fsck(d, *options, status=None):

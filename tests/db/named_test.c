@@ -2,7 +2,7 @@
  * Counters and queues: the same tests over a store within the process and over the database, then what only several
  * connections can do to one another.
  */
-#include "testlib.h"
+#include "onedb.h"
 
 #include <pthread.h>
 
@@ -258,21 +258,6 @@ static void members_text(void **state)
 }
 
 /* --- the database ---------------------------------------------------------------------------------------------------- */
-
-static struct testdb *t;
-
-static int setup(void **state)
-{
-	(void)state;
-	return testdb_start(&t);
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	testdb_stop(t);
-	return 0;
-}
 
 static void in_database(void **state)
 {

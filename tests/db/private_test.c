@@ -1,5 +1,5 @@
 /* The private MariaDB: installed, found again, started again, stopped; and what must not go wrong. */
-#include "testlib.h"
+#include "onedb.h"
 
 #include <errno.h>
 #include <dirent.h>
@@ -21,45 +21,11 @@
 
 #define SQL DRYDOCK_SRCDIR "/sql"
 
-static struct testdb *t;
-
-static int setup(void **state)
+static int unmounted(void **state)
 {
-	(void)state;
-	return testdb_start(&t);
-}
-
-static int teardown(void **state)
-{
-	char full[128];
-
-	(void)state;
 	/* Left by a test that failed. */
-	snprintf(full, sizeof(full), "%s/full", t->dir);
-	umount2(full, MNT_DETACH);
-	testdb_stop(t);
-	return 0;
-}
-
-static const char *in_dir(const char *name)
-{
-	static char path[4][300];
-	static unsigned next;
-	char *out = path[next++ % 4];
-
-	snprintf(out, sizeof(path[0]), "%s/%s", t->dir, name);
-	return out;
-}
-
-static pid_t server_pid(void)
-{
-	struct buf text = BUF_INIT(64);
-
-	OK(file_read(AT_FDCWD, in_dir("db.pid"), &text));
-	pid_t pid = (pid_t)atoi(buf_text(&text));
-	buf_release(&text);
-	assert_true(pid > 1);
-	return pid;
+	umount2(in_dir("full"), MNT_DETACH);
+	return teardown(state);
 }
 
 static void works(void)
@@ -602,5 +568,5 @@ int main(void)
 		cmocka_unit_test(memory_and_idle_cpu),
 		cmocka_unit_test(full_disk), /* may change namespaces: the last one */
 	};
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, setup, unmounted);
 }

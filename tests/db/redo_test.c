@@ -1,5 +1,5 @@
 /* The end of the log of a killed server: what is stale there is cut off, what is not is left alone. */
-#include "testlib.h"
+#include "onedb.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -18,40 +18,10 @@
 #define SECTOR 512
 #define BURST 200 /* changes in one transaction */
 
-static struct testdb *t;
-
-static int setup(void **state)
-{
-	(void)state;
-	return testdb_start(&t);
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	testdb_stop(t);
-	return 0;
-}
-
-static const char *in_dir(const char *name)
-{
-	static char path[4][300];
-	static unsigned next;
-	char *out = path[next++ % 4];
-
-	snprintf(out, sizeof(path[0]), "%s/%s", t->dir, name);
-	return out;
-}
-
 /* Killed, and gone: its log is locked by nobody. Nothing starts it again yet. */
 static void kill_server(void)
 {
-	struct buf text = BUF_INIT(64);
-
-	OK(file_read(AT_FDCWD, in_dir("db.pid"), &text));
-	pid_t pid = (pid_t)atoi(buf_text(&text));
-	buf_release(&text);
-	assert_true(pid > 1);
+	pid_t pid = server_pid();
 	/* All of its threads have ended then, and their files are closed. */
 	struct pollfd p = { .fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN };
 	assert_true(p.fd >= 0);

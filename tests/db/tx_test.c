@@ -1,5 +1,5 @@
 /* The transaction runner, and what happens when the server does not play along. */
-#include "testlib.h"
+#include "onedb.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -11,34 +11,6 @@
 
 /* A name as the argument of a callback; it stays what it is. */
 #define ID(name) ((void *)(uintptr_t)(name))
-
-static struct testdb *t;
-
-static int setup(void **state)
-{
-	(void)state;
-	return testdb_start(&t);
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	testdb_stop(t);
-	return 0;
-}
-
-static pid_t server_pid(void)
-{
-	char name[128], text[32] = "";
-	FILE *f;
-
-	snprintf(name, sizeof(name), "%s/db.pid", t->dir);
-	f = fopen(name, "r");
-	assert_non_null(f);
-	assert_non_null(fgets(text, sizeof(text), f));
-	fclose(f);
-	return (pid_t)atoi(text);
-}
 
 /* Another one than that has come up. */
 static void server_back(pid_t killed)
