@@ -560,7 +560,7 @@ static bool in_list(const char *list, const char *name)
 
 /*
  * A table or a column that server/db/tables.def does not know would be neither checked by drydockd fsck nor made again by
- * drydockd rebuild. Whoever adds one says there what it is, and in server/check/replay.c where its rows come from.
+ * drydockd rebuild. Whoever adds one says there what it is, and in server/check/replay_rows.c where its rows come from.
  */
 static void every_table_and_column_is_accounted_for(void **state)
 {
