@@ -74,7 +74,7 @@ enum err log_each(struct log *l, enum err (*fn)(void *arg, const struct log_entr
 /* One record again, without its rules; nothing is told. fn is not called if it cannot be read. */
 enum err log_one(struct log *l, uint64_t seq, enum err (*fn)(void *arg, const struct log_entry *e), void *arg) MUST_CHECK;
 
-/* --- replay.c, replay_rows.c: what records add up to ----------------------------------------------------------------  */
+/* --- replay.c, replay_rows.c: what records add up to ----------------------------------------------------------------- */
 
 typedef void row_fn(void *arg, enum db_table_id id, uint64_t seq, const struct db_value *row);
 

@@ -9,6 +9,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/err.h"
+#include "base/mem.h"
+
 enum option_type {
 	OPTION_TEXT, /* const char * */
 	OPTION_WORDS, /* struct option_words: a list of texts */
@@ -50,5 +53,14 @@ struct option {
 };
 
 extern const struct option conf_options[], conf_site_options[], conf_target_options[]; /* end with a NULL name */
+
+/* --- value.c ------------------------------------------------------------------------------------------------------- */
+
+#define LOWER "abcdefghijklmnopqrstuvwxyz"
+#define UPPER "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+#define DIGIT "0123456789"
+bool name_bytes(const char *text, const char *allowed); /* one at least, and only those */
+/* Convert and check; base NULL only checks. Texts go to the arena. Lists are set by the caller. */
+enum err option_set(const struct option *o, const char *text, void *base, struct arena *a) MUST_CHECK;
 
 #endif

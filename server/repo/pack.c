@@ -1,12 +1,12 @@
 /*
  * The pack writer. An act's objects become one pack: two or three fsyncs whatever their number, where loose objects
- * would cost two each. Small packs stay in memory until they are published; a large one is written as it grows, each
- * thread at the place that it reserved. Ids come from libgit2's SHA-1, which detects the known collision attacks.
+ * would cost two each. Small packs stay in memory until they are published (publish.c); a large one is written as it
+ * grows, each thread at the place that it reserved. Ids come from libgit2's SHA-1, which detects the known collision
+ * attacks.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <libdeflate.h>
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,62 +14,14 @@
 #include "base/clock.h"
 #include "base/digest.h"
 #include "base/sys.h"
-#include "repo/internal.h"
+#include "repo/pack.h"
 
-#define TMP_DIR "drydock-tmp"
-#define PACK_HEAD 12
-#define SHA1_SIZE 20
 #define IN_MEMORY ((size_t)2 * 1024 * 1024)
 #define WRITEBACK ((uint64_t)8 * 1024 * 1024) /* start writing to disk each so many bytes, so that the sync waits less */
 #define LEVEL 1
 #define KEEP_BLOB ((size_t)64 * 1024) /* the largest blob that is kept */
 #define KEEP_BLOBS ((size_t)2 * 1024 * 1024) /* of one act: ten thousand files must not stay in memory */
 #define REFRESH_AFTER (5 * CLOCK_SECOND)
-
-struct entry {
-	struct blob_id id;
-	uint64_t at; /* offset in the pack; 0: not in this pack, since the repository has it */
-	uint32_t crc;
-	struct recent *kept; /* bytes of trees, commits and small blobs; NULL: not kept */
-};
-
-struct loose {
-	struct blob_id id;
-	char *name; /* in drydock-tmp/ */
-};
-
-/* What one thread needs to deflate; handed around through a list. */
-struct worker {
-	struct libdeflate_compressor *deflate, *store; /* store: the same format, without looking for repetitions */
-	uint8_t *out;
-	size_t cap;
-	struct worker *next;
-};
-
-struct repo_pack {
-	struct repo *r;
-	char op[UUID_TEXT];
-	int dir, tmp; /* the repository and its drydock-tmp/ */
-	pthread_mutex_t lock; /* of all below */
-	struct entry *entries;
-	size_t n, cap;
-	size_t first; /* entries before it were published already */
-	uint32_t *buckets; /* open addressing: index + 1 into entries */
-	size_t n_buckets;
-	size_t written; /* objects in the present pack */
-	uint64_t total; /* objects written by this handle */
-	uint64_t end; /* of the present pack */
-	uint64_t flushed; /* writeback was started up to here */
-	uint8_t *mem; /* the pack while it is small */
-	size_t mem_cap;
-	int fd; /* the pack once it is large; -1 */
-	char *pack_name, *idx_name; /* in drydock-tmp/; NULL: not created */
-	struct loose *loose;
-	size_t n_loose, cap_loose;
-	struct worker *idle;
-	size_t kept_blobs; /* bytes of the blobs among entries[].kept */
-	bool failed;
-};
 
 static unsigned next_name; /* atomic: two acts with one id must not meet in drydock-tmp/ */
 
@@ -272,8 +224,7 @@ static size_t entry_head(uint8_t out[16], git_object_t type, size_t n)
 	return len;
 }
 
-/* With the lock held: from memory to a file. */
-static enum err spill(struct repo_pack *p)
+enum err pack_spill(struct repo_pack *p)
 {
 	p->pack_name = pack_temporary(p, "pack");
 	p->fd = sys_open(p->tmp, p->pack_name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0444);
@@ -298,7 +249,7 @@ static enum err append(struct repo_pack *p, size_t index, const uint8_t *bytes, 
 	pthread_mutex_lock(&p->lock);
 	at = p->end;
 	if (p->fd < 0 && at + n > IN_MEMORY)
-		e = spill(p);
+		e = pack_spill(p);
 	fd = p->fd;
 	if (!e) {
 		p->end = at + n;
@@ -442,261 +393,4 @@ enum err pack_read(struct repo_pack *p, const struct blob_id *id, git_object_t w
 		return err_set(ERR_FAILED, "an object is not a %s", git_object_type2string(want));
 	}
 	return ERR_OK;
-}
-
-/* --- publishing --------------------------------------------------------------------------------------------------- */
-
-static void put_u32(uint8_t *at, uint32_t v)
-{
-	at[0] = (uint8_t)(v >> 24);
-	at[1] = (uint8_t)(v >> 16);
-	at[2] = (uint8_t)(v >> 8);
-	at[3] = (uint8_t)v;
-}
-
-/* The checksum of a large pack: its head is written last, so the bytes are read again, from the page cache. */
-static enum err checksum_file(struct repo_pack *p, uint8_t sum[SHA1_SIZE])
-{
-	const size_t piece = 1024 * 1024;
-	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-	uint8_t *bytes = mem_alloc(piece);
-	enum err e = ERR_OK;
-
-	if (!ctx || EVP_DigestInit_ex(ctx, EVP_sha1(), NULL) != 1) {
-		e = err_set(ERR_FAILED, "SHA-1 failed");
-		goto out;
-	}
-	for (uint64_t at = 0; at < p->end;) {
-		size_t want = p->end - at < piece ? (size_t)(p->end - at) : piece;
-		ssize_t got = pread(p->fd, bytes, want, (off_t)at);
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0) {
-			e = err_sys(ERR_FAILED, "cannot read a pack back in %s/" TMP_DIR, p->r->dir);
-			goto out;
-		}
-		if (EVP_DigestUpdate(ctx, bytes, (size_t)got) != 1) {
-			e = err_set(ERR_FAILED, "SHA-1 failed");
-			goto out;
-		}
-		at += (uint64_t)got;
-	}
-	if (EVP_DigestFinal_ex(ctx, sum, NULL) != 1)
-		e = err_set(ERR_FAILED, "SHA-1 failed");
-out:
-	EVP_MD_CTX_free(ctx);
-	free(bytes);
-	return e;
-}
-
-/* Head and checksum; the pack is a complete file in drydock-tmp/ after it. */
-static enum err finish_pack(struct repo_pack *p, uint8_t sum[SHA1_SIZE])
-{
-	uint8_t head[PACK_HEAD] = { 'P', 'A', 'C', 'K', 0, 0, 0, 2 };
-	unsigned len = 0;
-	bool small = p->fd < 0;
-	enum err e;
-
-	put_u32(head + 8, (uint32_t)p->written);
-	if (small) {
-		if (p->end + SHA1_SIZE > p->mem_cap)
-			p->mem = mem_grow(p->mem, &p->mem_cap, p->end + SHA1_SIZE, 1);
-		memcpy(p->mem, head, PACK_HEAD);
-		if (EVP_Digest(p->mem, p->end, sum, &len, EVP_sha1(), NULL) != 1 || len != SHA1_SIZE)
-			return err_set(ERR_FAILED, "SHA-1 failed");
-		memcpy(p->mem + p->end, sum, SHA1_SIZE);
-		p->end += SHA1_SIZE;
-		e = spill(p);
-		if (!e && sys_pwrite_all(p->fd, p->mem, PACK_HEAD, 0) != 0)
-			e = err_sys(ERR_FAILED, "cannot write a pack in %s/" TMP_DIR, p->r->dir);
-		return e;
-	}
-	if (sys_pwrite_all(p->fd, head, PACK_HEAD, 0) != 0)
-		return err_sys(ERR_FAILED, "cannot write a pack in %s/" TMP_DIR, p->r->dir);
-	e = checksum_file(p, sum);
-	if (!e && sys_pwrite_all(p->fd, sum, SHA1_SIZE, (off_t)p->end) != 0)
-		e = err_sys(ERR_FAILED, "cannot write a pack in %s/" TMP_DIR, p->r->dir);
-	p->end += SHA1_SIZE;
-	return e;
-}
-
-static int by_id(const void *a, const void *b)
-{
-	const struct entry *const *x = a, *const *y = b;
-	return memcmp((*x)->id.b, (*y)->id.b, BLOB_ID_SIZE);
-}
-
-/* Index, version 2: fan-out, ids, checksums, offsets (long ones in a table behind), both checksums. */
-static enum err write_index(struct repo_pack *p, const uint8_t pack_sum[SHA1_SIZE])
-{
-	size_t n = 0, n_long = 0, size, at;
-	struct entry **sorted = mem_array(p->written, sizeof(*sorted));
-	uint8_t *idx = NULL;
-	unsigned len = 0;
-	uint32_t fan = 0, k = 0;
-	enum err e = ERR_OK;
-	int fd = -1;
-
-	for (size_t i = p->first; i < p->n; i++) {
-		if (p->entries[i].at == 0)
-			continue;
-		sorted[n++] = &p->entries[i];
-		if (p->entries[i].at > INT32_MAX)
-			n_long++;
-	}
-	qsort(sorted, n, sizeof(*sorted), by_id);
-	size = 8 + 256 * 4 + n * (BLOB_ID_SIZE + 4 + 4) + n_long * 8 + 2 * SHA1_SIZE;
-	idx = mem_alloc(size);
-	memcpy(idx, "\377tOc\0\0\0\2", 8);
-	at = 8;
-	for (unsigned b = 0; b < 256; b++) {
-		while (fan < n && sorted[fan]->id.b[0] <= b)
-			fan++;
-		put_u32(idx + at, fan);
-		at += 4;
-	}
-	for (size_t i = 0; i < n; i++, at += BLOB_ID_SIZE)
-		memcpy(idx + at, sorted[i]->id.b, BLOB_ID_SIZE);
-	for (size_t i = 0; i < n; i++, at += 4)
-		put_u32(idx + at, sorted[i]->crc);
-	for (size_t i = 0; i < n; i++, at += 4)
-		put_u32(idx + at, sorted[i]->at > INT32_MAX ? 0x80000000u | k++ : (uint32_t)sorted[i]->at);
-	for (size_t i = 0; i < n; i++) {
-		if (sorted[i]->at <= INT32_MAX)
-			continue;
-		put_u32(idx + at, (uint32_t)(sorted[i]->at >> 32));
-		put_u32(idx + at + 4, (uint32_t)sorted[i]->at);
-		at += 8;
-	}
-	memcpy(idx + at, pack_sum, SHA1_SIZE);
-	at += SHA1_SIZE;
-	if (EVP_Digest(idx, at, idx + at, &len, EVP_sha1(), NULL) != 1 || len != SHA1_SIZE) {
-		e = err_set(ERR_FAILED, "SHA-1 failed");
-		goto out;
-	}
-	p->idx_name = pack_temporary(p, "idx");
-	fd = sys_open(p->tmp, p->idx_name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0444);
-	if (fd < 0 || sys_write_all(fd, idx, size) != 0)
-		e = err_sys(ERR_FAILED, "cannot write a pack index in %s/" TMP_DIR, p->r->dir);
-	if (fd >= 0 && sys_close(fd) != 0 && !e)
-		e = err_sys(ERR_FAILED, "cannot write a pack index in %s/" TMP_DIR, p->r->dir);
-out:
-	free(sorted);
-	free(idx);
-	return e;
-}
-
-/* Loose objects to objects/xx/; each directory touched is made durable, or none of them under one syncfs. */
-static enum err publish_loose(struct repo_pack *p, bool with_syncfs)
-{
-	enum err e = ERR_OK;
-
-	for (size_t i = 0; i < p->n_loose && !e && !with_syncfs; i++) {
-		int fd = openat(p->tmp, p->loose[i].name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-		if (fd < 0 || sys_fsync(fd) != 0)
-			e = err_sys(ERR_FAILED, "cannot make an object durable in %s", p->r->dir);
-		if (fd >= 0)
-			sys_close(fd);
-	}
-	while (p->n_loose > 0 && !e) {
-		struct loose *l = &p->loose[p->n_loose - 1];
-		char id[2 * BLOB_ID_SIZE + 1], dir[16], name[64];
-		bool made = false;
-		int fd;
-
-		hex_of(id, l->id.b, BLOB_ID_SIZE);
-		snprintf(dir, sizeof(dir), "objects/%.2s", id);
-		snprintf(name, sizeof(name), "objects/%.2s/%s", id, id + 2);
-		if (sys_mkdir(p->dir, dir, 0700) == 0)
-			made = true;
-		else if (errno != EEXIST)
-			return err_sys(ERR_FAILED, "cannot create %s/%s", p->r->dir, dir);
-		if (sys_rename(p->tmp, l->name, p->dir, name) != 0)
-			return err_sys(ERR_FAILED, "cannot put an object into %s/%s", p->r->dir, dir);
-		free(l->name);
-		p->n_loose--;
-		fd = openat(p->dir, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (fd < 0 || sys_fsync(fd) != 0)
-			e = err_sys(ERR_FAILED, "cannot make %s/%s durable", p->r->dir, dir);
-		if (fd >= 0)
-			sys_close(fd);
-		if (!e && made) {
-			fd = openat(p->dir, "objects", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-			if (fd < 0 || sys_fsync(fd) != 0)
-				e = err_sys(ERR_FAILED, "cannot make %s/objects durable", p->r->dir);
-			if (fd >= 0)
-				sys_close(fd);
-		}
-	}
-	return e;
-}
-
-static enum err publish_pack(struct repo_pack *p, const uint8_t sum[SHA1_SIZE])
-{
-	char id[2 * SHA1_SIZE + 1], pack[64], idx[64];
-	int dir = openat(p->dir, "objects/pack", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	enum err e = ERR_OK;
-
-	if (dir < 0)
-		return err_sys(ERR_FAILED, "cannot open %s/objects/pack", p->r->dir);
-	hex_of(id, sum, SHA1_SIZE);
-	snprintf(pack, sizeof(pack), "pack-%s.pack", id);
-	snprintf(idx, sizeof(idx), "pack-%s.idx", id);
-	/* the index last: a pack is there for others once its index is */
-	if (sys_rename(p->tmp, p->pack_name, dir, pack) != 0 || sys_rename(p->tmp, p->idx_name, dir, idx) != 0 ||
-	    sys_fsync(dir) != 0)
-		e = err_sys(ERR_FAILED, "cannot publish a pack in %s", p->r->dir);
-	sys_close(dir);
-	return e;
-}
-
-/* What is public now may be read by every handle of the process; a next publish of this pack begins anew. */
-static void begin_again(struct repo_pack *p)
-{
-	for (size_t i = p->first; i < p->n; i++) {
-		if (p->entries[i].kept) {
-			recent_ref(p->entries[i].kept);
-			recent_publish(&p->r->tag, p->entries[i].kept);
-		}
-	}
-	p->first = p->n;
-	p->written = 0;
-	p->end = PACK_HEAD;
-	p->flushed = 0;
-	if (p->fd >= 0)
-		sys_close(p->fd);
-	p->fd = -1;
-	free(p->pack_name);
-	free(p->idx_name);
-	p->pack_name = p->idx_name = NULL;
-}
-
-enum err repo_pack_publish(struct repo_pack *p, bool with_syncfs)
-{
-	uint8_t sum[SHA1_SIZE];
-	enum err e = ERR_OK;
-
-	if (p->failed)
-		return err_set(ERR_FAILED, "the pack is broken by an earlier failure");
-	if (p->written == 0 && p->n_loose == 0)
-		return ERR_OK;
-	if (p->written > 0) {
-		e = finish_pack(p, sum);
-		if (!e)
-			e = write_index(p, sum);
-		/* not the index: repair.c */
-		if (!e && !with_syncfs && sys_fsync(p->fd) != 0)
-			e = err_sys(ERR_FAILED, "cannot make a pack durable in %s", p->r->dir);
-	}
-	if (!e && with_syncfs && sys_syncfs(p->tmp) != 0)
-		e = err_sys(ERR_FAILED, "cannot make a pack durable in %s", p->r->dir);
-	if (!e)
-		e = publish_loose(p, with_syncfs);
-	if (!e && p->written > 0)
-		e = publish_pack(p, sum);
-	if (e)
-		p->failed = true;
-	else
-		begin_again(p);
-	return e;
 }
