@@ -47,7 +47,7 @@ enum err auth_password_hash(const char *password, char out[384]) MUST_CHECK;
 /*
  * Check name and password, own account or UNIX user; the same time and answer for unknown users (a hash is computed for
  * them too). May wait as long as a try of PAM may take: not on a worker that pages need.
- * Throttled by account and address with growing delay (ERR_BUSY says how long), never a lock-out. Success and failure
+ * Throttled by account and address with growing delay (ERR_WAIT says how long), never a lock-out. Success and failure
  * are events. ERR_DENIED: "Name or password is wrong."
  */
 enum err auth_login(struct auth *a, struct db *db, const char *name, const char *password, const char *address, struct person **out) MUST_CHECK;

@@ -218,9 +218,11 @@ static enum err try(struct attempt *t)
 	key = arena_printf(t->arena, "login:%s", t->bare);
 	wait = throttle_begin(t->auth->throttle, key, t->address);
 	if (wait) {
-		int64_t seconds = (wait + CLOCK_SECOND - 1) / CLOCK_SECOND;
+		unsigned seconds = (unsigned)((wait + CLOCK_SECOND - 1) / CLOCK_SECOND);
 
-		return err_set(ERR_BUSY, "Too many failed logins. Try again in %lld second%s.", (long long)seconds, seconds == 1 ? "" : "s");
+		/* Whether there is such an account is not told here either, and a flood of guesses is no flood of events. */
+		log_event(LOG_LEVEL_INFO, "auth.login.refused", "from", t->address, "why", "too many failed logins", NULL);
+		return err_wait(seconds, "Too many failed logins. Try again in %u second%s.", seconds, seconds == 1 ? "" : "s");
 	}
 	err = *t->bare ? look(t) : ERR_NOT_FOUND;
 	if (!err || err == ERR_NOT_FOUND) {

@@ -8,6 +8,7 @@
 #define ERR_SIZE 1024
 
 static _Thread_local char slot[ERR_SIZE];
+static _Thread_local unsigned wait_seconds;
 
 /* A sentence that was cut must not end inside a character: it may go into JSON. */
 static void cut_at_character(char *s, size_t len)
@@ -96,6 +97,26 @@ enum err err_prefix(enum err code, const char *fmt, ...)
 	return code;
 }
 
+enum err err_wait(unsigned seconds, const char *fmt, ...)
+{
+	char text[ERR_SIZE];
+	int saved = errno;
+	va_list ap;
+
+	va_start(ap, fmt);
+	put(text, 0, fmt, ap);
+	va_end(ap);
+	memcpy(slot, text, sizeof(slot));
+	wait_seconds = seconds;
+	errno = saved;
+	return ERR_WAIT;
+}
+
+unsigned err_wait_seconds(void)
+{
+	return wait_seconds;
+}
+
 const char *err_text(void)
 {
 	return slot;
@@ -116,6 +137,8 @@ const char *err_name(enum err code)
 		return "stale";
 	case ERR_BUSY:
 		return "busy";
+	case ERR_WAIT:
+		return "wait";
 	case ERR_TOO_BIG:
 		return "too-big";
 	case ERR_RETRY:

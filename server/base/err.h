@@ -18,6 +18,7 @@ enum err {
 	ERR_NOT_FOUND, /* does not exist, or not for this person: 404, exit 2 */
 	ERR_STALE,     /* the world moved on since it was shown: 409, exit 4 */
 	ERR_BUSY,      /* try again later: 503, exit 6 */
+	ERR_WAIT,      /* he tries too often: 429, exit 6; err_wait_seconds() says for how long to wait */
 	ERR_TOO_BIG,   /* over a stated limit: 413, exit 1 */
 	ERR_RETRY,     /* inside a transaction: run it again (tx_run does) */
 	ERR_FAILED,    /* ours or the machine's fault; look in the log: 500, exit 6 */
@@ -29,6 +30,9 @@ enum err err_set(enum err code, const char *fmt, ...) PRINTF_LIKE(2, 3);
 enum err err_sys(enum err code, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Put "prefix: " before the sentence that is there; returns code. */
 enum err err_prefix(enum err code, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* ERR_WAIT, with the seconds after which another try is taken. */
+enum err err_wait(unsigned seconds, const char *fmt, ...) PRINTF_LIKE(2, 3);
+unsigned err_wait_seconds(void); /* of the thread's last err_wait() */
 /* The calling thread's last sentence; "" if none. Valid until its next err_ call. */
 const char *err_text(void);
 /* A word for the code: "input", "denied", ... for logs and problem types. */

@@ -29,6 +29,7 @@ int daemon_status(enum err e)
 	case ERR_DENIED: return 3;
 	case ERR_STALE: return 4;
 	case ERR_BUSY:
+	case ERR_WAIT:
 	case ERR_RETRY:
 	case ERR_FAILED: return 6;
 	}

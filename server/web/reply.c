@@ -136,6 +136,7 @@ unsigned reply_status_of(enum err code)
 	case ERR_NOT_FOUND: return 404;
 	case ERR_STALE: return 409;
 	case ERR_TOO_BIG: return 413;
+	case ERR_WAIT: return 429;
 	case ERR_BUSY:
 	case ERR_RETRY: return 503;
 	case ERR_FAILED: break;
@@ -155,6 +156,7 @@ static const struct words {
 	{ 409, "stale", "Something has changed meanwhile", "Load the page again to see how it is now." },
 	{ 413, "too-big", "Too much was sent at once", NULL },
 	{ 415, "type", "That kind of content is not taken here", NULL },
+	{ 429, "wait", "Not so fast", NULL },
 	{ 500, "failed", "Something went wrong in the server", "Try again. If it stays, tell an administrator." },
 	{ 503, "busy", "The server is busy", "Try again in a moment." },
 };
@@ -192,6 +194,27 @@ static void problem(struct life *l, unsigned status, const char *title, const ch
 
 static bool page(struct life *l, unsigned status, const char *stem, const char *title, struct view_map *m);
 
+/* Where he is refused for lack of a right: the explanation of his role on the path that it was about. */
+static const char *why_href(const struct life *l)
+{
+	const struct req *r = &l->r;
+	const char *dir = fields_get(&l->form, "dir"); /* of a batch */
+	struct path path = r->path;
+
+	if (!r->site || !r->rules || !r->person)
+		return NULL;
+	if (!r->has_path && dir && path_parse(&path, dir, strlen(dir) - (strlen(dir) > 1 && dir[strlen(dir) - 1] == '/'), r->arena))
+		path = path_root();
+	if (!role_sees_below(r->rules, &r->person->who, path))
+		return NULL;
+	struct buf b = BUF_INIT(3 * PATH_LIMIT + 256);
+	buf_fmt(&b, "/s/%s/rules/explain?path=", r->site->name);
+	percent_encode(&b, path.s, false);
+	const char *href = buf_check(&b) ? NULL : arena_dup(r->arena, buf_text(&b));
+	buf_release(&b);
+	return href;
+}
+
 void reply_status(struct life *l, unsigned status, const char *title, const char *detail, json_t *extra)
 {
 	const struct words *w = words_of(status);
@@ -212,6 +235,7 @@ void reply_status(struct life *l, unsigned status, const char *title, const char
 	if (l->r.method && l->r.method != METHOD_GET && status < 500)
 		view_set(m, VIEW_lost, "Nothing was changed.");
 	view_set(m, VIEW_advice, w ? w->advice : NULL);
+	view_set(m, VIEW_why_href, status == 403 ? why_href(l) : NULL);
 	view_set(m, VIEW_request, l->id);
 	struct view_map *link = view_list_add(view_set_list(m, VIEW_links));
 	view_set(link, VIEW_name, "Home");
@@ -234,6 +258,8 @@ enum err reply_error(struct req *r, enum err code, json_t *extra)
 	struct life *l = life_of(r);
 	unsigned status = reply_status_of(code);
 
+	if (code == ERR_WAIT)
+		reply_retry_after(r);
 	if (code == ERR_FAILED) {
 		/* What is in the slot is for the log: it may name anything of the machine. */
 		log_event(LOG_LEVEL_ERROR, "http.failed", "code", err_name(code), "text", err_text(), NULL);
@@ -446,6 +472,16 @@ void reply_header(struct req *r, const char *name, const char *value)
 	}
 	l->added[l->n_added].name = arena_dup(r->arena, name);
 	l->added[l->n_added++].value = arena_dup(r->arena, value);
+}
+
+void reply_why(struct req *r, const char *why)
+{
+	life_of(r)->why = why;
+}
+
+void reply_retry_after(struct req *r)
+{
+	reply_header(r, "Retry-After", arena_printf(r->arena, "%u", err_wait_seconds()));
 }
 
 void reply_cookie(struct req *r, const char *token, bool end)

@@ -166,6 +166,8 @@ enum err reply_empty(struct req *r, unsigned status);
 /* A code and err_text() as a page or problem+json; the only place that maps codes to statuses. extra: members of the problem (may be NULL). */
 enum err reply_error(struct req *r, enum err code, json_t *extra);
 void reply_header(struct req *r, const char *name, const char *value); /* before the reply */
+void reply_retry_after(struct req *r); /* of the thread's last ERR_WAIT; before the reply */
+void reply_why(struct req *r, const char *why); /* of a page that refuses: for the log's line; lives as long as the request */
 /* The session's cookie; end: take it back (token NULL), and the previews of that session with it. */
 void reply_cookie(struct req *r, const char *token, bool end);
 /* A file larger than memory: streamed from a descriptor, which is taken. */

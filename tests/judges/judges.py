@@ -207,8 +207,8 @@ def judge_wapiti(d, directory, thorough):
                         open_.append(f"{category}: {item['method']} {item['path']}: {item['info']}")
                     else:
                         print(f"       answered: {category}: {item['info'][:80]}: {answer}")
-        # 501 is an unknown method, 503 at /login the growing delay after wrong passwords
-        failed = [line for line in lines if re.search(r" status=5\d\d ", line) and not re.search(r" status=501 | target=.?(/api/v1)?/login.* status=503 ", line)]
+        # 501 is an unknown method
+        failed = [line for line in lines if re.search(r" status=5\d\d ", line) and " status=501 " not in line]
         check(len(lines) > 50, f"wapiti as {who} sent {len(lines)} requests to {len({m for line in lines for m in re.findall(r' target=.?(/[^? ]*)', line)})} addresses")
         check(not open_, f"wapiti as {who}: no open finding", "\n".join(sorted(set(open_))))
         check(not failed, f"wapiti as {who}: nothing answered 5xx", "\n".join(failed[:10]))

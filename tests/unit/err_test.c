@@ -13,6 +13,9 @@ static void test_sentence(void **state)
 	assert_int_equal(err_prefix(ERR_INPUT, "line %d", 3), ERR_INPUT);
 	assert_string_equal(err_text(), "line 3: /a changed");
 	errno = ENOENT;
+	assert_int_equal(err_wait(7, "in %d s", 7), ERR_WAIT);
+	assert_string_equal(err_text(), "in 7 s");
+	assert_int_equal(err_wait_seconds(), 7);
 	assert_int_equal(err_sys(ERR_FAILED, "open"), ERR_FAILED);
 	assert_string_equal(err_text(), "open: No such file or directory");
 	assert_int_equal(errno, ENOENT);

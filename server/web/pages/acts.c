@@ -82,6 +82,9 @@ static enum err ended(struct req *r, struct job *j, const struct job_now *now)
 		return page_file_moved(r, ask->dir, arena_dup(r->arena, now->why));
 	if (now->err == ERR_STALE)
 		return page_conflict(r, ask, arena_dup(r->arena, now->why));
+	/* whose rights there an error page explains */
+	r->path = ask->dir;
+	r->has_path = true;
 	return reply_error(r, err_set(now->err, "%s", now->why), NULL);
 }
 
@@ -141,7 +144,7 @@ enum err page_act_files(struct req *r)
 		if (e == ERR_RETRY)
 			return e;
 		/* The form once more, with what he had typed but the password. */
-		if (e == ERR_DENIED || e == ERR_BUSY)
+		if (e == ERR_DENIED || e == ERR_BUSY || e == ERR_WAIT)
 			return ask.single ? page_file_moved(r, ask.dir, arena_dup(r->arena, err_text())) : page_conflict(r, &ask, arena_dup(r->arena, err_text()));
 	}
 	if (!e)

@@ -92,7 +92,9 @@ static enum err waiting_model(struct req *r, struct view_map *m)
 		view_set(m, VIEW_waiting_count, arena_printf(r->arena, w.n == HOME_LOOK ? "more than %zu" : "%zu", w.n));
 	if (w.n > HOME_WAITING)
 		view_set(m, VIEW_waiting_more, addr(r, "/tree", NULL, "show=changed"));
-	view_set_bool(m, VIEW_can_sign_all, can_sign && role_uniform_below(r->rules, &r->person->who, path_root()));
+	const bool uniform = role_uniform_below(r->rules, &r->person->who, path_root());
+	view_set_bool(m, VIEW_can_sign_all, can_sign && uniform);
+	view_set(m, VIEW_why_href, w.n && !uniform ? page_why(r, path_root()) : NULL);
 out:
 	free(w.list);
 	return e;

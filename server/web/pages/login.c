@@ -9,6 +9,8 @@ static enum err show_login(struct req *r, unsigned status, const char *error)
 	if (!next)
 		next = req_query(r, "next");
 	view_set(m, VIEW_error, error);
+	if (error)
+		reply_why(r, error);
 	view_set(m, VIEW_name, req_form(r, "name"));
 	view_set(m, VIEW_next, next ? address_of_ours(next) : "/");
 	return reply_page(r, status, "login", "Log in", m);
@@ -43,8 +45,10 @@ enum err page_login_post(struct req *r)
 	person_unref(person);
 	if (e == ERR_DENIED || e == ERR_INPUT || e == ERR_NOT_FOUND)
 		return show_login(r, 403, arena_dup(r->arena, err_text()));
-	if (e == ERR_BUSY)
-		return show_login(r, 503, arena_dup(r->arena, err_text()));
+	if (e == ERR_WAIT)
+		reply_retry_after(r);
+	if (e == ERR_BUSY || e == ERR_WAIT)
+		return show_login(r, e == ERR_WAIT ? 429 : 503, arena_dup(r->arena, err_text()));
 	if (e)
 		return e;
 	/* An older session of this browser must not go on under the new name. */

@@ -29,7 +29,9 @@ static bool item(void *arg, const struct db_preapproval *p)
 	view_set(m, VIEW_by, page_person(r, p->actor));
 	show_time(m, VIEW_at, p->at, l->now);
 	view_set(m, VIEW_note, arena_dup(r->arena, p->note));
-	view_set_bool(m, VIEW_removable, req_role_on(r, path) == ROLE_ADMIN);
+	const bool removable = req_role_on(r, path) == ROLE_ADMIN;
+	view_set_bool(m, VIEW_removable, removable);
+	view_set(m, VIEW_why_href, removable ? NULL : page_why(r, path));
 	view_set(m, VIEW_op, page_op(r));
 	return true;
 }
@@ -53,6 +55,7 @@ static enum err show(struct req *r, unsigned status, const char *error)
 	page_notice(r, m);
 	view_set(m, VIEW_error, error);
 	view_set_bool(m, VIEW_can_add, admin_somewhere(r));
+	view_set(m, VIEW_explain_href, page_why(r, r->path));
 	view_set(m, VIEW_path_value, error ? req_form(r, "path") : NULL);
 	view_set(m, VIEW_note_value, error ? req_form(r, "note") : NULL);
 	view_set(m, VIEW_pattern_value, error ? req_form(r, "pattern") : NULL);

@@ -192,6 +192,8 @@ static enum err show(struct req *r, const struct history_item *item, const char 
 		return e;
 	if (req_role_on(r, path_root()) == ROLE_ADMIN)
 		view_set(m, VIEW_raw_href, arena_printf(r->arena, "%s?format=raw", page_record_href(r, seq)));
+	else
+		view_set(m, VIEW_why_href, page_why(r, path_root()));
 	return reply_page(r, 200, "record", arena_printf(r->arena, "Record %" PRIu64, seq), m);
 }
 

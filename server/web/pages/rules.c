@@ -74,7 +74,9 @@ static void put_rules(struct req *r, struct view_map *m, uint64_t from, bool can
 		view_set(o, VIEW_principal, rule->principal);
 		view_set(o, VIEW_role, role_name(rule->role));
 		view_set(o, VIEW_word, role_words(rule->role));
-		view_set_bool(o, VIEW_removable, can_change && req_role_on(r, rule->path) == ROLE_ADMIN);
+		const bool removable = can_change && req_role_on(r, rule->path) == ROLE_ADMIN;
+		view_set_bool(o, VIEW_removable, removable);
+		view_set(o, VIEW_why_href, removable ? NULL : page_why(r, rule->path));
 	}
 	struct page_query q = { BUF_INIT(0) }, first = { BUF_INIT(0) };
 	page_query_add(&q, "path", r->has_path ? r->path.s : NULL);
@@ -102,7 +104,9 @@ static void put_requirements(struct req *r, struct view_map *m)
 		    q->reviews ? " of the same bytes by others" : "", !q->not_alone ? "" : q->reviews ? "; nobody signs his own files alone" :
 		    "Nobody signs his own files alone"));
 		view_set(o, VIEW_op, page_op(r));
-		view_set_bool(o, VIEW_removable, req_role_on(r, q->path) == ROLE_ADMIN);
+		const bool removable = req_role_on(r, q->path) == ROLE_ADMIN;
+		view_set_bool(o, VIEW_removable, removable);
+		view_set(o, VIEW_why_href, removable ? NULL : page_why(r, q->path));
 	}
 }
 

@@ -325,6 +325,7 @@ enum err page_run(struct req *r)
 	if (e)
 		return e;
 	view_set_int(m, VIEW_run, (int64_t)run.run);
+	view_set(m, VIEW_why_href, l.admin ? NULL : page_why(r, path_root()));
 	state_badge(m, run.state);
 	if (run.number) {
 		view_set_int(m, VIEW_release, (int64_t)run.number);

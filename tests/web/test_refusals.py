@@ -1,0 +1,159 @@
+"""Who is refused learns why: beside every button that is missing for lack of a right, and on the page of a refusal; and each
+refused login is a line in the log with its reason."""
+import html
+import re
+
+import pytest
+
+from drydock import PASSWORD, Drydock
+from page import Page
+
+LINK = re.compile(r'<a href="([^"]*/rules/explain\?path=[^"]*)"[^>]*>([^<]*)</a>')
+
+
+@pytest.fixture(scope="module")
+def d():
+    with Drydock(files={"/docs/a.html": "a", "/docs/b.html": "b", "/index.html": "home"}) as server:
+        server.sign("/docs/a.html")
+        server.write("/docs/a.html", "another a")
+        server.must("POST", server.api_site("/preapprovals"), {"path": "/docs/auto", "note": "n"})
+        server.must("POST", server.api_site("/requirements"), {"path": "/docs/law", "reviews": 1, "note": "n"})
+        for role in ("view", "review", "sign"):
+            server.add_account(role, role, "/")
+        server.add_account("part", "admin", "/docs")
+        server.role("own:part", "view", "/")
+        server.sync("the first")
+        yield server
+
+
+PAGES = ["/s/www/", "/s/www/tree/", "/s/www/tree/docs", "/s/www/file/docs/a.html", "/s/www/file/docs/b.html", "/s/www/file/index.html", "/s/www/sync", "/s/www/sync/1",
+         "/s/www/rules", "/s/www/rules?path=/docs", "/s/www/preapprovals", "/s/www/record/1", "/s/www/history", "/account"]
+
+
+def buttons(page):
+    """What there is to press or to follow that needs a right: names of forms with the path that they are about."""
+    found = {(f.action, f.fields.get("path"), f.fields.get("principal"), b) for f in page.forms for b in [None, *(str(x) for x in f.buttons)] if f.method == "post"}
+    return found | {link.split("?")[0] + "?raw" for link in page.links if "format=raw" in link}
+
+
+def whys(source):
+    """Addresses of explanations: links that ask."""
+    return [html.unescape(href) for href, words in LINK.findall(source) if words.lower().startswith("why")]
+
+
+@pytest.mark.parametrize("name", ["view", "review", "sign", "part"])
+@pytest.mark.parametrize("address", PAGES)
+def test_a_missing_button_says_why(d, name, address):
+    admin, b = d.login("alice"), d.login(name)
+    answer = b.get(address)
+    assert answer.status_code == 200
+    missing = buttons(Page(admin.get(address))) - buttons(Page(answer))
+    links = whys(answer.text)
+    if address == "/s/www/":
+        missing = {m for m in missing if name == "part"}  # what waits for nobody needs no button
+    if address == "/account":
+        missing = set()  # sessions: everybody has his own
+    assert links or not missing, missing
+    for href in links:
+        told = b.get(href)
+        assert told.status_code == 200 and f"own:{name} has the role" in Page(told).text, href
+
+
+def test_that_buttons_are_compared(d):
+    """The test above would see it if a page had no button at all."""
+    admin, view = d.login("alice"), d.login("view")
+    without = [a for a in PAGES if not buttons(Page(admin.get(a))) - buttons(Page(view.get(a)))]
+    assert set(without) <= {"/s/www/sync/1", "/s/www/history", "/account"}, without
+
+
+def test_each_row_says_why(d):
+    """part is admin of /docs: he has the buttons of rows there, and the question beside those on "/"."""
+    source = d.login("part").get("/s/www/rules").text
+    assert "/s/www/rules/explain?path=%2F" in whys(source) or "/s/www/rules/explain?path=/" in whys(source)
+    assert "Remove…" in source
+    source = d.login("view").get("/s/www/preapprovals").text
+    assert any(href.endswith(("docs/auto", "docs%2Fauto")) for href in whys(source))
+
+
+def test_the_page_of_a_refusal(d):
+    """403, with the way to the explanation of his role there; not where rights are not what was wrong."""
+    view = d.login("view")
+    head = {"Origin": view.base}
+    tries = {"/s/www/sync/force": {"op": "00000000-0000-4000-8000-000000000001", "reason": "r", "plan": "0" * 64},
+             "/s/www/confirm": {"dir": "/docs/", "act": "sign", "path[]": ["/docs/b.html"]}}
+    for address, form in tries.items():
+        r = view.post(address, data={**form, "csrf": view.csrf}, headers=head, allow_redirects=False)
+        assert r.status_code == 403, (address, r.text)
+        (href,) = whys(r.text)
+        assert re.search(r"path=(/|%2F)" + ("docs$" if "dir" in form else "$"), href), href
+        told = Page(view.get(href))
+        assert "own:view has the role view" in told.text
+    r = view.get("/s/www/record/1?format=raw")
+    assert r.status_code == 403 and whys(r.text)
+    r = view.post("/s/www/sync/force", data={}, headers={"Origin": "http://evil.example"})
+    assert r.status_code == 403 and not whys(r.text)
+    for address in ("/s/www/record/99999", "/s/none/"):
+        assert view.get(address).status_code == 404 and not whys(view.get(address).text)
+
+
+def test_an_act_that_was_refused_meanwhile(d):
+    """The right was taken away between the page and the button."""
+    d.add_account("late", "sign", "/")
+    b = d.login("late")
+    form = Page(b.get("/s/www/file/docs/b.html")).form("/s/www/sign")
+    d.role("own:late", "view", "/")
+    r = Page.send(b, form)
+    assert r.status_code == 403 and whys(r.text), r.text
+    assert "docs" in whys(r.text)[0]
+
+
+# --- logins ------------------------------------------------------------------------------------------------------------
+
+
+def lines(d, before, words):
+    return [line for line in d.wait_log(before, words) if words in line]
+
+
+def test_a_refused_login_is_a_line_with_its_reason(d):
+    """Page and API: the line of the request says why it was refused, and another what was wrong with the login."""
+    page = d.browser()
+    for address, how in (("/login", {"data": {"name": "view", "password": "wrong"}}), ("/api/v1/login", {"json": {"name": "view", "password": "wrong"}})):
+        before = len(d.log())
+        r = page.post(address, headers={"Origin": page.base}, **how)
+        assert r.status_code == 403 and "Retry-After" not in r.headers
+        (line,) = lines(d, before, f"target={address} ")
+        assert "status=403" in line and 'why="Name or password is wrong.' in line
+        (line,) = lines(d, before, "auth.login.refused")
+        assert 'why="wrong password"' in line and "user=own:view" in line and "from=127.0.0.1" in line
+    before = len(d.log())
+    page.post("/login", headers={"Origin": page.base}, data={"name": "my secret password", "password": "x"})
+    (line,) = lines(d, before, "auth.login.refused")
+    assert 'why="unknown name"' in line and "secret" not in d.log()[before:]
+    before = len(d.log())
+    page.post("/login", headers={"Origin": page.base}, data={"name": "view"})
+    (line,) = lines(d, before, "target=/login ")
+    assert "status=400" in line and "why=" in line
+
+
+@pytest.mark.parametrize("name", ["review", "nobody-of-that-name"])
+def test_a_login_that_comes_too_soon(d, name):
+    """429 with the time to wait, for a name that nobody has too; a line each with the reason; nobody is told that he is wrong."""
+    page = d.browser()
+    for address, how in (("/login", "data"), ("/api/v1/login", "json")):
+        for _ in range(8):
+            before = len(d.log())
+            r = page.post(address, headers={"Origin": page.base}, **{how: {"name": name, "password": "wrong"}})
+            if r.status_code != 403:
+                break
+        assert r.status_code == 429 and 1 <= int(r.headers["Retry-After"]) <= 60
+        assert "Try again in" in r.text and "Set-Cookie" not in r.headers
+        if how == "json":
+            assert r.json()["code"] == "wait"
+        else:
+            assert Page(r).form("/login").fields["name"] == name
+        (line,) = lines(d, before, f"target={address} ")
+        assert "status=429" in line and 'why="Too many failed logins.' in line
+        (line,) = lines(d, before, "auth.login.refused")
+        assert 'why="too many failed logins"' in line and "from=127.0.0.1" in line
+    # the right password is not tried either, until then
+    assert page.post("/api/v1/login", headers={"Origin": page.base}, json={"name": name, "password": PASSWORD}).status_code == 429
