@@ -282,6 +282,14 @@ static enum err check_together(struct parse *p, cfg_t *cfg, struct conf *c)
 		(void)err_set(ERR_INPUT, "needs proxy_user: who may say that");
 		return at_option(p, cfg, *c->proxy_user_header ? "proxy_user_header" : "proxy_groups_header", ERR_INPUT);
 	}
+	if (*c->mail_user && !*c->mail_password_file) {
+		(void)err_set(ERR_INPUT, "needs mail_password_file");
+		return at_option(p, cfg, "mail_user", ERR_INPUT);
+	}
+	for (size_t i = 0; i < c->n_sites; i++)
+		if (c->sites[i].n_mail_to > CONF_MAIL_MOST || c->sites[i].n_webhooks > CONF_WEBHOOK_MOST)
+			return err_set(ERR_INPUT, "%s: site %s: at most %d addresses in mail_to, and %d in webhook", p->file, c->sites[i].name, CONF_MAIL_MOST,
+			    CONF_WEBHOOK_MOST);
 	if (!c->preview_port)
 		c->preview_host = "";
 	return check_targets(p, c);

@@ -28,6 +28,9 @@ struct conf_target {
 	size_t n_options;
 };
 
+#define CONF_MAIL_MOST 100
+#define CONF_WEBHOOK_MOST 8
+
 struct conf_site {
 	const char *name;
 	const char *title; /* for people; the name if not set */
@@ -41,6 +44,12 @@ struct conf_site {
 	bool sign_password; /* each signature asks for the password again */
 	const char *const *meanings; /* what a signature can mean; none: it is not asked */
 	size_t n_meanings;
+	/* who is told when a target fails, and when it is well again */
+	const char *const *mail_to;
+	size_t n_mail_to;
+	const char *const *webhooks;
+	size_t n_webhooks;
+	const char *webhook_secret_file; /* "": they are not signed */
 	const struct conf_target *targets;
 	size_t n_targets;
 };
@@ -74,6 +83,9 @@ struct conf {
 	int64_t password_deadline_us, nss_deadline_us; /* 10 s, 3 s */
 	int64_t group_cache_us; /* 60 s */
 	int64_t event_keep_us; /* 90 d */
+	const char *mail_server; /* smtp:// or smtps://; "" with sendmail */
+	const char *sendmail; /* a command in its place */
+	const char *mail_from, *mail_user, *mail_password_file; /* user "": without a login */
 	unsigned check_hour; /* 2: UTC; 24: never */
 	const char *log_level;
 	const struct conf_site *sites;

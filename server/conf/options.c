@@ -95,6 +95,15 @@ const struct option conf_options[] = {
 	{ "check_hour", OPTION_NUMBER, AT(check_hour), "2", 0, 24, CHECK_NOTHING, false, NULL,
 	    "The hour of the night, UTC, at which everything is checked as by drydockd fsck, on Sundays with every byte. An "
 	    "admin sees on his home page what was found. 24: never." },
+	{ "mail_server", OPTION_TEXT, AT(mail_server), "smtp://localhost:25", 0, 255, CHECK_MAIL_URL, false, NULL,
+	    "Where mail for mail_to goes: smtp://HOST[:PORT], or smtps:// for TLS from the first byte. With smtp:// any host but "
+	    "this machine has to offer STARTTLS." },
+	{ "mail_user", OPTION_TEXT, AT(mail_user), "", 0, 255, CHECK_NOTHING, false, NULL, "The name to log in there with. Not set: no login." },
+	{ "mail_password_file", OPTION_TEXT, AT(mail_password_file), "", 0, 0, CHECK_SECRET, false, NULL,
+	    "A file with the password for it on its first line, readable by its owner only." },
+	{ "mail_from", OPTION_TEXT, AT(mail_from), "drydock@localhost", 0, 254, CHECK_MAIL, false, NULL, "The sender's address." },
+	{ "sendmail", OPTION_TEXT, AT(sendmail), "", 0, 0, CHECK_DIRECTORY, false, NULL,
+	    "A command that takes mail in place of mail_server: /usr/sbin/sendmail. It is run with -i -f SENDER -- RECIPIENT..." },
 	{ "event_keep", OPTION_DURATION, AT(event_keep_us), "90d", HOURS(1), DAYS(3650), CHECK_NOTHING, false, NULL,
 	    "How long logins, failures and refusals are kept. Records of acts are kept for ever." },
 	{ "log_level", OPTION_TEXT, AT(log_level), "info", 0, 8, CHECK_LOG_LEVEL, true, NULL,
@@ -135,6 +144,13 @@ const struct option conf_site_options[] = {
 	{ "sign_password", OPTION_BOOL, AT(sign_password), "no", 0, 0, CHECK_NOTHING, false, NULL,
 	    "Ask for the password again with each signature. People who come through a proxy that names them, and API "
 	    "tokens, cannot sign then." },
+	{ "mail_to", OPTION_WORDS, AT(mail_to), "", 0, 254, CHECK_MAIL, false, "\"web@example.org\"",
+	    "Who gets a mail when a sync to a target fails, and when it is well again: a list of addresses, at most 100." },
+	{ "webhook", OPTION_WORDS, AT(webhooks), "", 0, 1000, CHECK_PAGE_URL, false, "\"https://chat.example.org/hooks/drydock\"",
+	    "Addresses that are told the same by a POST of JSON: a list, at most 8." },
+	{ "webhook_secret_file", OPTION_TEXT, AT(webhook_secret_file), "", 0, 0, CHECK_SECRET, false, NULL,
+	    "A file with a secret on its first line, readable by its owner only: each POST then carries X-DryDock-Signature, "
+	    "sha256= and the HMAC-SHA256 of its body." },
 	{ "meaning", OPTION_WORDS, AT(meanings), "", 0, 64, CHECK_NOTHING, false, "\"approved for publication\", \"checked by law\"",
 	    "What a signature can mean: a list. Who signs chooses one, and the record says which. Not set: it is not asked." },
 	{ NULL },

@@ -35,6 +35,8 @@ enum option_check {
 	CHECK_HEADER, /* the name of an HTTP header */
 	CHECK_ORDER, /* own and unix, each at most once, with a blank between */
 	CHECK_PAIR, /* key=value */
+	CHECK_MAIL, /* name@host */
+	CHECK_MAIL_URL, /* smtp:// or smtps://, no path behind the host */
 };
 
 /* As two members that follow one another. */

@@ -47,6 +47,14 @@ bool name_bytes(const char *text, const char *allowed)
 	return *text && text[strspn(text, allowed)] == '\0';
 }
 
+/* What travels in an SMTP command and in a header without quoting (a subset of RFC 5321's Mailbox). */
+static bool mail_address(const char *text)
+{
+	const size_t name = strspn(text, LOWER UPPER DIGIT "!#$%&'*+-/=?^_`{|}~.");
+
+	return name && text[0] != '-' && text[name] == '@' && name_bytes(text + name + 1, LOWER UPPER DIGIT "-.");
+}
+
 static enum err check_text(const struct option *o, const char *text)
 {
 	size_t limit = o->high ? o->high : TEXT_LIMIT;
@@ -105,6 +113,14 @@ static enum err check_text(const struct option *o, const char *text)
 	case CHECK_PAIR:
 		if (!strchr(text, '=') || text[0] == '=')
 			return err_set(ERR_INPUT, "\"%s\" is not of the form key=value", text);
+		break;
+	case CHECK_MAIL:
+		if (!mail_address(text))
+			return err_set(ERR_INPUT, "\"%s\" is not a mail address such as web@example.org", text);
+		break;
+	case CHECK_MAIL_URL:
+		if ((strncmp(text, "smtp://", 7) && strncmp(text, "smtps://", 8)) || !name_bytes(strstr(text, "://") + 3, LOWER UPPER DIGIT "-.:[]"))
+			return err_set(ERR_INPUT, "\"%s\" is not of the form smtp://HOST:PORT or smtps://HOST:PORT", text);
 		break;
 	}
 	return ERR_OK;

@@ -74,6 +74,8 @@ static const struct command COMMANDS[] = {
 	    cmd_group, "" },
 	{ "site", "list", "the sites you may see", "", 1, 1, cmd_site, "" },
 	{ "target", "list", "where releases go, and what is there", "", 1, 1, cmd_target, "" },
+	{ "notice", "list | test", "who is told when a target fails", "", 1, 1, cmd_notice,
+	    "Where messages go is set in the configuration file: mail_to and webhook of the site. test sends one to each, now.\n" },
 	{ "counter", "-i ID get | next | rm", "counters that servers and scripts share", "name id", 1, 1, cmd_counter,
 	    "`drydock -i ID counter next` adds one and prints the new value; the first is 1. ID: letters, digits and . _ - / : @.\n"
 	    "For admins of a site. --id UUID makes a repetition of `next` safe. What begins with release/ or publisher/ is\n"

@@ -122,7 +122,7 @@ static enum err open_database(struct installation *in, bool migrate)
 			return e;
 		in->owner = in->program;
 	} else {
-		e = private_db_start(&in->private, in->conf->data, in->conf->workers + CONNECTIONS_BESIDE_WORKERS + (unsigned)in->conf->n_sites * 2);
+		e = private_db_start(&in->private, in->conf->data, in->conf->workers + CONNECTIONS_BESIDE_WORKERS + (unsigned)in->conf->n_sites * 3);
 		if (e)
 			return e;
 		private_db_owner(in->private, &in->owner);

@@ -15,6 +15,7 @@
 #include "check/keeper.h"
 #include "daemon/datadir.h"
 #include "daemon/internal.h"
+#include "notice/notice.h"
 #include "sync/sync.h"
 #include "web/web.h"
 
@@ -25,6 +26,7 @@ struct serve {
 	const struct helpers *helpers;
 	struct installation *in;
 	struct sync **syncs;
+	struct notice **notices;
 	struct web *web;
 	struct keeper *keeper;
 	char *socket;
@@ -186,12 +188,18 @@ static enum err start(struct serve *s)
 	if (e)
 		return e;
 	s->syncs = mem_array(s->in->n_sites + 1, sizeof(struct sync *));
+	s->notices = mem_array(s->in->n_sites + 1, sizeof(struct notice *));
 	sites = mem_array(s->in->n_sites + 1, sizeof(*sites));
 	for (size_t i = 0; i < s->in->n_sites; i++) {
 		e = sync_start(&s->syncs[i], s->conf, s->in->sites[i], &s->in->program);
 		if (e) {
 			free(sites);
 			return err_prefix(e, "site %s: the scheduler", s->in->sites[i]->name);
+		}
+		e = notice_start(&s->notices[i], s->conf, s->in->sites[i]->conf, s->syncs[i], &s->in->program);
+		if (e) {
+			free(sites);
+			return err_prefix(e, "site %s: messages", s->in->sites[i]->name);
 		}
 		sites[i] = (struct web_site){ s->in->sites[i], s->syncs[i] };
 	}
@@ -232,6 +240,9 @@ static void stop(struct serve *s)
 		(void)pthread_mutex_unlock(&s->lock);
 		(void)pthread_join(s->janitor, NULL);
 	}
+	for (size_t i = 0; s->notices && i < s->in->n_sites; i++)
+		notice_stop(s->notices[i]);
+	free(s->notices);
 	if (s->syncs)
 		for (size_t i = 0; i < s->in->n_sites; i++)
 			if (s->syncs[i])

@@ -275,6 +275,11 @@ struct db_run_target {
 enum err db_run_target_put(struct db *db, const char *site, const struct db_run_target *t) MUST_CHECK; /* replaces */
 enum err db_run_target_list(struct db *db, const char *site, uint64_t run, bool (*fn)(void *arg, const struct db_run_target *t), void *arg) MUST_CHECK;
 
+/* What a channel of messages was last told: db/notice.c. failing: names, sorted, a blank between. */
+struct db_notice { const char *failing; int64_t told_at; unsigned tries; int64_t retry_at; const char *why; };
+enum err db_notice_get(struct db *db, const char *site, const struct sha256 *channel, struct db_notice *out, struct arena *a) MUST_CHECK; /* never told: all empty */
+enum err db_notice_put(struct db *db, const char *site, const struct sha256 *channel, const struct db_notice *n) MUST_CHECK;
+
 struct db_target { const char *target; uint64_t number; struct blob_id log_commit; const char *state; unsigned tries; int64_t retry_at, changed_at; };
 enum err db_target_put(struct db *db, const char *site, const struct db_target *t) MUST_CHECK;
 enum err db_target_list(struct db *db, const char *site, bool (*fn)(void *arg, const struct db_target *t), void *arg) MUST_CHECK;

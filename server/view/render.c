@@ -130,18 +130,17 @@ static void put_int(struct buf *b, int64_t value)
 	put(b, text + at, sizeof text - at);
 }
 
-static void put_value(struct buf *b, const struct value *v, bool raw)
+static void put_value(struct render *r, const struct value *v, bool raw)
 {
+	struct buf *b = r->out;
+
 	switch (v->kind) {
 	case VALUE_HTML:
-		if (raw) {
-			put(b, v->text, v->len);
-			break;
-		}
-		put_escaped(b, v->text, v->len);
-		break;
 	case VALUE_TEXT:
-		put_escaped(b, v->text, v->len);
+		if (r->set->plain || (raw && v->kind == VALUE_HTML))
+			put(b, v->text, v->len);
+		else
+			put_escaped(b, v->text, v->len);
 		break;
 	case VALUE_INT:
 		put_int(b, v->number);
@@ -240,15 +239,15 @@ static enum err run(struct render *r, const struct template *t, uint32_t from, u
 			break;
 		case OP_SHOWN:
 			v = resolve(op, f);
-			if (v && v->kind == VALUE_TEXT)
+			if (v && v->kind == VALUE_TEXT && !r->set->plain)
 				put_shown(r->out, v->text, v->len);
 			else if (v)
-				put_value(r->out, v, false);
+				put_value(r, v, false);
 			break;
 		case OP_VALUE:
 		case OP_RAW:
 			if ((v = resolve(op, f)))
-				put_value(r->out, v, op->kind == OP_RAW);
+				put_value(r, v, op->kind == OP_RAW);
 			break;
 		case OP_SECTION:
 			v = resolve(op, f);

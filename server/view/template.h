@@ -46,6 +46,7 @@ struct view_set {
 	struct template **list; /* heap */
 	size_t n, cap;
 	size_t done; /* so many are compiled; the others wait in view_compile */
+	bool plain; /* text, not HTML: values are not escaped */
 };
 
 /* Where sources come from. open adds the text of a stem to out; its error (ERR_NOT_FOUND too) ends the compilation. */

@@ -53,6 +53,11 @@ size_t view_list_count(const struct view_list *l);
 /* All templates of a directory (*.html; stem = template name, also as partial). Immutable afterwards; thread-safe. */
 struct view_set;
 enum err view_load(struct view_set **out, const char *dir) MUST_CHECK;
+/*
+ * The same of all *.txt: text for mail, in which nothing is escaped. Whoever fills the model takes control characters
+ * and line ends out of what people typed.
+ */
+enum err view_load_text(struct view_set **out, const char *dir) MUST_CHECK;
 void view_free(struct view_set *s);
 /*
  * Render a template by its stem, behind what is in out. ERR_NOT_FOUND for an unknown stem, ERR_TOO_BIG past the ceiling

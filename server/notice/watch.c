@@ -1,0 +1,244 @@
+/* The thread of a site that compares what was told with what is. */
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "notice/internal.h"
+#include "view/view.h"
+
+#define LOOK (10 * CLOCK_SECOND) /* between looks without news */
+#define TROUBLE_PATIENCE (30 * CLOCK_SECOND) /* a database that restarts is no news */
+#define FIRST_RETRY (10 * CLOCK_SECOND)
+#define LONGEST_RETRY (60 * 60 * CLOCK_SECOND)
+
+struct notice {
+	const struct conf *conf;
+	const struct conf_site *site;
+	struct sync *sync;
+	struct db *db;
+	pthread_t thread;
+	volatile int stop; /* ends a program that is sending, too */
+	int64_t trouble_since; /* boot clock; 0: none */
+};
+
+struct target_now {
+	struct notice_item item;
+	bool settled; /* else it is being sent to, or was never: what was told stays */
+};
+
+/* How things stand. */
+struct look {
+	struct notice *n;
+	struct arena *a;
+	struct target_now *targets; /* one of each configured one, and NOTICE_SYNCS at the end */
+	size_t n_targets;
+	uint64_t run;
+	const char *why, *trouble;
+};
+
+static bool take_target(void *arg, const struct db_target *t)
+{
+	struct look *l = arg;
+
+	for (size_t i = 0; i + 1 < l->n_targets; i++) {
+		struct target_now *now = &l->targets[i];
+
+		if (strcmp(now->item.target, t->target))
+			continue;
+		now->item.failed = !strcmp(t->state, "failed");
+		now->item.release = t->number;
+		now->item.since = t->changed_at;
+		now->item.next = t->retry_at;
+		/* One that the server itself broke off is tried again at once: not yet a failure. */
+		now->settled = now->item.failed ? t->retry_at > t->changed_at : strcmp(t->state, "sending") && strcmp(t->state, "waiting");
+	}
+	return true;
+}
+
+static bool take_run(void *arg, const struct db_run *run)
+{
+	struct look *l = arg;
+
+	l->run = run->run;
+	l->why = !strcmp(run->state, "failed") ? arena_dup(l->a, run->message) : "";
+	return false;
+}
+
+static void take_syncs(struct look *l, const struct sync_status *st)
+{
+	struct target_now *now = &l->targets[l->n_targets - 1];
+	struct notice *n = l->n;
+
+	if (!*st->trouble)
+		n->trouble_since = 0;
+	else if (!n->trouble_since)
+		n->trouble_since = clock_boot();
+	now->item = (struct notice_item){ .target = NOTICE_SYNCS, .failed = *st->trouble, .release = st->release, .since = st->now };
+	if (now->item.failed)
+		now->item.since -= clock_boot() - n->trouble_since;
+	now->settled = !now->item.failed || clock_boot() - n->trouble_since >= TROUBLE_PATIENCE;
+	l->trouble = arena_dup(l->a, st->trouble);
+}
+
+/* Is the name in the list "a b c"? */
+static bool listed(const char *list, const char *name)
+{
+	const size_t n = strlen(name);
+
+	for (const char *p = list; *p; p += strcspn(p, " "), p += *p == ' ')
+		if (!strncmp(p, name, n) && (p[n] == ' ' || !p[n]))
+			return true;
+	return false;
+}
+
+static int64_t delay(unsigned tries)
+{
+	int64_t d = FIRST_RETRY;
+
+	while (--tries && d < LONGEST_RETRY)
+		d *= 2;
+	return d < LONGEST_RETRY ? d : LONGEST_RETRY;
+}
+
+/* What the channel would be told, in m; and what it knows afterwards. */
+static const char *differences(const struct look *l, const char *told, struct notice_item *items, struct notice_message *m)
+{
+	const char *failing = "";
+
+	m->items = items;
+	m->why = "";
+	for (size_t i = 0; i < l->n_targets; i++) {
+		const struct target_now *now = &l->targets[i];
+		const bool was = listed(told, now->item.target), is = now->settled ? now->item.failed : was;
+
+		if (is)
+			failing = arena_printf(l->a, "%s%s%s", failing, *failing ? " " : "", now->item.target);
+		if (is == was)
+			continue;
+		items[m->n++] = now->item;
+		if (is)
+			m->why = strcmp(now->item.target, NOTICE_SYNCS) ? l->why : l->trouble;
+	}
+	return failing;
+}
+
+static enum err tell(struct look *l, const struct notice_channel *ch)
+{
+	struct notice *n = l->n;
+	struct notice_message m = { .conf = n->conf, .site = n->site, .run = l->run, .at = clock_wall() };
+	struct notice_item *items = arena_alloc(l->a, l->n_targets * sizeof(*items));
+	struct db_notice row;
+	const char *failing;
+	enum err e = db_notice_get(n->db, n->site->name, &ch->key, &row, l->a);
+
+	/* Further away than any retry: the wall clock was set back. */
+	if (e || (row.retry_at > m.at && row.retry_at <= m.at + LONGEST_RETRY))
+		return e;
+	failing = differences(l, row.failing, items, &m);
+	if (!m.n && !row.tries)
+		return ERR_OK;
+	/* What could not be told has been overtaken: then nothing waits any more. */
+	if (m.n && notice_send(&m, ch, &n->stop)) {
+		if (n->stop)
+			return ERR_OK;
+		row.tries++;
+		row.retry_at = m.at + delay(row.tries);
+		row.why = arena_dup(l->a, err_text());
+		log_event(LOG_LEVEL_WARN, "notice.failed", "site", n->site->name, "channel", ch->shown, "tries", log_u64(row.tries), "why", row.why, NULL);
+	} else {
+		if (m.n) {
+			log_event(LOG_LEVEL_INFO, "notice.sent", "site", n->site->name, "channel", ch->shown, "failing", failing, NULL);
+			row.told_at = m.at;
+		}
+		row.failing = failing;
+		row.tries = 0;
+		row.retry_at = 0;
+		row.why = "";
+	}
+	return db_notice_put(n->db, n->site->name, &ch->key, &row);
+}
+
+static enum err look(struct notice *n)
+{
+	struct look l = { .n = n, .a = arena_new(), .n_targets = n->site->n_targets + 1, .why = "" };
+	struct notice_channel ch;
+	struct sync_status st;
+	enum err e;
+
+	l.targets = arena_alloc(l.a, l.n_targets * sizeof(*l.targets));
+	for (size_t i = 0; i < n->site->n_targets; i++)
+		l.targets[i].item.target = n->site->targets[i].name;
+	sync_status(n->sync, &st);
+	take_syncs(&l, &st);
+	e = db_target_list(n->db, n->site->name, take_target, &l);
+	if (!e)
+		e = db_run_list(n->db, n->site->name, 0, 1, take_run, &l);
+	for (size_t i = 0; !e && !n->stop && notice_channel(n->site, i, &ch); i++)
+		e = tell(&l, &ch);
+	arena_free(l.a);
+	return e;
+}
+
+static void *watch(void *arg)
+{
+	struct notice *n = arg;
+	struct sync_status st;
+	bool failed = false;
+	uint64_t seen = 0;
+
+	while (!n->stop) {
+		sync_status(n->sync, &st);
+		/* During a run all is in flux, and each line of a kit's output is news. */
+		if (!st.running) {
+			const enum err e = look(n);
+
+			if (e && !failed)
+				log_event(LOG_LEVEL_WARN, "notice.unknown", "site", n->site->name, "why", err_text(), NULL);
+			failed = e;
+		}
+		sync_wait(n->sync, &seen, LOOK);
+	}
+	return NULL;
+}
+
+enum err notice_start(struct notice **out, const struct conf *conf, const struct conf_site *site, struct sync *y, const struct db_address *address)
+{
+	struct view_set *set = NULL;
+	struct notice_channel ch;
+	struct notice *n;
+	enum err e;
+
+	*out = NULL;
+	if (!notice_channel(site, 0, &ch))
+		return ERR_OK;
+	/* A template with a mistake is found now, not when something fails. */
+	e = view_load_text(&set, conf->templates);
+	if (e)
+		return e;
+	view_free(set);
+	n = mem_alloc(sizeof(*n));
+	*n = (struct notice){ .conf = conf, .site = site, .sync = y };
+	e = db_open(&n->db, address);
+	if (!e && pthread_create(&n->thread, NULL, watch, n))
+		e = err_set(ERR_FAILED, "A thread cannot be started");
+	if (e) {
+		db_close(n->db);
+		free(n);
+		return e;
+	}
+	*out = n;
+	return ERR_OK;
+}
+
+void notice_stop(struct notice *n)
+{
+	if (!n)
+		return;
+	n->stop = 1;
+	sync_poke(n->sync);
+	(void)pthread_join(n->thread, NULL);
+	db_close(n->db);
+	free(n);
+}

@@ -1,0 +1,224 @@
+"""Mail and webhooks about targets that fail: real SMTP and HTTP on loopback, a sendmail command, and what goes wrong."""
+import email
+import email.policy
+import hashlib
+import hmac
+import json
+import os
+import pathlib
+import sys
+import time
+
+import pytest
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TOP / "tests" / "lib"))
+
+from drydock import Drydock, program  # noqa: E402
+from sink import HookSink, MailSink  # noqa: E402
+
+TITLE = "Hafenbehörde “Süd” <b>&"
+# Fails while the file `broken` is there.
+KIT = '''#!/bin/sh
+[ ! -e "$DRYDOCK_PLACE/broken" ] || { echo '{"error":"no route\\\\nto \\u202ehost"}'; exit 3; }
+'''
+
+
+def until(what, wait=40):
+    end = time.monotonic() + wait
+    while time.monotonic() < end:
+        value = what()
+        if value:
+            return value
+        time.sleep(0.1)
+    raise AssertionError("it did not come")
+
+
+def text_of(raw):
+    message = email.message_from_bytes(raw, policy=email.policy.default)
+    assert not message.defects
+    return message, message.get_content()
+
+
+class Told:
+    """A server whose site `www` has the targets a and b, and tells a mail server and a web hook."""
+
+    def __init__(self, config="", site_config="", title=TITLE, mail=True, hook=True, **sink):
+        self.mail, self.hook = MailSink(**sink), HookSink()
+        self.d = Drydock(files={"/index.html": "one"}, accounts=(), start=False)
+        d = self.d
+        kits = d.dir / "kits"
+        kits.mkdir()
+        (kits / "maybe").write_text(KIT)
+        (kits / "maybe").chmod(0o755)
+        self.secret = d.dir / "hook.secret"
+        self.secret.write_text("a secret of the hook\n")
+        self.secret.chmod(0o600)
+        d._own(self.secret)
+        targets = ""
+        for name in "ab":
+            (d.dir / name).mkdir()
+            d._own(d.dir / name)
+            targets += f'\ttarget "{name}" {{\n\t\tkit = "maybe"\n\t\tplace = "{d.dir}/{name}"\n\t}}\n'
+        text = d.conf.read_text().rstrip()
+        assert text.endswith("}")
+        site = f'\ttitle = "{title}"\n' + '\tmail_to = {"web@example.org", "night@example.org"}\n' * mail
+        site += f'\twebhook = {{"http://127.0.0.1:{self.hook.port}/hooks/token-of-ours?x=1"}}\n\twebhook_secret_file = "{self.secret}"\n' * hook
+        d.conf.write_text(f'kits = "{kits}"\nmail_from = "drydock@example.org"\n' +
+                          (config or f'mail_server = "smtp://{sink.get("host", "127.0.0.1")}:{self.mail.port}"\n') + text[:-1] + site + site_config + targets + "}\n")
+
+    def breaks(self, *names):
+        for name in "ab":
+            flag = self.d.dir / name / "broken"
+            if name in names:
+                flag.touch()
+                self.d._own(flag)
+            else:
+                flag.unlink(missing_ok=True)
+
+    def goes(self, state):
+        self.d.write("/index.html", str(time.monotonic()))
+        self.d.sign("/index.html")
+        return self.d.sync(state=state)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.d.close()
+        self.mail.__exit__()
+        self.hook.__exit__()
+
+
+def test_failure_and_recovery_are_told_once_each():
+    with Told() as t:
+        d = t.d
+        d.start()
+        t.goes("ok")
+        t.breaks("a", "b")
+        run = t.goes("failed")
+        until(lambda: t.mail.got and t.hook.got)
+        # Both targets in one message; the next failure of the same is no news.
+        sender, to, raw = t.mail.got[0]
+        assert sender.startswith("<drydock@example.org>") and [x.split(" ")[0] for x in to] == ["<web@example.org>", "<night@example.org>"]
+        message, text = text_of(raw)
+        assert message["Subject"] == f"[DryDock] {TITLE}: 2 targets failed"
+        assert message["To"] == "web@example.org, night@example.org" and message["Auto-Submitted"] == "auto-generated"
+        assert text.splitlines()[0].startswith("a failed at ") and "It still has release 1." in text
+        assert f"/s/www/sync/{run['run']}" in text
+        # What a kit says is one line, and shows what it would hide.
+        assert "no route␊to" in text
+        assert all(len(line) < 998 for line in raw.split(b"\r\n")) and b"\n" not in raw.replace(b"\r\n", b"")
+        path, headers, body = t.hook.got[0]
+        assert path == "/hooks/token-of-ours?x=1" and headers["Content-Type"] == "application/json"
+        key = t.secret.read_bytes().strip()
+        assert headers["X-DryDock-Signature"] == "sha256=" + hmac.new(key, body, hashlib.sha256).hexdigest()
+        said = json.loads(body)
+        assert said["event"] == "sync_failed" and said["site"] == "www" and said["run"] == run["run"]
+        assert [(x["name"], x["failed"], x["release"]) for x in said["targets"]] == [("a", True, 1), ("b", True, 1)]
+        t.goes("failed")
+        # One is well again while the other is not: told, and only that.
+        t.breaks("b")
+        t.goes("failed")
+        until(lambda: len(t.mail.got) > 1 and len(t.hook.got) > 1)
+        assert text_of(t.mail.got[1][2])[0]["Subject"] == f"[DryDock] {TITLE}: a is well again"
+        assert json.loads(t.hook.got[1][2])["event"] == "sync_recovered"
+        # The server that was stopped in between knows what it has told.
+        d.stop()
+        t.breaks()
+        d.start()
+        t.goes("ok")
+        until(lambda: len(t.mail.got) > 2 and len(t.hook.got) > 2)
+        assert text_of(t.mail.got[2][2])[0]["Subject"] == f"[DryDock] {TITLE}: b is well again"
+        t.goes("ok")
+        listed = d.must("GET", d.api_site("/notices"))["items"]
+        assert [x["failing"] for x in listed] == ["", ""] and all(x["told_at"] and not x["error"] for x in listed)
+        # The path of a hook may be a secret.
+        assert listed[1]["channel"] == f"webhook http://127.0.0.1:{t.hook.port}"
+        assert len(t.mail.got) == 3 and len(t.hook.got) == 3
+        assert "token-of-ours" not in d.log()
+
+
+def test_who_cannot_be_reached_is_told_later_what_holds_then():
+    with Told() as t:
+        d = t.d
+        d.start()
+        t.goes("ok")
+        t.mail.refuse, t.hook.status, t.hook.location = "550 no such mailbox", 302, "http://127.0.0.1:9/elsewhere"
+        t.breaks("a")
+        t.goes("failed")
+        listed = until(lambda: [x for x in [d.must("GET", d.api_site("/notices"))["items"]] if all(y["error"] for y in x)])[0]
+        assert "550" in listed[0]["error"] and listed[0]["retry_at"] and "redirections are not followed" in listed[1]["error"]
+        assert listed[0]["failing"] == "" and listed[0]["told_at"] is None
+        done = d.cli("notice", "list")
+        assert done.returncode == 0 and "COULD NOT BE TOLD" in done.stdout
+        # A test says the same, now.
+        done = d.cli("notice", "test")
+        assert done.returncode == 6 and "FAILED  mail to web@example.org" in done.stdout and "550" in done.stdout
+        t.mail.refuse, t.hook.status, t.hook.location = None, 200, None
+        done = d.cli("notice", "test")
+        assert done.returncode == 0 and done.stdout.count("taken") == 2, done.stdout
+        assert "Nothing has happened" in text_of(t.mail.got[-1][2])[1] and json.loads(t.hook.got[-1][2])["event"] == "test"
+        tests = len(t.mail.got)
+        until(lambda: len(t.mail.got) > tests)
+        assert text_of(t.mail.got[-1][2])[0]["Subject"].endswith("a failed")
+
+
+def test_a_login_at_the_mail_server_and_a_sendmail_command(tmp_path):
+    with Told(hook=False, login=("drydock", "pass word")) as t:
+        d = t.d
+        password = d.dir / "mail.password"
+        password.write_text("pass word\n")
+        password.chmod(0o600)
+        d._own(password)
+        d.conf.write_text(f'mail_user = "drydock"\nmail_password_file = "{password}"\n' + d.conf.read_text())
+        d.start()
+        assert d.cli("notice", "test").returncode == 0 and len(t.mail.got) == 1
+        assert b"pass word" not in t.mail.got[0][2] and "pass word" not in d.log()
+        d.stop()
+        kept = d.dir / "kept"
+        command = d.dir / "sendmail"
+        command.write_text(f'#!/bin/sh\n{{ printf "%s\\n" "$@"; echo; cat; }} >"{kept}.new" && mv "{kept}.new" "{kept}"\n')
+        command.chmod(0o755)
+        d._own(d.dir)
+        d.conf.write_text(f'sendmail = "{command}"\n' + d.conf.read_text())
+        d.start()
+        assert d.cli("notice", "test").returncode == 0
+        args, text = kept.read_bytes().split(b"\n\n", 1)
+        assert args.split(b"\n") == [b"-i", b"-f", b"drydock@example.org", b"--", b"web@example.org", b"night@example.org"]
+        assert b"\r" not in text and "Nothing has happened" in text_of(text)[1]
+        command.write_text('#!/bin/sh\necho "mail system is down"; exit 75\n')
+        done = d.cli("notice", "test")
+        assert done.returncode == 6 and "mail system is down" in done.stdout
+
+
+def test_nothing_crosses_a_network_in_the_clear():
+    """127.0.0.2 stands for another machine: without STARTTLS nothing is sent."""
+    with Told(hook=False, host="127.0.0.2") as t:
+        d = t.d
+        d.start()
+        done = d.cli("notice", "test")
+        assert done.returncode == 6 and "STARTTLS not supported" in done.stdout, done.stdout
+        assert not t.mail.got and not any(c.upper().startswith(("MAIL", "AUTH")) for c in t.mail.commands)
+
+
+@pytest.mark.parametrize("line,says", [
+    ('mail_to = {"a@b\\r\\nBcc: x@y"}', "mail_to"),
+    ('mail_to = {"-oQ/tmp@example.org"}', "mail_to: \"-oQ/tmp@example.org\" is not a mail address"),
+    ('mail_to = {"no address"}', "is not a mail address"),
+    ('webhook = {"file:///etc/passwd"}', "does not begin with http:// or https://"),
+    ('webhook = {' + ", ".join(['"http://h/"'] * 9) + "}", "at most"),
+])
+def test_what_is_not_an_address_does_not_start(line, says):
+    with Drydock(files={}, accounts=(), start=False) as d:
+        d.conf.write_text(d.conf.read_text().rstrip()[:-1] + f"\t{line}\n}}\n")
+        done = d.run(program(), "check-config", "--conf", d.conf, check=False)
+        assert done.returncode and says in done.stderr, done.stderr
+
+
+def test_a_site_that_nobody_watches_over():
+    with Drydock(files={"/a": "a"}) as d:
+        assert d.must("GET", d.api_site("/notices"))["items"] == []
+        assert "Nobody is told" in d.cli("notice", "test").stdout
+        page = d.login().get("/s/www/notices").text
+        assert "Nobody is told" in page and "Send a test" not in page
