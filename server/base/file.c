@@ -230,25 +230,3 @@ bool file_exists(int dirfd, const char *name)
 
 	return fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
 }
-
-enum err file_contains(const char *outer, const char *inner, bool *answer)
-{
-	char *a = realpath(outer, NULL), *b = NULL;
-	enum err e = ERR_OK;
-
-	if (!a) {
-		e = err_sys(errno == ENOENT ? ERR_NOT_FOUND : ERR_FAILED, "%s", outer);
-		goto out;
-	}
-	b = realpath(inner, NULL);
-	if (!b) {
-		e = err_sys(errno == ENOENT ? ERR_NOT_FOUND : ERR_FAILED, "%s", inner);
-		goto out;
-	}
-	size_t n = strcmp(a, "/") == 0 ? 0 : strlen(a);
-	*answer = strncmp(a, b, n) == 0 && (b[n] == '/' || b[n] == '\0');
-out:
-	free(a);
-	free(b);
-	return e;
-}

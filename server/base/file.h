@@ -22,7 +22,5 @@ enum err file_mkdirs(const char *path, mode_t mode) MUST_CHECK;
 /* Remove a directory of ours and everything below it, never following links. Missing is fine. */
 enum err file_remove_tree(int dirfd, const char *name) MUST_CHECK;
 bool file_exists(int dirfd, const char *name);
-/* True if a is b or lies below b, both resolved with realpath; used to keep staging, export and data apart. */
-enum err file_contains(const char *outer, const char *inner, bool *answer) MUST_CHECK;
 
 #endif

@@ -108,11 +108,6 @@ int sys_mkdir(int dirfd, const char *name, mode_t mode)
 	return refused() ? -1 : mkdirat(dirfd, name, mode);
 }
 
-int sys_link(int olddir, const char *old, int newdir, const char *new_name)
-{
-	return refused() ? -1 : linkat(olddir, old, newdir, new_name, 0);
-}
-
 int sys_symlink(const char *target, int dirfd, const char *name)
 {
 	return refused() ? -1 : symlinkat(target, dirfd, name);

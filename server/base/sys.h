@@ -21,7 +21,6 @@ int sys_syncfs(int fd);
 int sys_rename(int olddir, const char *old, int newdir, const char *new_name);
 int sys_unlink(int dirfd, const char *name, int flags); /* flags: 0 or AT_REMOVEDIR */
 int sys_mkdir(int dirfd, const char *name, mode_t mode);
-int sys_link(int olddir, const char *old, int newdir, const char *new_name);
 int sys_symlink(const char *target, int dirfd, const char *name);
 int sys_fchmod(int fd, mode_t mode);
 int sys_futimens(int fd, int64_t mtime_ns); /* sets atime and mtime */

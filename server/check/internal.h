@@ -109,7 +109,6 @@ const struct replay_file *const *replay_files(struct replay *r, size_t *n);
 const struct replay_file *replay_file(const struct replay *r, struct path path); /* NULL */
 /* What a record changed in the approved tree: sorted by path. Of the record added last. */
 const struct plan *replay_changes(const struct replay *r);
-uint64_t replay_release_number(const struct replay *r); /* of the newest; 0 */
 
 /* --- rows.c: the database against them ------------------------------------------------------------------------------ */
 

@@ -548,8 +548,3 @@ const struct plan *replay_changes(const struct replay *r)
 {
 	return &r->changes;
 }
-
-uint64_t replay_release_number(const struct replay *r)
-{
-	return r->release;
-}

@@ -94,7 +94,6 @@ bool rules_required_at_or_below(const struct rules *r, struct path path);
  * "path","reviews"}, sorted: the `rules` file of each log commit.
  */
 void rules_encode(const struct rules *r, struct buf *out);
-void rules_digest(const struct rules *r, struct sha256 *out); /* of those bytes: a record's policy */
 /* ERR_INPUT for bytes that would be written differently. */
 enum err rules_decode(struct rules **out, const char *text, size_t len) MUST_CHECK;
 

@@ -404,23 +404,6 @@ void rules_encode(const struct rules *r, struct buf *out)
 		encode_requirement(&r->required[i], out);
 }
 
-void rules_digest(const struct rules *r, struct sha256 *out)
-{
-	struct sha256_stream *s = sha256_stream_new();
-	struct buf line = BUF_INIT(LINE_LIMIT);
-
-	for (size_t i = 0; i < r->n + r->n_required; i++) {
-		buf_reset(&line);
-		if (i < r->n)
-			encode_rule(&r->list[i], &line);
-		else
-			encode_requirement(&r->required[i - r->n], &line);
-		sha256_stream_add(s, buf_text(&line), line.len);
-	}
-	buf_release(&line);
-	sha256_stream_end_free(s, out);
-}
-
 struct decoding {
 	struct arena *arena;
 	struct rule *rules;

@@ -135,9 +135,6 @@ enum err db_record_list(struct db *db, const struct db_record_query *q, bool (*f
 enum err db_record_files(struct db *db, const char *site, const char *node, uint64_t seq, const char *after, unsigned limit,
     bool (*fn)(void *arg, const struct record_file *f), void *arg) MUST_CHECK;
 
-/* One file of a record; out's path is the one given. ERR_NOT_FOUND. */
-enum err db_record_file_get(struct db *db, const char *site, const char *node, uint64_t seq, struct path path, struct record_file *out) MUST_CHECK;
-
 /* file_state */
 struct db_state_row {
 	struct path path;

@@ -352,29 +352,17 @@ enum err db_record_list(struct db *db, const struct db_record_query *q, bool (*f
 
 #define FILE_COLUMNS "f.md5, f.sha256, f.size, f.exec, f.mtime, f.blob_id, f.replaces"
 
-DB_STMT(FILE_GET, "record_file_get",
-	"SELECT " FILE_COLUMNS ", f.ord FROM record_file f WHERE f.site = ? AND f.path_key = ? AND f.node = ? AND f.seq = ?");
-static enum err file_get(struct db *db, const char *site, const char *node, uint64_t seq, struct path path, struct record_file *out, uint64_t *ord)
+DB_STMT(FILE_ORD, "record_file_ord", "SELECT ord FROM record_file WHERE site = ? AND path_key = ? AND node = ? AND seq = ?");
+static enum err file_ord(struct db *db, const char *site, const char *node, uint64_t seq, struct path path, uint64_t *ord)
 {
 	struct path_key key;
 	struct cursor c;
 
 	path_key(path, &key);
-	memset(out, 0, sizeof(*out));
-	out->path = path;
-	cursor_open(&c, db, &FILE_GET, ARGS(a_name(site), a_fixed(&key), a_text(node), a_u64(seq)));
-	if (cursor_next(&c)) {
-		file_read(&c, 0, out);
-		*ord = cursor_u64(&c, 7);
-	}
+	cursor_open(&c, db, &FILE_ORD, ARGS(a_name(site), a_fixed(&key), a_text(node), a_u64(seq)));
+	if (cursor_next(&c))
+		*ord = cursor_u64(&c, 0);
 	return cursor_close_found(&c, "record %llu does not name that file", (unsigned long long)seq);
-}
-
-enum err db_record_file_get(struct db *db, const char *site, const char *node, uint64_t seq, struct path path, struct record_file *out)
-{
-	uint64_t ord;
-
-	return file_get(db, site, node, seq, path, out, &ord);
 }
 
 /* Where the list goes on after a path, which need not be one of the record. */
@@ -383,9 +371,8 @@ DB_STMT(FILE_AFTER, "record_file_after",
 static enum err first_after(struct db *db, const char *site, const char *node, uint64_t seq, const char *after, uint64_t *first)
 {
 	struct path path = { after, strlen(after) };
-	struct record_file f;
 	struct cursor c;
-	enum err e = file_get(db, site, node, seq, path, &f, first);
+	enum err e = file_ord(db, site, node, seq, path, first);
 
 	if (e != ERR_NOT_FOUND) {
 		*first = e ? 0 : *first + 1;

@@ -99,11 +99,6 @@ void repo_pack_free(struct repo_pack *p)
 	free(p);
 }
 
-uint64_t repo_pack_objects(const struct repo_pack *p)
-{
-	return p->total;
-}
-
 struct repo *pack_repo(struct repo_pack *p)
 {
 	return p->r;
@@ -169,7 +164,6 @@ void pack_add_loose(struct repo_pack *p, const struct blob_id *id, char *name)
 	if (p->n_loose == p->cap_loose)
 		p->loose = mem_grow(p->loose, &p->cap_loose, p->n_loose + 1, sizeof(*p->loose));
 	p->loose[p->n_loose++] = (struct loose){ .id = *id, .name = name };
-	p->total++;
 	pthread_mutex_unlock(&p->lock);
 }
 
@@ -256,7 +250,6 @@ static enum err append(struct repo_pack *p, size_t index, const uint8_t *bytes, 
 		p->entries[index].at = at;
 		p->entries[index].crc = crc;
 		p->written++;
-		p->total++;
 		if (fd < 0) {
 			if (p->end > p->mem_cap)
 				p->mem = mem_grow(p->mem, &p->mem_cap, p->end, 1);

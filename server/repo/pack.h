@@ -39,7 +39,6 @@ struct repo_pack {
 	uint32_t *buckets; /* open addressing: index + 1 into entries */
 	size_t n_buckets;
 	size_t written; /* objects in the present pack */
-	uint64_t total; /* objects written by this handle */
 	uint64_t end; /* of the present pack */
 	uint64_t flushed; /* writeback was started up to here */
 	uint8_t *mem; /* the pack while it is small */

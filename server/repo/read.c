@@ -196,14 +196,6 @@ enum err commit_entry(struct repo *r, const struct blob_id *commit, const char *
 	return e;
 }
 
-enum err repo_commit_part(struct repo *r, const struct blob_id *commit, const char *part, struct buf *out)
-{
-	struct blob_id id;
-	enum err e = commit_entry(r, commit, part, false, &id);
-
-	return e ? e : repo_blob_read(r, &id, out);
-}
-
 enum err repo_commit_parent(struct repo *r, const struct blob_id *commit, struct blob_id *parent)
 {
 	struct object o;

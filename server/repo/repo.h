@@ -100,7 +100,6 @@ enum err repo_pack_tag(struct repo_pack *p, const char *name, const struct blob_
  * (a transaction that runs twice).
  */
 enum err repo_pack_publish(struct repo_pack *p, bool with_syncfs) MUST_CHECK;
-uint64_t repo_pack_objects(const struct repo_pack *p);
 void repo_pack_free(struct repo_pack *p); /* drops what was not published */
 /* At start: remove leftovers of acts that never finished (locks of refs too), make an index that a power failure took. */
 enum err repo_clean_temporary(struct repo *r) MUST_CHECK;
@@ -138,8 +137,6 @@ enum err repo_blob_id_of(int fd, uint64_t size, struct blob_id *id) MUST_CHECK;
 enum err repo_find(struct repo *r, const struct blob_id *commit, struct path path, struct blob_id *blob, bool *exec) MUST_CHECK;
 /* Is path a directory of the approved tree of a log commit (zero: nothing there)? */
 enum err repo_has_directory(struct repo *r, const struct blob_id *commit, struct path path, bool *answer) MUST_CHECK;
-/* record, files or rules of a log commit. */
-enum err repo_commit_part(struct repo *r, const struct blob_id *commit, const char *part, struct buf *out) MUST_CHECK;
 enum err repo_commit_parent(struct repo *r, const struct blob_id *commit, struct blob_id *parent) MUST_CHECK;
 enum err repo_commit_tree(struct repo *r, const struct blob_id *commit, struct blob_id *tree) MUST_CHECK;
 /* site/ tree of a log commit. */

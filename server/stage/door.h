@@ -58,27 +58,23 @@ enum err door_read_all(struct door *d, struct path path, struct buf *out, struct
 /* The UNIX user that a file belongs to. ERR_NOT_FOUND, ERR_INPUT. */
 enum err door_owner(struct door *d, struct path path, uid_t *out) MUST_CHECK;
 
-/* One directory: fn for each entry, unordered, "." and ".." left out. problem is what lstat can tell. */
+/* An entry of a directory. problem is what lstat can tell. */
 enum entry_kind { ENTRY_FILE, ENTRY_DIR };
 struct door_entry {
-	const char *name; /* as it is on disk: bytes, perhaps not a valid part; then problem is PROBLEM_NAME */
+	const char *name; /* as it is on disk: bytes, perhaps not a valid part */
 	size_t name_len;
 	enum entry_kind kind;
 	enum problem problem;
 	struct stage_stat st; /* of a directory: the inode only */
 };
-enum err door_list(struct door *d, struct path dir, enum err (*fn)(void *arg, const struct door_entry *e), void *arg) MUST_CHECK;
 
-/*
- * For who walks the whole tree: the same with descriptors of directories and with memory that is used again.
- * One reader a thread.
- */
+/* Descriptors of directories, and memory that is used again: one reader a thread. */
 struct door_reader;
 struct door_reader *door_reader_new(void);
 void door_reader_free(struct door_reader *r);
 /* ERR_NOT_FOUND: no such directory. ERR_INPUT with *problem: there is something that is not to be entered. */
 enum err door_dir_open(struct door *d, struct path dir, int *fd, enum problem *problem) MUST_CHECK;
-/* Entries as door_list gives them, but names are not checked. Good until the reader's next list. */
+/* Each entry, unordered, "." and ".." left out; names are not checked. Good until the reader's next list. */
 enum err door_dir_list(struct door *d, struct door_reader *r, int dirfd, const struct door_entry **list, size_t *n) MUST_CHECK;
 /* One entry, by its name in the open directory; e->name is name. ERR_NOT_FOUND. */
 enum err door_dir_entry(struct door *d, int dirfd, const char *name, struct door_entry *e) MUST_CHECK;

@@ -132,36 +132,3 @@ enum err door_dir_list(struct door *d, struct door_reader *r, int dirfd, const s
 	*n = kept;
 	return ERR_OK;
 }
-
-enum err door_list(struct door *d, struct path dir, enum err (*fn)(void *arg, const struct door_entry *e), void *arg)
-{
-	int fd = -1;
-	struct door_reader *r = NULL;
-	enum problem problem;
-	enum err e = door_check(d, NULL);
-	if (e)
-		return e;
-	e = door_dir_open(d, dir, &fd, &problem);
-	if (e)
-		return e;
-	const struct door_entry *list;
-	size_t n;
-	r = door_reader_new(); /* of its own: fn may read files with the thread's */
-	e = door_dir_list(d, r, fd, &list, &n);
-	for (size_t i = 0; !e && i < n; i++) {
-		struct door_entry entry = list[i];
-		if (path_part_problem(entry.name, entry.name_len))
-			entry.problem = PROBLEM_NAME;
-		else if (entry.kind == ENTRY_DIR) {
-			bool mount;
-			if (entry_stat(d, fd, &entry, &mount) < 0)
-				continue; /* gone since */
-			if (mount)
-				entry.problem = PROBLEM_OTHER_FS;
-		}
-		e = fn(arg, &entry);
-	}
-	door_reader_free(r);
-	close(fd);
-	return e;
-}

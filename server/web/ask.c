@@ -21,16 +21,6 @@ const char *req_query(struct req *r, const char *name)
 	return fields_get(&life_of(r)->query, name);
 }
 
-size_t req_query_count(struct req *r, const char *name)
-{
-	return fields_count(&life_of(r)->query, name);
-}
-
-const char *req_query_at(struct req *r, const char *name, size_t i)
-{
-	return fields_at(&life_of(r)->query, name, i);
-}
-
 const char *req_form(struct req *r, const char *name)
 {
 	return fields_get(&life_of(r)->form, name);

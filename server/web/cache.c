@@ -67,11 +67,6 @@ struct MHD_Response *page_response(const struct page *p, bool same)
 	return same ? p->same : p->response;
 }
 
-uint64_t page_size(const struct page *p)
-{
-	return p->size;
-}
-
 static uint64_t hash_of(const char *p, size_t n)
 {
 	uint64_t h = 14695981039346656037u;

@@ -211,7 +211,6 @@ void page_cache_free(struct page_cache *c);
 void page_cache_put(struct life *l, struct MHD_Response *response, uint64_t size, const char *etag);
 void page_unref(struct page *p);
 struct MHD_Response *page_response(const struct page *p, bool same);
-uint64_t page_size(const struct page *p);
 
 /* web/static.c */
 enum err statics_load(struct web *w, const char *dir) MUST_CHECK;

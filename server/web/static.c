@@ -152,13 +152,6 @@ static const struct static_file *find(const struct statics *s, const char *name)
 	return bsearch(&key, s->files, s->n, sizeof(s->files[0]), by_name);
 }
 
-const char *static_address(struct req *r, const char *name)
-{
-	const struct static_file *f = find(r->web->statics, name);
-
-	return f ? arena_printf(r->arena, "/static/%s?v=%s", f->name, f->hash) : NULL;
-}
-
 static enum err serve(struct req *r, const char *name)
 {
 	struct life *l = life_of(r);

@@ -124,8 +124,6 @@ const char *req_query(struct req *r, const char *name);
 const char *req_form(struct req *r, const char *name); /* application/x-www-form-urlencoded */
 size_t req_form_count(struct req *r, const char *name); /* name with its "[]" */
 const char *req_form_at(struct req *r, const char *name, size_t i);
-size_t req_query_count(struct req *r, const char *name);
-const char *req_query_at(struct req *r, const char *name, size_t i);
 const char *req_header(struct req *r, const char *name);
 const char *req_target(struct req *r); /* as it came: "/s/www/tree/a%20b?show=changed"; for links back to here */
 /* A number from query or form within bounds, or the fallback. */
@@ -200,8 +198,6 @@ const char *addr(struct req *r, const char *tail, const struct path *path, const
 void percent_encode(struct buf *out, const char *s, bool slash_too);
 /* Text that came from outside as an address of ours, for redirects (?next=): itself, or "/" if it leads elsewhere. */
 const char *address_of_ours(const char *text);
-/* "/static/NAME?v=HASH", to be kept for ever by browsers; in memory of the server. NULL: there is no such file. */
-const char *static_address(struct req *r, const char *name);
 
 /*
  * A capability of ten minutes for a preview, bound to session, site, person, path and fingerprint: the address of its

@@ -187,32 +187,6 @@ static void test_remove_tree(void **state)
 	assert_false(file_exists(dirfd_, "outside"));
 }
 
-static void test_contains(void **state)
-{
-	char a[200], ab[200], a_b[200], link[200];
-	bool answer;
-
-	(void)state;
-	snprintf(a, sizeof(a), "%s/c/a", dir);
-	snprintf(ab, sizeof(ab), "%s/c/ab", dir);
-	snprintf(a_b, sizeof(a_b), "%s/c/a/b", dir);
-	snprintf(link, sizeof(link), "%s/c/link", dir);
-	assert_ok(file_mkdirs(a_b, 0700));
-	assert_ok(file_mkdirs(ab, 0700));
-	assert_int_equal(symlink("a", link), 0);
-	const struct {
-		const char *outer, *inner;
-		bool answer;
-	} cases[] = { { a, a, true }, { a, a_b, true }, { a_b, a, false }, { a, ab, false }, { link, a_b, true }, { "/", a, true },
-		{ a, "/", false }, { "/", "/", true } };
-	for (size_t i = 0; i < COUNT(cases); i++) {
-		assert_ok(file_contains(cases[i].outer, cases[i].inner, &answer));
-		assert_int_equal(answer, cases[i].answer);
-	}
-	assert_err(ERR_NOT_FOUND, file_contains(a, "/no/such/thing", &answer));
-	assert_err(ERR_NOT_FOUND, file_contains("/no/such/thing", a, &answer));
-}
-
 static void test_sys(void **state)
 {
 	struct stat st;
@@ -232,7 +206,6 @@ static void test_sys(void **state)
 	assert_int_equal(fstat(fd, &st), 0);
 	assert_int_equal(st.st_mtim.tv_sec, -1);
 	assert_int_equal(st.st_mtim.tv_nsec, 999999999);
-	assert_int_equal(sys_link(dirfd_, "s", dirfd_, "s2"), 0);
 	assert_int_equal(sys_symlink("s", dirfd_, "s3"), 0);
 	assert_int_equal(sys_mkdir(dirfd_, "s4", 0700), 0);
 	assert_int_equal(sys_unlink(dirfd_, "s4", AT_REMOVEDIR), 0);
@@ -260,7 +233,6 @@ int main(void)
 		cmocka_unit_test(test_no_remains),
 		cmocka_unit_test(test_mkdirs),
 		cmocka_unit_test(test_remove_tree),
-		cmocka_unit_test(test_contains),
 		cmocka_unit_test(test_sys),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
