@@ -8,6 +8,7 @@
 
 #include "acts/internal.h"
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/utf8.h"
 #include "base/weaken.h"
@@ -170,9 +171,11 @@ static void own_after(struct decision *d, void *arg)
 	if (!d->s->auth)
 		return;
 	auth_forget(d->s->auth);
+	FAILPOINT(account_forgotten);
 	if (o->name && !o->is_new && (o->hash[0] || !o->enabled) && !WEAK(session_ends) &&
 	    auth_session_end_all(d->s->auth, d->db, arena_printf(o->a, "own:%s", o->name)))
 		log_event(LOG_LEVEL_ERROR, "account.sessions", "account", o->name, "why", err_text(), NULL);
+	FAILPOINT(account_sessions_ended);
 }
 
 /* --- accounts ------------------------------------------------------------------------------------------------------ */
@@ -230,7 +233,10 @@ static enum err account_write(struct decision *d, void *arg)
 	o->row.seq = d->record.seq;
 	if (o->is_new)
 		o->row.created_at = d->record.at;
-	return db_account_put(d->db, &o->row);
+	enum err err = db_account_put(d->db, &o->row);
+
+	FAILPOINT_OR(err, account_row);
+	return err;
 }
 
 static enum err name_check(const char *name, const char *what)
@@ -283,6 +289,7 @@ enum err act_account_put(struct site *installation, struct actor_tools *t, const
 		err = err_set(ERR_INPUT, "The display name must be text of at most %d bytes.", DISPLAY_LIMIT);
 	if (!err && password)
 		err = auth_password_hash(password, o.hash);
+	FAILPOINT_OR(err, account_hashed);
 	if (err)
 		return err;
 	request_begin(&r, "account");
@@ -320,9 +327,11 @@ static enum err group_write(struct decision *d, void *arg)
 
 	if (!o->remove) {
 		err = db_group_create(d->db, o->group, d->record.at, d->record.seq);
+		FAILPOINT_OR(err, group_row);
 		return err == ERR_STALE ? err_set(ERR_STALE, "There is a group @%s already.", o->group) : err;
 	}
 	err = db_group_remove(d->db, o->group);
+	FAILPOINT_OR(err, group_row_gone);
 	return err == ERR_NOT_FOUND ? err_set(ERR_NOT_FOUND, "There is no group @%s.", o->group) : err;
 }
 
@@ -401,9 +410,10 @@ static enum err membership_write(struct decision *d, void *arg)
 {
 	struct own_act *o = arg;
 
-	if (o->remove)
-		return db_member_remove(d->db, o->group, o->principal);
-	return db_member_add(d->db, o->group, o->principal, d->record.seq);
+	enum err err = o->remove ? db_member_remove(d->db, o->group, o->principal) : db_member_add(d->db, o->group, o->principal, d->record.seq);
+
+	FAILPOINT_OR(err, membership_row);
+	return err;
 }
 
 enum err act_membership(struct site *installation, struct actor_tools *t, const struct act_request *rq, const char *group, const char *principal, bool remove, struct act_answer *out)

@@ -88,12 +88,6 @@ enum err site_export_hold(struct site *s, struct actor_tools *t, const struct bl
 /* Give it back: it follows the acts again, at once. An error means that site_carry has to be called later. */
 enum err site_export_release(struct site *s, struct actor_tools *t) MUST_CHECK;
 
-/*
- * Called at each named step of an act: selected, read, locked, built, published, recorded, committed, ref, done. NULL but in the
- * tests, which stop the process there.
- */
-extern void (*act_step_hook)(const char *step);
-
 /* What every act is given. */
 struct act_request {
 	struct person *actor; /* borrowed; NULL: the system (pick-up, release, an offline command) */

@@ -6,6 +6,7 @@
 
 #include "acts/internal.h"
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/weaken.h"
 
 #define SUPERSEDED_BYTES (512u << 10) /* their paths stand in the record itself, which holds at most 1 MiB */
@@ -382,7 +383,10 @@ enum err approve_write(struct decision *d, void *arg)
 		row->at = d->record.at;
 		row->actor = request_identity(d->rq)->user;
 	}
-	return db_state_put(d->db, d->s->name, node_key_id(d->s->key), x->rows, x->n_rows);
+	enum err err = db_state_put(d->db, d->s->name, node_key_id(d->s->key), x->rows, x->n_rows);
+
+	FAILPOINT_OR(err, approve_rows);
+	return err;
 }
 
 struct approved approved_of(const struct db_state_row *row)

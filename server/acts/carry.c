@@ -7,6 +7,7 @@
 
 #include "acts/internal.h"
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 
 enum err carry_ref(struct repo *repo, const char *ref, const struct blob_id *now)
@@ -63,6 +64,7 @@ enum err carry_export(struct site *s, struct actor_tools *t, const struct blob_i
 	export_at(s->export, &held);
 	if (!blob_id_equal(&held, to))
 		err = export_bring(s->export, repo, to, plan, when_put, &w);
+	FAILPOINT_OR(err, carry_exported);
 	s->export_seen = err ? (struct blob_id){ 0 } : *to;
 	/* what a large act took was for once */
 	if (!plan || plan->n > CARRY_AT_ONCE)
@@ -90,13 +92,14 @@ void carry_act(struct site *s, struct actor_tools *t, const struct blob_id *old,
 	bool same_ground;
 	enum err err = tools_repo(t, s, &repo);
 
+	FAILPOINT_OR(err, carry_begun);
 	if (!err)
 		err = carry_ref(repo, site_log_ref(s, ref), now);
 	if (err) {
 		s->unsettled = true;
 		note_pending(s, pending, "the log's ref does not stand at the new record yet");
 	}
-	act_step("ref");
+	FAILPOINT(carry_ref_moved);
 	if (!s->export)
 		return;
 	same_ground = !blob_id_zero(&s->export_seen) && blob_id_equal(&s->export_seen, old);
@@ -141,8 +144,9 @@ static enum err carry_locked(struct site *s, struct actor_tools *t)
 	err = db_head_get(tools_db(t), s->name, node_key_id(s->key), &head);
 	if (err)
 		return err;
-	if (!s->export_behind && blob_id_equal(&s->export_seen, &head.commit))
-		return ERR_OK;
+	FAILPOINT_OR(err, carry_again);
+	if (err || (!s->export_behind && blob_id_equal(&s->export_seen, &head.commit)))
+		return err;
 	err = carry_export(s, t, &head.commit, NULL, 0);
 	s->export_behind = err != ERR_OK;
 	return err;
@@ -179,6 +183,7 @@ enum err site_export_hold(struct site *s, struct actor_tools *t, const struct bl
 		err = err_set(ERR_BUSY, "Another run holds the export of %s.", s->name);
 	else
 		err = blob_id_equal(&s->export_seen, commit) ? ERR_OK : carry_export(s, t, commit, NULL, 0);
+	FAILPOINT_OR(err, hold_brought);
 	if (!err)
 		s->export_held = true;
 	else if (!s->export_held)
@@ -194,6 +199,7 @@ enum err site_export_release(struct site *s, struct actor_tools *t)
 	pthread_mutex_lock(&s->writer);
 	s->export_held = false;
 	err = carry_locked(s, t);
+	FAILPOINT_OR(err, hold_ended);
 	if (err)
 		s->export_behind = true;
 	pthread_mutex_unlock(&s->writer);

@@ -8,6 +8,7 @@
 
 #include "acts/internal.h"
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/pool.h"
 #include "base/utf8.h"
@@ -19,14 +20,7 @@
 #define SETTLE_TRIES 30 /* half a second apart: the database needs a moment to come back after a crash */
 #define SETTLE_PAUSE (CLOCK_SECOND / 2)
 
-void (*act_step_hook)(const char *step);
 pthread_mutex_t act_rights_lock = PTHREAD_MUTEX_INITIALIZER;
-
-void act_step(const char *step)
-{
-	if (act_step_hook)
-		act_step_hook(step);
-}
 
 const struct identity act_system = { .user = "system:drydock", .name = "drydock", .provider = "system" };
 
@@ -210,6 +204,7 @@ static enum err build(struct decision *d)
 	err = record_encode(&d->record, &d->body);
 	if (!err)
 		err = buf_check(&d->body);
+	FAILPOINT_OR(err, act_encoded);
 	if (err)
 		return err;
 	sha256_of(&d->record_digest, buf_text(&d->body), d->body.len);
@@ -220,6 +215,7 @@ static enum err build(struct decision *d)
 		d->site_tree = (struct blob_id){ 0 };
 	else
 		err = repo_site_tree(d->repo, &d->head.commit, &d->site_tree);
+	FAILPOINT_OR(err, act_trees);
 	if (err)
 		return err;
 
@@ -233,6 +229,7 @@ static enum err build(struct decision *d)
 	c.rules_len = d->rules_text.len;
 	c.site_tree = d->site_tree;
 	err = repo_pack_commit(d->pack, &c, d->s->key, &d->commit);
+	FAILPOINT_OR(err, act_commit);
 	if (!err && d->build)
 		err = d->build(d, d->arg);
 	if (err)
@@ -273,6 +270,7 @@ static enum err write_rows(struct db *db, struct decision *d)
 	/* Ids belong to a person, but a record's id is the log's too. */
 	if (err == ERR_STALE)
 		return err_set(ERR_STALE, "This id has been used already, by somebody else: make a new one.");
+	FAILPOINT_OR(err, act_record_row);
 	return !err && d->write ? d->write(d, d->arg) : err;
 }
 
@@ -286,6 +284,7 @@ static enum err publish_and_write(struct db *db, struct decision *d)
 		return write_rows(db, d);
 	pool_beside_start(&beside, publish, &p);
 	err = write_rows(db, d);
+	FAILPOINT_OR(err, act_rows);
 	pool_beside_wait(&beside);
 	d->published = !p.err;
 	return p.err ? err_set(p.err, "%s", p.why) : err;
@@ -334,15 +333,16 @@ static enum err transact(struct db *db, void *arg)
 	d->db = db;
 	d->repeated = false;
 	err = db_site_lock(db, s->name, node, &row);
+	FAILPOINT_OR(err, act_locked);
 	if (err)
 		return err;
-	act_step("locked");
 	err = db_act_id_get(db, s->name, who->user, &d->rq->op, &id);
 	if (err != ERR_NOT_FOUND) {
 		d->repeated = !err;
 		return err ? err : answer_again(s, db, &id, &d->rq->op, &d->request, &d->answer);
 	}
 	err = db_head_get(db, s->name, node, &d->head);
+	FAILPOINT_OR(err, act_looked_up);
 	if (err)
 		return err;
 	d->rules_version = row.rules_version;
@@ -350,6 +350,7 @@ static enum err transact(struct db *db, void *arg)
 	if (err)
 		return err;
 	err = d->check(d, d->arg);
+	FAILPOINT_OR(err, act_checked);
 	if (err)
 		return err;
 	if (!d->fields)
@@ -359,24 +360,27 @@ static enum err transact(struct db *db, void *arg)
 		json_object_set_new(d->fields, "token", json_string(who->limit->token));
 	note_request(d);
 	err = build(d);
-	act_step("built");
+	FAILPOINT_OR(err, act_built);
 	if (!err)
 		err = publish_and_write(db, d);
-	act_step("published");
+	FAILPOINT_OR(err, act_published);
+	if (!err && d->rules_after)
+		err = db_site_bump_rules(db, s->name);
+	FAILPOINT_OR(err, act_rules_version);
 	if (err)
-		return err;
-	if (d->rules_after && (err = db_site_bump_rules(db, s->name)))
 		return err;
 	head = (struct db_head){ .seq = d->record.seq, .record = d->record_digest, .commit = d->commit };
 	err = db_head_set(db, s->name, node, &head);
+	FAILPOINT_OR(err, act_head);
 	if (err)
 		return err;
 	id = (struct db_act_id){ .request = d->request, .seq = d->record.seq };
 	memcpy(id.node, node, sizeof id.node);
 	err = db_act_id_put(db, s->name, who->user, &d->rq->op, &id, d->record.at);
+	FAILPOINT_OR(err, act_id);
 	if (!err && d->approval)
 		err = db_schedule_approval(db, s->name, d->record.at);
-	act_step("recorded");
+	FAILPOINT_OR(err, act_recorded);
 	return err;
 }
 
@@ -449,12 +453,16 @@ enum err decide(struct decision *d, struct act_answer *out)
 	err = request_check(d->rq);
 	if (!err)
 		err = tools_repo(d->t, s, &d->repo);
+	FAILPOINT_OR(err, act_begun);
 	if (err)
 		goto out;
 
 	tell(d, "wait");
 	pthread_mutex_lock(&s->writer);
 	locked = true;
+	FAILPOINT_OR(err, act_writer);
+	if (err)
+		goto out;
 	tell(d, "record");
 	if (!s->read_only && s->unsettled && (err = recover_locked(s, d->t, false)))
 		goto out;
@@ -471,7 +479,7 @@ enum err decide(struct decision *d, struct act_answer *out)
 		*out = d->answer;
 		goto out;
 	}
-	act_step("committed");
+	FAILPOINT(act_committed);
 	*out = (struct act_answer){ .seq = d->record.seq, .op = d->rq->op, .at = d->record.at, .files = d->n_files };
 	if (d->rules_after) {
 		site_rules_put(s, d->rules_after, d->rules_version + 1);
@@ -479,12 +487,14 @@ enum err decide(struct decision *d, struct act_answer *out)
 	}
 	if (d->after)
 		d->after(d, d->arg);
+	FAILPOINT(act_kept);
 	tell(d, "export");
 	carry_act(s, d->t, &d->head.commit, &d->commit, d->changes, d->record.at, out->pending);
-	act_step("done");
+	FAILPOINT(act_done);
 	atomic_fetch_add(&s->generation, 1);
 	if (s->changed)
 		s->changed(s->changed_arg, "act");
+	FAILPOINT(act_told);
 out:
 	if (locked)
 		pthread_mutex_unlock(&s->writer);

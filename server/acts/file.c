@@ -5,6 +5,7 @@
 
 #include "acts/internal.h"
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/weaken.h"
 
 struct file_kind {
@@ -337,6 +338,7 @@ enum err act_files(struct site *s, struct actor_tools *t, const struct act_reque
 	err = act_seen(s, t, rq, &request, out);
 	if (err != ERR_NOT_FOUND || (err = meaning_check(&j)))
 		goto out;
+	FAILPOINT(files_new);
 	j.rules = site_rules(s);
 	j.view = (struct catalog_view){ j.rules, &rq->actor->who };
 	err = select_now(&j, &j.sel);
@@ -346,10 +348,10 @@ enum err act_files(struct site *s, struct actor_tools *t, const struct act_reque
 		err = compare_shown(&j);
 	if (!err && !j.sel.n)
 		err = err_set(ERR_INPUT, "There is nothing here to %s.", j.kind->name);
-	act_step("selected");
+	FAILPOINT_OR(err, files_selected);
 	if (!err)
 		err = read_files(&j);
-	act_step("read");
+	FAILPOINT_OR(err, files_read);
 	if (!err)
 		err = decide_files(&j, &request, out);
 	/* Of an act that came to nothing, nothing is kept. */

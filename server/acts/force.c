@@ -2,6 +2,7 @@
  * force: an admin wants a sync now, and says why.
  */
 #include "acts/internal.h"
+#include "base/failpoint.h"
 
 struct forcing {
 	const struct sha256 *plan;
@@ -28,7 +29,10 @@ static enum err force_check(struct decision *d, void *arg)
 static enum err force_write(struct decision *d, void *arg)
 {
 	(void)arg;
-	return db_schedule_force(d->db, d->s->name, d->record.at, request_identity(d->rq)->user, d->rq->note);
+	enum err err = db_schedule_force(d->db, d->s->name, d->record.at, request_identity(d->rq)->user, d->rq->note);
+
+	FAILPOINT_OR(err, force_row);
+	return err;
 }
 
 /* Is the plan still the one that he was shown? */
@@ -74,5 +78,6 @@ enum err act_force(struct site *s, struct actor_tools *t, const struct act_reque
 	rules = site_rules(s);
 	err = role_on(rules, &rq->actor->who, path_root()) == ROLE_ADMIN && plan ? plan_same(s, t, plan) : ERR_OK;
 	rules_unref(rules);
+	FAILPOINT_OR(err, force_planned);
 	return err ? err : decide(&d, out);
 }

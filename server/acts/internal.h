@@ -90,7 +90,6 @@ extern pthread_mutex_t act_rights_lock;
 /* Everything from taking the site's writer lock to the answer; releases what *d took over. Events for refusals too. */
 enum err decide(struct decision *d, struct act_answer *out) MUST_CHECK;
 
-void act_step(const char *step);
 const struct identity *request_identity(const struct act_request *rq);
 /* Note and id are well-formed. */
 enum err request_check(const struct act_request *rq) MUST_CHECK;

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "acts/internal.h"
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/sys.h"
@@ -201,7 +202,9 @@ static enum err write_delta(struct site *s, struct actor_tools *t, int dir, cons
 		e = manifest_writing_begin(&w, dir, name);
 	for (size_t i = 0; i < plan.n && !e; i++)
 		e = manifest_writing_add(&w, &f.lines[i]);
+	FAILPOINT_OR(e, manifest_lines);
 	e = manifest_writing_end(&w, name, e);
+	FAILPOINT_OR(e, manifest_delta);
 	free(f.lines);
 	plan_release(&plan);
 	arena_free(f.a);
@@ -220,6 +223,7 @@ static enum err forget(struct site *s, int *dir)
 	*dir = -1;
 	if (e)
 		return e;
+	FAILPOINT(manifest_forgotten);
 	*dir = open_dir(s);
 	return *dir < 0 ? err_sys(ERR_FAILED, "%s/releases", s->dir) : ERR_OK;
 }
@@ -239,6 +243,7 @@ static enum err begin_empty(int dir)
 
 	if (!e)
 		e = file_write_fast(dir, "net.0", "", 0, 0600);
+	FAILPOINT_OR(e, manifest_empty);
 	return e ? e : at_write(dir, &(struct kept){ 0 });
 }
 
@@ -264,6 +269,7 @@ static enum err advance(int dir, uint64_t number)
 	numbered(net_was, "net", was.number);
 	numbered(delta, "delta", number);
 	e = manifest_file_merge(dir, net, net_was, delta, true, &lines);
+	FAILPOINT_OR(e, manifest_net);
 	fresh = lines > NET_SMALLEST && lines > was.lines / 32;
 	if (!e && fresh) {
 		now.base = number;
@@ -273,6 +279,7 @@ static enum err advance(int dir, uint64_t number)
 	}
 	if (!e)
 		e = at_write(dir, &now);
+	FAILPOINT_OR(e, manifest_at);
 	if (e)
 		return e;
 	if (fresh)
@@ -393,6 +400,7 @@ enum err manifest_adopt(struct site *s, uint64_t number)
 	dir = open_dir(s);
 	if (dir < 0 || sys_rename(dir, NEXT, dir, delta))
 		e = err_sys(ERR_FAILED, "%s/releases", s->dir);
+	FAILPOINT_OR(e, manifest_named);
 	if (!e)
 		e = advance(dir, number);
 	if (dir >= 0)

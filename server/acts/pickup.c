@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "acts/internal.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/weaken.h"
 
@@ -199,8 +200,10 @@ static enum err pickup_list(struct site *s, struct actor_tools *t, struct candid
 	if (!err)
 		err = repo_pack_begin(repo, &rq.op, &d.pack);
 	r.pack = d.pack;
+	FAILPOINT_OR(err, pickup_found);
 	if (!err)
 		err = reading_run(&r, NULL);
+	FAILPOINT_OR(err, pickup_read);
 	for (size_t i = 0; i < c->n && !err; i++) {
 		const struct read_item *item = &c->items[i];
 
@@ -224,6 +227,7 @@ static enum err pickup_list(struct site *s, struct actor_tools *t, struct candid
 	approve_init(&x);
 	err = decide(&d, &answer);
 	approve_release(&x);
+	FAILPOINT(pickup_done);
 	if (!err)
 		*n = answer.files;
 	free(files);

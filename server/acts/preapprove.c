@@ -3,6 +3,7 @@
  */
 #include "acts/internal.h"
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/weaken.h"
 
@@ -69,9 +70,11 @@ static enum err preapprove_write(struct decision *d, void *arg)
 	enum err err;
 
 	if (!p->remove)
-		return db_preapproval_put(d->db, d->s->name, &row);
-	err = db_preapproval_remove(d->db, d->s->name, p->what->path, p->what->pattern);
-	if (err == ERR_NOT_FOUND)
+		err = db_preapproval_put(d->db, d->s->name, &row);
+	else
+		err = db_preapproval_remove(d->db, d->s->name, p->what->path, p->what->pattern);
+	FAILPOINT_OR(err, preapprove_row);
+	if (p->remove && err == ERR_NOT_FOUND)
 		err = err_set(ERR_NOT_FOUND, "%s%s%s is not pre-approved.", p->what->path.s, *p->what->pattern ? " with the pattern " : "", p->what->pattern);
 	return err;
 }
@@ -79,6 +82,7 @@ static enum err preapprove_write(struct decision *d, void *arg)
 static void preapprove_after(struct decision *d, void *arg)
 {
 	(void)arg;
+	FAILPOINT(preapprove_decided);
 	if (site_load_preapprovals(d->s, d->db)) {
 		d->s->unsettled = true;
 		log_event(LOG_LEVEL_WARN, "act.preapprovals", "site", d->s->name, "why", err_text(), NULL);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "acts/internal.h"
+#include "base/failpoint.h"
 #include "base/pool.h"
 #include "base/weaken.h"
 
@@ -92,11 +93,14 @@ static enum err sink_keep(struct sink *k, struct reading *r, struct read_item *i
 		if (!stream || k->streamed != item->print.size)
 			return err_set(ERR_BUSY, "%s changed while it was read.", item->path.s);
 		k->stream = NULL;
-		return repo_stream_end(stream, &item->blob);
+		err = repo_stream_end(stream, &item->blob);
+		FAILPOINT_OR(err, read_large);
+		return err;
 	}
 	if (k->n != item->print.size)
 		return err_set(ERR_BUSY, "%s changed while it was read.", item->path.s);
 	err = repo_pack_blob(r->pack, k->bytes ? k->bytes : "", k->n, &item->blob);
+	FAILPOINT_OR(err, read_packed);
 	if (!err && r->s->export && !r->later)
 		err = export_prepare(r->s->export, &item->blob, k->bytes ? k->bytes : "", k->n);
 	return err;
@@ -121,6 +125,7 @@ static enum err read_one(struct reading *r, struct read_item *item)
 	if (!err && r->pack)
 		err = sink_keep(&k, r, item);
 	sink_release(&k);
+	FAILPOINT(read_file);
 	return err;
 }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "acts/internal.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 
 #define ANCESTRY_LIMIT 1000000 /* records walked back before giving up */
@@ -52,6 +53,7 @@ static enum err recover_log(struct site *s, struct repo *repo, const struct db_h
 	enum err err = repo_ref_get(repo, site_log_ref(s, name), &ref);
 	bool torn = err && err != ERR_NOT_FOUND;
 
+	FAILPOINT(recover_ref_read);
 	if (!head->seq && torn)
 		return err;
 	if (!head->seq) {
@@ -96,15 +98,19 @@ enum err recover_locked(struct site *s, struct actor_tools *t, bool at_start)
 	struct rules *rules;
 	enum err err = tools_repo(t, s, &repo);
 
+	FAILPOINT_OR(err, recover_begun);
 	if (!err && at_start) {
 		err = repo_clean_temporary(repo);
+		FAILPOINT_OR(err, recover_repo_cleaned);
 		if (!err && s->export)
 			err = export_clean(s->export);
 	}
+	FAILPOINT_OR(err, recover_cleaned);
 	if (!err)
 		err = db_head_get(tools_db(t), s->name, node_key_id(s->key), &head);
 	if (!err)
 		err = recover_log(s, repo, &head);
+	FAILPOINT_OR(err, recover_log_right);
 	if (err || s->read_only)
 		return err;
 	err = db_site_get(tools_db(t), s->name, &row);
@@ -118,8 +124,10 @@ enum err recover_locked(struct site *s, struct actor_tools *t, bool at_start)
 		if (!err)
 			err = site_load_preapprovals(s, tools_db(t));
 	}
+	FAILPOINT_OR(err, recover_loaded);
 	if (!err && s->catalog)
 		err = release_refs(s, t);
+	FAILPOINT_OR(err, recover_refs_right);
 	if (err)
 		return err;
 	s->unsettled = false;
@@ -132,6 +140,7 @@ enum err recover_locked(struct site *s, struct actor_tools *t, bool at_start)
 	} else {
 		s->export_behind = false;
 	}
+	FAILPOINT(recover_done);
 	return ERR_OK;
 }
 

@@ -11,6 +11,7 @@
 
 #include "acts/internal.h"
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 
 struct cutting {
@@ -81,6 +82,7 @@ static enum err prepare(struct cutting *c, struct site *s, struct actor_tools *t
 		err = tools_repo(t, s, &repo);
 	if (!err)
 		err = repo_site_tree(repo, head, &c->prepared);
+	FAILPOINT_OR(err, release_summed);
 	c->head.previous = (struct sha256){ 0 };
 	if (err || !c->last.number)
 		return err;
@@ -114,6 +116,7 @@ static enum err release_check(struct decision *d, void *arg)
 		return err;
 	snprintf(id, sizeof id, "release/%s", d->s->name);
 	err = db_counter_next(d->db, id, &c->head.number);
+	FAILPOINT_OR(err, release_numbered);
 	if (err)
 		return err;
 	tree = arena_alloc(c->a, 2 * BLOB_ID_SIZE + 1);
@@ -139,6 +142,7 @@ static enum err release_build(struct decision *d, void *arg)
 
 	release_words(d->s, c->now.number, message, tag);
 	err = repo_pack_release_commit(d->pack, &d->site_tree, &c->last.main_commit, message, d->record.at, d->s->key, &c->now.main_commit);
+	FAILPOINT_OR(err, release_commit);
 	if (!err)
 		err = repo_pack_tag(d->pack, tag, &c->now.main_commit, message, d->record.at, d->s->key, &c->tag);
 	return err;
@@ -151,7 +155,10 @@ static enum err release_write(struct decision *d, void *arg)
 	c->now.seq = d->record.seq;
 	c->now.at = d->record.at;
 	c->now.log_commit = d->commit;
-	return db_release_put(d->db, d->s->name, &c->now);
+	enum err err = db_release_put(d->db, d->s->name, &c->now);
+
+	FAILPOINT_OR(err, release_row);
+	return err;
 }
 
 /* Tags that are no longer kept. The log, whose commits have the same trees, stays. */
@@ -168,6 +175,7 @@ static enum err drop_old_tags(struct decision *d, uint64_t number)
 		if (repo_ref_get(d->repo, ref, &tag))
 			break;
 		err = repo_ref_remove(d->repo, ref);
+		FAILPOINT(release_tag_dropped);
 	}
 	return err;
 }
@@ -179,12 +187,12 @@ static void release_after(struct decision *d, void *arg)
 	enum err err;
 
 	snprintf(ref, sizeof ref, RELEASE_TAG_PREFIX "%llu", (unsigned long long)c->now.number);
-	act_step("released");
+	FAILPOINT(release_decided);
 	err = carry_ref(d->repo, MAIN_REF, &c->now.main_commit);
-	act_step("main");
+	FAILPOINT_OR(err, release_main);
 	if (!err)
 		err = carry_ref(d->repo, ref, &c->tag);
-	act_step("tagged");
+	FAILPOINT_OR(err, release_tagged);
 	if (!err)
 		err = drop_old_tags(d, c->now.number);
 	if (err) {
@@ -211,6 +219,7 @@ enum err release_refs(struct site *s, struct actor_tools *t)
 	err = repo_ref_get(repo, MAIN_REF, &main);
 	if (err || !blob_id_equal(&main, &last.main_commit))
 		err = repo_ref_set(repo, MAIN_REF, &last.main_commit);
+	FAILPOINT_OR(err, recover_main);
 	if (err)
 		goto out;
 	snprintf(ref, sizeof ref, RELEASE_TAG_PREFIX "%llu", (unsigned long long)last.number);
@@ -225,6 +234,7 @@ enum err release_refs(struct site *s, struct actor_tools *t)
 		err = repo_pack_tag(pack, name, &last.main_commit, message, last.at, s->key, &tag);
 	if (!err)
 		err = repo_pack_publish(pack, false);
+	FAILPOINT_OR(err, recover_tag_made);
 	if (!err)
 		err = carry_ref(repo, ref, &tag);
 out:
@@ -304,9 +314,9 @@ static enum err cut(struct cutting *c, struct site *s, struct actor_tools *t)
 	c->head.term = 1;
 	c->head.expires = clock_wall() + (s->conf ? s->conf->release_expiry_us : 0);
 	err = prepare_outside(c, s, t);
+	FAILPOINT_OR(err, release_prepared);
 	if (err)
 		return err;
-	act_step("prepared");
 	uuid_new(&rq.op);
 	request_begin(&r, "release");
 	request_end(&r, &d.request);
@@ -327,6 +337,7 @@ enum err act_release(struct site *s, struct actor_tools *t, struct db_release *o
 	if (!err) {
 		*out = c.now;
 		*was_cut = true;
+		FAILPOINT(release_cut);
 		/* Derived: what is missing is made again when it is asked for. */
 		if (manifest_adopt(s, c.now.number))
 			log_event(LOG_LEVEL_WARN, "release.manifest", "site", s->name, "why", err_text(), NULL);

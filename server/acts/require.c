@@ -3,6 +3,7 @@
  * the log has it and it moves with the version of the rules.
  */
 #include "acts/internal.h"
+#include "base/failpoint.h"
 
 struct wanted {
 	struct requirement q;
@@ -36,9 +37,11 @@ static enum err wanted_write(struct decision *d, void *arg)
 {
 	const struct wanted *w = arg;
 
-	if (!w->q.reviews && !w->q.not_alone)
-		return db_requirement_remove(d->db, d->s->name, w->q.path);
-	return db_requirement_set(d->db, d->s->name, &w->q, d->record.seq);
+	bool none = !w->q.reviews && !w->q.not_alone;
+	enum err err = none ? db_requirement_remove(d->db, d->s->name, w->q.path) : db_requirement_set(d->db, d->s->name, &w->q, d->record.seq);
+
+	FAILPOINT_OR(err, require_row);
+	return err;
 }
 
 enum err act_require(struct site *s, struct actor_tools *t, const struct act_request *rq, const struct requirement *q, struct act_answer *out)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "acts/internal.h"
+#include "base/failpoint.h"
 
 struct rule_change {
 	struct site *s;
@@ -56,9 +57,10 @@ static enum err rule_write(struct decision *d, void *arg)
 	const struct rule_change *c = arg;
 	struct rule rule = { c->principal, c->path, c->role < 0 ? ROLE_NONE : (enum role)c->role };
 
-	if (c->role < 0)
-		return db_rule_remove(d->db, d->s->name, c->principal, c->path);
-	return db_rule_set(d->db, d->s->name, &rule, d->record.seq);
+	enum err err = c->role < 0 ? db_rule_remove(d->db, d->s->name, c->principal, c->path) : db_rule_set(d->db, d->s->name, &rule, d->record.seq);
+
+	FAILPOINT_OR(err, rule_row);
+	return err;
 }
 
 static void rule_request(const struct rule_change *c, const struct act_request *rq, struct sha256 *out)
@@ -122,6 +124,7 @@ enum err act_rule(struct site *s, struct actor_tools *t, struct auth *auth, cons
 		err = gather(&c, t, auth, &members);
 		c.members = &members;
 		c.moved = false;
+		FAILPOINT_OR(err, rule_gathered);
 		if (!err)
 			err = decide(&d, out);
 		pthread_mutex_unlock(&act_rights_lock);

@@ -6,6 +6,7 @@
 
 #include "acts/internal.h"
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/log.h"
 
@@ -248,7 +249,10 @@ static enum err genesis_check(struct decision *d, void *arg)
 static enum err genesis_write(struct decision *d, void *arg)
 {
 	(void)arg;
-	return db_site_created(d->db, d->s->name, d->record.at);
+	enum err err = db_site_created(d->db, d->s->name, d->record.at);
+
+	FAILPOINT_OR(err, genesis_row);
+	return err;
 }
 
 static enum err genesis(struct site *s, struct actor_tools *t)
@@ -302,12 +306,15 @@ static enum err site_begin(struct site *s, struct actor_tools *t)
 	if (!s->repo_dir[0])
 		return err_set(ERR_INPUT, "The path of the data directory is too long.");
 	err = file_mkdirs(s->dir, 0750);
+	FAILPOINT_OR(err, site_directory);
 	if (!err)
 		err = repo_create(s->repo_dir);
+	FAILPOINT_OR(err, site_repository);
 	if (!err)
 		err = tools_repo(t, s, &repo);
 	if (!err)
 		err = db_site_create(db, s->name, node_key_id(s->key), clock_wall());
+	FAILPOINT_OR(err, site_row);
 	if (!err)
 		err = db_site_get(db, s->name, &row);
 	if (!err)
@@ -320,6 +327,7 @@ static enum err site_begin(struct site *s, struct actor_tools *t)
 		if (!err)
 			err = site_load_preapprovals(s, db);
 	}
+	FAILPOINT_OR(err, site_loaded);
 	if (!err)
 		err = db_head_get(db, s->name, node_key_id(s->key), &head);
 	if (err)

@@ -7,6 +7,7 @@
 
 #include "acts/internal.h"
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/utf8.h"
 #include "base/weaken.h"
 
@@ -86,7 +87,10 @@ static enum err add_write(struct decision *d, void *arg)
 
 	o->row.seq = d->record.seq;
 	o->row.created_at = d->record.at;
-	return db_token_put(d->db, &o->row);
+	enum err err = db_token_put(d->db, &o->row);
+
+	FAILPOINT_OR(err, token_row);
+	return err;
 }
 
 static enum err wish_check(const struct token_wish *w, const struct act_request *rq)
@@ -212,7 +216,10 @@ static enum err revoke_write(struct decision *d, void *arg)
 {
 	struct token_act *o = arg;
 
-	return db_token_remove(d->db, o->id);
+	enum err err = db_token_remove(d->db, o->id);
+
+	FAILPOINT_OR(err, token_row_gone);
+	return err;
 }
 
 static void revoke_after(struct decision *d, void *arg)
@@ -220,6 +227,7 @@ static void revoke_after(struct decision *d, void *arg)
 	(void)arg;
 	if (d->s->auth)
 		auth_forget(d->s->auth);
+	FAILPOINT(token_forgotten);
 }
 
 enum err act_token_revoke(struct site *installation, struct actor_tools *t, const struct act_request *rq, const char *id, struct act_answer *out)

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/digest.h"
+#include "base/failpoint.h"
 #include "base/mem.h"
 #include "base/sys.h"
 
@@ -76,6 +77,7 @@ static enum err replace(int dirfd, const char *name, const void *p, size_t n, mo
 		goto out;
 	}
 	made = true;
+	FAILPOINT(file_made);
 	/* The mode is what was asked for, whatever the umask says. */
 	if (sys_write_all(fd, p, n) || sys_fchmod(fd, mode) || (durable && sys_fsync(fd))) {
 		e = err_sys(ERR_FAILED, "%s: cannot write", name);
@@ -87,11 +89,13 @@ static enum err replace(int dirfd, const char *name, const void *p, size_t n, mo
 		e = err_sys(ERR_FAILED, "%s: cannot write", name);
 		goto out;
 	}
+	FAILPOINT(file_written);
 	if (sys_rename(dir, tmp, dir, last)) {
 		e = err_sys(ERR_FAILED, "%s: cannot rename", name);
 		goto out;
 	}
 	made = false;
+	FAILPOINT(file_named);
 	if (durable && sys_fsync(dir))
 		e = err_sys(ERR_FAILED, "%s: cannot sync its directory", name);
 out:

@@ -1,11 +1,14 @@
 #include "base/mem.h"
 
 #include <malloc.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "base/failpoint.h"
 
 #define ARENA_FIRST 2048
 #define ARENA_MOST 65536
@@ -31,9 +34,19 @@ static _Noreturn void out_of_memory(void)
 	abort();
 }
 
+/* A test may say so. */
+static inline bool refused(void)
+{
+#ifdef DRYDOCK_ENABLE_FAILPOINTS
+	return failpoint_memory();
+#else
+	return false;
+#endif
+}
+
 void *mem_alloc(size_t n)
 {
-	void *p = calloc(1, n ? n : 1);
+	void *p = refused() ? NULL : calloc(1, n ? n : 1);
 
 	if (!p)
 		out_of_memory();
@@ -62,7 +75,7 @@ void *mem_grow(void *p, size_t *cap, size_t want, size_t size)
 	}
 	if (__builtin_mul_overflow(n, size, &total))
 		out_of_memory();
-	p = realloc(p, total);
+	p = refused() ? NULL : realloc(p, total);
 	if (!p)
 		out_of_memory();
 	*cap = n;
@@ -78,7 +91,7 @@ char *mem_dupn(const char *s, size_t n)
 {
 	if (n == SIZE_MAX)
 		out_of_memory();
-	char *p = malloc(n + 1);
+	char *p = refused() ? NULL : malloc(n + 1);
 	if (!p)
 		out_of_memory();
 	if (n)
@@ -93,7 +106,7 @@ char *mem_printf(const char *fmt, ...)
 	char *p = NULL;
 
 	va_start(ap, fmt);
-	int n = vasprintf(&p, fmt, ap);
+	int n = refused() ? -1 : vasprintf(&p, fmt, ap);
 	va_end(ap);
 	if (n < 0)
 		out_of_memory();
@@ -157,7 +170,7 @@ static struct chunk *chunk_new(size_t size)
 
 	if (__builtin_add_overflow(size, sizeof(struct chunk), &total))
 		out_of_memory();
-	struct chunk *c = malloc(total);
+	struct chunk *c = refused() ? NULL : malloc(total);
 	if (!c)
 		out_of_memory();
 	c->next = NULL;

@@ -2,39 +2,66 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-static atomic_long fail_after; /* calls until the one that fails; 0: none */
-static atomic_int fail_errno;
+#include "base/failpoint.h"
 
-void sys_test_fail(long nth, int error)
-{
-	atomic_store(&fail_errno, error);
-	atomic_store(&fail_after, nth);
-}
-
+#ifdef DRYDOCK_ENABLE_FAILPOINTS
 /* Every call of this file asks here first: the one place where a test makes the N-th of them fail. */
 static bool refused(void)
 {
-	if (atomic_load_explicit(&fail_after, memory_order_relaxed) <= 0)
+	int error;
+
+	if (!failpoint_sys(false, &error))
 		return false;
-	if (atomic_fetch_sub(&fail_after, 1) != 1)
-		return false;
-	errno = atomic_load(&fail_errno);
+	errno = error;
 	return true;
+}
+
+/* The same for a write, which may also do less than it was told. */
+static bool refused_write(size_t *n)
+{
+	int error;
+
+	if (!failpoint_sys(true, &error))
+		return false;
+	if (error)
+		errno = error;
+	else
+		*n = (*n + 1) / 2;
+	return error != 0;
+}
+#else
+static inline bool refused(void)
+{
+	return false;
+}
+
+static inline bool refused_write(size_t *n)
+{
+	(void)n;
+	return false;
+}
+#endif
+
+static ssize_t write_some(int fd, const void *p, size_t n)
+{
+	return refused_write(&n) ? -1 : write(fd, p, n);
+}
+
+static ssize_t pwrite_some(int fd, const void *p, size_t n, off_t at)
+{
+	return refused_write(&n) ? -1 : pwrite(fd, p, n, at);
 }
 
 int sys_open(int dirfd, const char *name, int flags, mode_t mode)
 {
 	int fd;
 
-	if (refused())
-		return -1;
 	do
-		fd = openat(dirfd, name, flags | O_CLOEXEC, mode);
+		fd = refused() ? -1 : openat(dirfd, name, flags | O_CLOEXEC, mode);
 	while (fd < 0 && errno == EINTR);
 	return fd;
 }
@@ -43,10 +70,8 @@ int sys_write_all(int fd, const void *p, size_t n)
 {
 	const char *s = p;
 
-	if (refused())
-		return -1;
 	while (n) {
-		ssize_t done = write(fd, s, n);
+		ssize_t done = write_some(fd, s, n);
 		if (done < 0) {
 			if (errno == EINTR)
 				continue;
@@ -62,10 +87,8 @@ int sys_pwrite_all(int fd, const void *p, size_t n, off_t at)
 {
 	const char *s = p;
 
-	if (refused())
-		return -1;
 	while (n) {
-		ssize_t done = pwrite(fd, s, n, at);
+		ssize_t done = pwrite_some(fd, s, n, at);
 		if (done < 0) {
 			if (errno == EINTR)
 				continue;
@@ -93,6 +116,11 @@ int sys_syncfs(int fd)
 	return refused() ? -1 : syncfs(fd);
 }
 
+void sys_write_behind(int fd, off_t from, off_t n)
+{
+	(void)sync_file_range(fd, from, n, SYNC_FILE_RANGE_WRITE);
+}
+
 int sys_rename(int olddir, const char *old, int newdir, const char *new_name)
 {
 	return refused() ? -1 : renameat(olddir, old, newdir, new_name);
@@ -118,26 +146,48 @@ int sys_fchmod(int fd, mode_t mode)
 	return refused() ? -1 : fchmod(fd, mode);
 }
 
+int sys_chmod(int dirfd, const char *name, mode_t mode)
+{
+	return refused() ? -1 : fchmodat(dirfd, name, mode, 0);
+}
+
+int sys_fchown(int fd, uid_t uid, gid_t gid)
+{
+	return refused() ? -1 : fchown(fd, uid, gid);
+}
+
+/* Nanoseconds since 1970 may be negative: the second is the one before. */
+static struct timespec timespec_of(int64_t ns)
+{
+	struct timespec t = { .tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000 };
+
+	if (t.tv_nsec < 0) {
+		t.tv_sec--;
+		t.tv_nsec += 1000000000;
+	}
+	return t;
+}
+
 int sys_futimens(int fd, int64_t mtime_ns)
 {
-	int64_t sec = mtime_ns / 1000000000, ns = mtime_ns % 1000000000;
+	struct timespec both[2] = { timespec_of(mtime_ns), timespec_of(mtime_ns) };
 
-	if (ns < 0) {
-		sec--;
-		ns += 1000000000;
-	}
-	struct timespec both[2] = { { .tv_sec = sec, .tv_nsec = ns }, { .tv_sec = sec, .tv_nsec = ns } };
 	return refused() ? -1 : futimens(fd, both);
+}
+
+int sys_utime_link(int dirfd, const char *name, struct timespec mtime)
+{
+	struct timespec both[2] = { mtime, mtime };
+
+	return refused() ? -1 : utimensat(dirfd, name, both, AT_SYMLINK_NOFOLLOW);
 }
 
 int sys_ftruncate(int fd, off_t size)
 {
 	int rc;
 
-	if (refused())
-		return -1;
 	do
-		rc = ftruncate(fd, size);
+		rc = refused() ? -1 : ftruncate(fd, size);
 	while (rc < 0 && errno == EINTR);
 	return rc;
 }

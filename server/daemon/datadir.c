@@ -12,6 +12,7 @@
 #include <dirent.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/sys.h"
@@ -74,13 +75,16 @@ enum err datadir_init(const char *dir)
 		e = err_sys(ERR_FAILED, "%s", dir);
 		goto out;
 	}
+	FAILPOINT(init_directory);
 	if (!file_exists(fd, "node.key") && (e = node_key_create(dir)))
 		goto out;
 	e = node_key_load(&key, dir);
+	FAILPOINT_OR(e, init_key);
 	if (e)
 		goto out;
 	file = mem_printf("%s/allowed_signers", dir);
 	e = node_key_write_allowed_signers(key, file, clock_wall());
+	FAILPOINT_OR(e, init_signers);
 	if (e)
 		goto out;
 	e = file_write(fd, "format", FORMAT, strlen(FORMAT), 0644);

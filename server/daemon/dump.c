@@ -12,6 +12,7 @@
 #include "base/sys.h"
 
 #define PIECE ((size_t)1 << 20)
+#define AT_ONCE ((size_t)64 << 10)
 #define LINE_LIMIT ((size_t)40 << 20) /* a kit's output has megabytes, twice as many as hex */
 
 /* --- files ------------------------------------------------------------------------------------------------------------- */
@@ -68,54 +69,58 @@ enum err copy_file(int from_dir, const char *from, int to_dir, const char *to, m
 
 struct writing {
 	enum db_table_id id;
-	FILE *out;
-	struct buf line;
+	int fd;
+	struct buf text; /* lines, until there are enough of them to be written */
+	enum err err;
 };
+
+static bool write_out(struct writing *w)
+{
+	if (w->text.over)
+		w->err = err_set(ERR_TOO_BIG, "a row of the database is too long to be backed up");
+	else if (w->text.len && sys_write_all(w->fd, w->text.p, w->text.len))
+		w->err = err_sys(ERR_FAILED, "writing the dump of the database");
+	buf_reset(&w->text);
+	return !w->err;
+}
 
 static bool write_row(void *arg, const struct db_value *row)
 {
 	struct writing *w = arg;
 
-	buf_reset(&w->line);
 	for (unsigned i = 0; i < db_table_columns(w->id); i++) {
 		if (i)
-			buf_char(&w->line, ' ');
+			buf_char(&w->text, ' ');
 		if (row[i].number) {
-			buf_fmt(&w->line, "n%llu", (unsigned long long)row[i].u);
+			buf_fmt(&w->text, "n%llu", (unsigned long long)row[i].u);
 		} else {
-			buf_char(&w->line, 'x');
-			buf_hex(&w->line, row[i].p, row[i].n);
+			buf_char(&w->text, 'x');
+			buf_hex(&w->text, row[i].p, row[i].n);
 		}
 	}
-	buf_char(&w->line, '\n');
-	return !w->line.over && fwrite(w->line.p, 1, w->line.len, w->out) == w->line.len;
+	buf_char(&w->text, '\n');
+	return w->text.len < AT_ONCE && !w->text.over ? true : write_out(w);
 }
 
 enum err dump_write(struct db *db, int fd)
 {
-	struct writing w = { .line = BUF_INIT(LINE_LIMIT) };
-	int again = dup(fd);
+	struct writing w = { .fd = fd, .text = BUF_INIT(AT_ONCE + LINE_LIMIT) };
 	enum err e = ERR_OK;
 
-	w.out = again < 0 ? NULL : fdopen(again, "w");
-	if (!w.out)
-		return err_sys(ERR_FAILED, "the dump of the database");
-	for (int id = 0; id < TABLE_COUNT && !e && !ferror(w.out); id++) {
+	for (int id = 0; id < TABLE_COUNT && !e && !w.err; id++) {
 		if (db_tables[id].kind == TABLE_APART)
 			continue;
 		w.id = (enum db_table_id)id;
-		fprintf(w.out, "T %s %s\n", db_tables[id].name, db_tables[id].columns);
+		buf_fmt(&w.text, "T %s %s\n", db_tables[id].name, db_tables[id].columns);
 		/* Of tables of sites every site's rows: it is asked site by site. */
 		e = db_table_rows_all(db, w.id, write_row, &w);
 	}
-	fputs("END\n", w.out);
-	if (!e && w.line.over)
-		e = err_set(ERR_TOO_BIG, "a row of the database is too long to be backed up");
-	if ((fflush(w.out) || ferror(w.out)) && !e)
-		e = err_sys(ERR_FAILED, "writing the dump of the database");
-	if (fclose(w.out) && !e)
-		e = err_sys(ERR_FAILED, "writing the dump of the database");
-	buf_release(&w.line);
+	buf_str(&w.text, "END\n");
+	if (!e && !w.err)
+		write_out(&w);
+	if (!e)
+		e = w.err;
+	buf_release(&w.text);
 	return e;
 }
 

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/sys.h"
@@ -95,6 +96,7 @@ static enum err make(const struct init_options *o)
 
 	(void)umask(022);
 	e = datadir_init(o->data);
+	FAILPOINT_OR(e, init_format);
 	if (e)
 		goto out;
 	fd = open(o->data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -103,6 +105,7 @@ static enum err make(const struct init_options *o)
 		goto out;
 	}
 	e = write_admins(o, fd);
+	FAILPOINT_OR(e, init_admins);
 	if (!e && !file_exists(fd, CONF_FILE))
 		e = write_conf(o, fd);
 	/* What was given on the command line is judged by the one parser there is. */
@@ -135,7 +138,7 @@ static enum err make_as(const struct init_options *o)
 	fd = open(o->data, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return err_sys(ERR_FAILED, "%s", o->data);
-	if (fchown(fd, pw.pw_uid, pw.pw_gid))
+	if (sys_fchown(fd, pw.pw_uid, pw.pw_gid))
 		e = err_sys(ERR_FAILED, "%s", o->data);
 	(void)close(fd);
 	if (e)

@@ -10,9 +10,11 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/sys.h"
 #include "daemon/datadir.h"
 #include "daemon/internal.h"
 #include "web/web.h"
@@ -134,6 +136,7 @@ static enum err open_database(struct installation *in, bool migrate)
 		return e;
 	if (migrate)
 		e = db_migrate(db, in->conf->sql, program);
+	FAILPOINT_OR(e, open_migrated);
 	if (!e)
 		e = db_schema_check(db, in->conf->sql);
 	db_close(db);
@@ -158,8 +161,9 @@ static enum err take_first_admins(struct installation *in)
 			e = act_admin_offline(in->sites[i], in->tools, line, &answer);
 			if (e)
 				e = err_prefix(e, "%s: making %s an admin of site %s", name, line, in->sites[i]->name);
+			FAILPOINT_OR(e, open_admin_made);
 		}
-	if (!e && in->n_sites && unlink(name))
+	if (!e && in->n_sites && sys_unlink(AT_FDCWD, name, 0))
 		e = err_sys(ERR_FAILED, "%s", name);
 out:
 	free(name);
@@ -181,12 +185,15 @@ enum err installation_open_stores(struct installation **out, const struct conf *
 		e = check_share(conf);
 	if (!e)
 		e = datadir_lock(conf->data, &in->lock);
+	FAILPOINT_OR(e, open_locked);
 	if (!e)
 		e = node_key_load(&in->key, conf->data);
+	FAILPOINT_OR(e, open_keyed);
 	if (!e)
 		e = db_library_start();
 	if (!e)
 		e = open_database(in, migrate);
+	FAILPOINT_OR(e, open_database_there);
 	if (e)
 		return installation_close_after(in, e);
 	*out = in;
@@ -206,6 +213,7 @@ enum err installation_open(struct installation **out, const struct conf *conf, c
 	in->auth = auth_new(&auth);
 	in->tools = tools_new(&in->program);
 	e = site_open_installation(&in->self, conf, in->key, in->tools);
+	FAILPOINT_OR(e, open_installation_there);
 	if (e) {
 		e = err_prefix(e, "the installation's log");
 		goto out;
@@ -220,8 +228,10 @@ enum err installation_open(struct installation **out, const struct conf *conf, c
 		}
 		in->sites[i]->auth = in->auth;
 		in->n_sites++;
+		FAILPOINT_OR(e, open_site_there);
 	}
-	e = restored_hold(in);
+	if (!e)
+		e = restored_hold(in);
 	if (!e)
 		e = take_first_admins(in);
 out:
@@ -237,6 +247,7 @@ void installation_close(struct installation *in)
 		return;
 	for (size_t i = 0; i < in->n_sites; i++)
 		site_close(in->sites[i]);
+	FAILPOINT(stop_sites_closed);
 	free(in->sites);
 	if (in->self)
 		site_close(in->self);

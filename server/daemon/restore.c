@@ -323,7 +323,7 @@ enum err daemon_accept_loss(const struct conf *conf, const char *reason)
 		e = accept_one(in, in->self, at, reason);
 	for (size_t i = 0; !e && i < in->n_sites; i++)
 		e = accept_one(in, in->sites[i], at, reason);
-	if (!e && unlink(name))
+	if (!e && sys_unlink(AT_FDCWD, name, 0))
 		e = err_sys(ERR_FAILED, "%s", name);
 	if (!e)
 		puts("Recorded. The next `drydockd serve` writes again.");

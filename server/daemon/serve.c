@@ -10,8 +10,10 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/sys.h"
 #include "check/keeper.h"
 #include "daemon/datadir.h"
 #include "daemon/internal.h"
@@ -147,7 +149,7 @@ static void reload(struct serve *s)
 /* We hold the data directory's lock, so whatever socket is there is a leftover. */
 static enum err clear_socket(const char *name)
 {
-	if (unlink(name) && errno != ENOENT)
+	if (sys_unlink(AT_FDCWD, name, 0) && errno != ENOENT)
 		return err_sys(ERR_FAILED, "%s", name);
 	return ERR_OK;
 }
@@ -205,6 +207,7 @@ static enum err start(struct serve *s)
 	}
 	s->socket = mem_printf("%s/" DATADIR_SOCKET, s->conf->data);
 	e = clear_socket(s->socket);
+	FAILPOINT_OR(e, serve_socket_cleared);
 	if (!e)
 		e = start_keeper(s);
 	if (!e) {
@@ -225,13 +228,16 @@ static enum err start(struct serve *s)
 	if (pthread_create(&s->janitor, NULL, janitor, s))
 		return err_set(ERR_FAILED, "A thread cannot be started");
 	s->janitor_runs = true;
+	FAILPOINT(serve_started);
 	return ERR_OK;
 }
 
 static void stop(struct serve *s)
 {
+	FAILPOINT(stop_begun);
 	if (s->web)
 		web_stop(s->web);
+	FAILPOINT(stop_web_closed);
 	keeper_stop(s->keeper);
 	if (s->janitor_runs) {
 		(void)pthread_mutex_lock(&s->lock);
@@ -247,9 +253,10 @@ static void stop(struct serve *s)
 		for (size_t i = 0; i < s->in->n_sites; i++)
 			if (s->syncs[i])
 				sync_stop(s->syncs[i]);
+	FAILPOINT(stop_syncs_ended);
 	free(s->syncs);
 	if (s->socket && s->web)
-		(void)unlink(s->socket);
+		(void)sys_unlink(AT_FDCWD, s->socket, 0);
 	free(s->socket);
 	installation_close(s->in);
 }

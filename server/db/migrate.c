@@ -18,6 +18,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/log.h"
 
@@ -340,7 +341,9 @@ static enum err step_run(struct db *db, void *arg)
 	MYSQL_RES *res = mysql_store_result(db->my);
 	if (res)
 		mysql_free_result(res);
-	return meta_set(db, "at", s->next);
+	enum err e = ERR_OK;
+	FAILPOINT_OR(e, migrate_statement_run);
+	return e ? e : meta_set(db, "at", s->next);
 }
 
 struct finish {
@@ -357,6 +360,9 @@ static enum err finish_run(struct db *db, void *arg)
 	snprintf(key, sizeof(key), "file/%s", f->m->name);
 	snprintf(number, sizeof(number), "%u", f->m->number);
 	if ((e = meta_set(db, key, f->digest)) || (e = meta_set(db, "schema", number)))
+		return e;
+	FAILPOINT_OR(e, migrate_schema_noted);
+	if (e)
 		return e;
 	return meta_remove(db, "at");
 }
@@ -380,18 +386,23 @@ static enum err apply(struct db *db, const struct migration *m, const struct scr
 		log_event(LOG_LEVEL_INFO, "db.migration_resumed", "file", m->name, "statement", log_u64(first + 1), NULL);
 	}
 	snprintf(at, sizeof(at), "%s %u %s", m->name, first, digest);
-	if (!again && (e = meta_set(db, "at", at)))
+	if (!again)
+		e = meta_set(db, "at", at);
+	FAILPOINT_OR(e, migrate_noted);
+	if (e)
 		return e;
 	for (size_t i = first; i < s->n; i++) {
 		struct step step = { m->name, s->statements[i], at, again && i == first };
 
 		snprintf(at, sizeof(at), "%s %zu %s", m->name, i + 1, digest);
 		e = tx_run(db, step_run, &step, NULL);
+		FAILPOINT_OR(e, migrate_statement_noted);
 		if (e)
 			return err_prefix(e, "migration %s, statement %zu", m->name, i + 1);
 	}
 	struct finish f = { m, digest };
 	e = tx_run(db, finish_run, &f, NULL);
+	FAILPOINT_OR(e, migrate_file_done);
 	if (!e)
 		log_event(LOG_LEVEL_INFO, "db.migrated", "file", m->name, "schema", log_u64(m->number), NULL);
 	return e;
@@ -438,6 +449,7 @@ static enum err grants_apply(struct db *db, struct grants *g)
 	for (char *p = g->sql.p, *nl; (nl = strchr(p, '\n')); p = nl + 1) {
 		*nl = '\0';
 		e = db_plain(db, p, "granting the program its rights");
+		FAILPOINT_OR(e, migrate_granted);
 		if (e)
 			return e;
 	}
@@ -483,9 +495,11 @@ static enum err migrate(struct db *db, const char *dir, const struct migrations 
 	unsigned have;
 	enum err e = take_lock(db);
 
+	FAILPOINT_OR(e, migrate_locked);
 	if (!e)
 		e = db_plain(db, "CREATE TABLE IF NOT EXISTS meta (k VARBINARY(64) NOT NULL PRIMARY KEY, v VARBINARY(1024) NOT NULL) ENGINE=InnoDB",
 		    "creating the table meta");
+	FAILPOINT_OR(e, migrate_meta);
 	if (!e)
 		e = db_schema_version(db, &have);
 	if (!e && have > m->n)

@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/spawn.h"
@@ -314,13 +315,16 @@ static enum err install(struct private_db *p)
 	const char *argv[] = { "mariadb-install-db", "--no-defaults", datadir, tmpdir, "--auth-root-authentication-method=socket", socket_user,
 		"--skip-test-db", "--skip-name-resolve", "--innodb-log-file-size=32M", "--innodb-use-native-aio=0",
 		"--innodb-flush-log-at-trx-commit=0", "--sync-frm=0", geteuid() == 0 ? "--user=root" : NULL, NULL };
+	FAILPOINT(private_installing);
 	e = run_tool("installing the private database", argv, INSTALL_LIMIT);
+	FAILPOINT(private_installed);
 	if (e == ERR_NOT_FOUND)
 		return err_set(ERR_FAILED, "mariadb-install-db is not installed (Debian packages mariadb-server-core and mariadb-client-core)");
 	if (e)
 		return e;
 	if (sys_rename(AT_FDCWD, fresh, AT_FDCWD, final))
 		return err_sys(ERR_FAILED, "%s", final);
+	FAILPOINT(private_named);
 	remove_leftovers(p);
 	p->unsynced = true;
 	log_event(LOG_LEVEL_INFO, "db.private_installed", "directory", final, NULL);
@@ -336,6 +340,7 @@ static void sync_installation(struct private_db *p)
 	int fd = open(p->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	p->unsynced = false;
+	FAILPOINT(private_syncing);
 	if (fd < 0 || sys_syncfs(fd))
 		log_event(LOG_LEVEL_ERROR, "db.private_sync", "directory", p->dir, "error", strerror(errno), NULL);
 	if (fd >= 0)
@@ -370,6 +375,7 @@ static enum err secret_read(struct private_db *p)
 	hex_of(hex, raw, sizeof(raw));
 	memcpy(p->program.password, hex, sizeof(hex));
 	hex[64] = '\n';
+	FAILPOINT(private_secret);
 	return file_write(AT_FDCWD, name, hex, 65, 0600);
 }
 
@@ -387,15 +393,19 @@ static enum err accounts(struct private_db *p, struct db *owner)
 	db_close(db);
 	if (e != ERR_DENIED)
 		return e;
+	FAILPOINT(private_accounts);
 	e = db_plain(owner, "CREATE DATABASE IF NOT EXISTS " DATABASE " CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", "creating the database");
+	FAILPOINT_OR(e, private_database);
 	if (!e)
 		e = db_plain(owner, "CREATE USER IF NOT EXISTS " PROGRAM_USER "@localhost IDENTIFIED BY 'x'", "creating the program's account");
+	FAILPOINT_OR(e, private_account);
 	if (!e) {
 		/* The password is 64 hexadecimal digits of our own. */
 		snprintf(sql, sizeof(sql), "ALTER USER " PROGRAM_USER "@localhost IDENTIFIED BY '%s'", p->program.password);
 		e = db_plain(owner, sql, "setting the program's password");
 		explicit_bzero(sql, sizeof(sql));
 	}
+	FAILPOINT_OR(e, private_password);
 	return e;
 }
 
@@ -443,6 +453,7 @@ static enum err version_check(struct private_db *p, struct db *owner)
 		}
 		log_event(LOG_LEVEL_INFO, "db.private_upgraded", "server", now, NULL);
 	}
+	FAILPOINT(private_version);
 	return file_write(AT_FDCWD, name, now, strlen(now), 0600);
 }
 
@@ -537,11 +548,15 @@ static enum err find_or_start(struct private_db *p, int64_t limit)
 		if (e)
 			return e;
 		if (fd >= 0) {
-			e = install(p);
+			FAILPOINT_OR(e, private_log_taken);
+			if (!e)
+				e = install(p);
 			if (!e)
 				e = mend_log(p);
+			FAILPOINT_OR(e, private_mended);
 			if (!e)
 				e = start_process(p, fd);
+			FAILPOINT(private_started);
 			sys_close(fd);
 			return e;
 		}
@@ -566,7 +581,9 @@ enum err private_db_start(struct private_db **out, const char *dir, unsigned max
 		e = err_sys(ERR_FAILED, "%s", dir);
 		goto out;
 	}
-	if ((e = prepare(p)) || (e = find_or_start(p, START_LIMIT)))
+	e = prepare(p);
+	FAILPOINT_OR(e, private_prepared);
+	if (e || (e = find_or_start(p, START_LIMIT)))
 		goto out;
 	e = wait_up(p, START_LIMIT, &owner);
 	if (e && !p->pid && p->started_at == 0) {
@@ -575,10 +592,12 @@ enum err private_db_start(struct private_db **out, const char *dir, unsigned max
 		if (!e)
 			e = wait_up(p, START_LIMIT, &owner);
 	}
+	FAILPOINT_OR(e, private_up);
 	if (!e)
 		e = accounts(p, owner);
 	if (!e)
 		e = version_check(p, owner);
+	FAILPOINT_OR(e, private_ready);
 out:
 	db_close(owner);
 	if (e) {
@@ -608,6 +627,7 @@ enum err private_db_supervise(struct private_db *p)
 		if (p->pause > RESTART_PAUSE_MAX)
 			p->pause = RESTART_PAUSE_MAX;
 		log_event(LOG_LEVEL_ERROR, "db.private_ended", "message", "the private database has ended by itself and is started again", NULL);
+		FAILPOINT(private_restarting);
 		e = find_or_start(p, RESTART_WAIT);
 		if (e)
 			return e;
@@ -622,10 +642,13 @@ void private_db_stop(struct private_db *p, bool leave_running)
 	if (!leave_running && p->pid) {
 		int64_t end = clock_boot() + STOP_LIMIT;
 
+		FAILPOINT(private_stopping);
 		if (syscall(SYS_pidfd_send_signal, p->pidfd, SIGTERM, NULL, 0) && errno != ESRCH)
 			log_event(LOG_LEVEL_ERROR, "db.private_stop", "error", "the private database cannot be told to end", NULL);
+		FAILPOINT(private_told);
 		while (!ended(p, 200 * 1000) && clock_boot() < end)
 			;
+		FAILPOINT(private_stopped);
 		if (p->pid)
 			log_event(LOG_LEVEL_ERROR, "db.private_stop", "pid", log_u64((unsigned long long)p->pid), "message",
 			    "the private database has not ended within a minute and is left to itself", NULL);

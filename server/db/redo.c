@@ -237,7 +237,7 @@ enum err redo_mend(const char *dir, struct redo_end *out)
 
 	memset(out, 0, sizeof(*out));
 	snprintf(name, sizeof(name), "%s/ib_logfile0", dir);
-	int fd = open(name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	int fd = sys_open(AT_FDCWD, name, O_RDWR | O_NOFOLLOW, 0);
 	if (fd < 0)
 		return errno == ENOENT ? ERR_OK : err_sys(ERR_FAILED, "%s", name);
 	if (fstat(fd, &st)) {

@@ -4,6 +4,7 @@
 #include <mysqld_error.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 
 #define TRIES 8
@@ -63,10 +64,12 @@ static enum err attempt(struct db *db, enum err (*fn)(struct db *db, void *arg),
 		return e;
 	db->in_tx = true;
 	db->tx_error = ERR_OK;
+	FAILPOINT(tx_begun);
 	e = fn(db, arg);
 	/* An error that fn did not hand on is one all the same: the server may have undone everything already. */
 	if (!e && db->tx_error)
 		e = err_prefix(db->tx_error, "a statement of the transaction failed before");
+	FAILPOINT_OR(e, tx_done);
 	if (e) {
 		*lost = db->lost;
 		roll_back(db);
@@ -77,6 +80,8 @@ static enum err attempt(struct db *db, enum err (*fn)(struct db *db, void *arg),
 			db_disconnect(db);
 		else
 			roll_back(db);
+	} else {
+		FAILPOINT(tx_committed);
 	}
 	db->in_tx = false;
 	db->tx_error = ERR_OK;

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/digest.h"
+#include "base/failpoint.h"
 #include "base/sys.h"
 #include "export/internal.h"
 
@@ -77,7 +78,8 @@ static enum err remove_file(struct bring *b, struct path path)
 		return place_move_foreign(b->e, b->parent_fd, name, path.s);
 	if (sys_unlink(b->parent_fd, name, 0) != 0 && errno != ENOENT)
 		return err_sys(ERR_FAILED, "cannot remove %s from the export", path.s);
-	return ERR_OK;
+	FAILPOINT_OR(err, export_file_gone);
+	return err;
 }
 
 /* Directories that may have lost their last file: of each removed path the path itself and all above it. */
@@ -141,6 +143,7 @@ static enum err remove_directory(struct bring *b, const char *text)
 	err = repo_has_directory(b->r, b->to, path, &wanted);
 	if (err || wanted)
 		return err;
+	FAILPOINT(export_emptying);
 	if (sys_unlink(b->parent_fd, name, AT_REMOVEDIR) == 0)
 		return ERR_OK;
 	if (errno != ENOTEMPTY && errno != EEXIST)
@@ -279,10 +282,12 @@ static enum err put_file(struct bring *b, const struct plan_item *item)
 	err = make_temporary(b, item, mtime, tmp);
 	if (err)
 		return err;
+	FAILPOINT(export_ready);
 	if (sys_rename(b->e->tmp, tmp, b->parent_fd, name) != 0) {
 		err = err_sys(ERR_FAILED, "cannot put %s into the export", item->path.s);
 		sys_unlink(b->e->tmp, tmp, 0);
 	}
+	FAILPOINT_OR(err, export_placed);
 	return err;
 }
 
@@ -302,8 +307,10 @@ static enum err carry_out(struct bring *b)
 	for (size_t i = b->plan->n; i > 0 && !err; i--)
 		if (b->plan->items[i - 1].kind == PLAN_REMOVE)
 			err = remove_file(b, b->plan->items[i - 1].path);
+	FAILPOINT_OR(err, export_removed);
 	if (!err)
 		err = remove_emptied(b);
+	FAILPOINT_OR(err, export_emptied);
 	parent_close(b);
 	for (size_t i = 0; i < b->plan->n && !err; i++)
 		if (b->plan->items[i].kind != PLAN_REMOVE)
@@ -409,16 +416,21 @@ static enum err bring_locked(struct export_dir *e, struct repo *r, const struct 
 			err = state_settle(&e->state, &e->held);
 	}
 	e->known = false;
+	FAILPOINT_OR(err, export_planned);
 	if (!err)
 		err = state_begin(&e->state, to);
+	FAILPOINT_OR(err, export_noted);
 	if (!err && all)
 		err = place_walk(e, sweep_one, &(struct sweep){ e, &own });
 	if (!err)
 		err = carry_out(&b);
+	FAILPOINT_OR(err, export_filled);
 	if (!err && sync)
 		err = bring_sync(e);
+	FAILPOINT_OR(err, export_synced);
 	if (!err && sync)
 		err = state_settle(&e->state, to);
+	FAILPOINT_OR(err, export_settled);
 	if (!err) {
 		e->known = true;
 		e->held = *to;

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/digest.h"
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/sys.h"
@@ -89,11 +90,15 @@ enum err export_open(struct export_dir **out, const char *base)
 		err = err_set(ERR_FAILED, "%s and export.tmp beside it must be on one file system", e->path);
 		goto out;
 	}
+	FAILPOINT_OR(err, export_directories);
+	if (err)
+		goto out;
 	if ((made || tmp_made) && sys_fsync(e->base) != 0) {
 		err = err_sys(ERR_FAILED, "cannot make %s durable", base);
 		goto out;
 	}
 	err = state_open(&e->state, e->base, is_empty(e->root));
+	FAILPOINT_OR(err, export_opened);
 	if (err)
 		goto out;
 	e->known = e->state.n == 1;
@@ -111,6 +116,7 @@ void export_close(struct export_dir *e)
 		return;
 	if (e->tmp >= 0)
 		prepared_drop(e, INT64_MAX);
+	FAILPOINT(export_closing);
 	/* an orderly end leaves nothing in doubt; if that fails, the next start compares */
 	if (e->known && e->state.n > 1 && bring_sync(e) == ERR_OK && state_settle(&e->state, &e->held) != ERR_OK)
 		log_event(LOG_LEVEL_WARN, "export.close", "export", e->path, "why", err_text(), NULL);
@@ -147,6 +153,7 @@ enum err export_clean(struct export_dir *e)
 	sys_close(e->tmp);
 	e->tmp = -1;
 	err = file_remove_tree(e->base, "export.tmp");
+	FAILPOINT_OR(err, export_swept);
 	return err ? err : open_part(e->base, "export.tmp", 0700, &made, &e->tmp);
 }
 
@@ -210,6 +217,7 @@ enum err export_prepare(struct export_dir *e, const struct blob_id *id, const vo
 		return ERR_OK;
 
 	fd = temporary_create(e, id, name);
+	FAILPOINT(export_preparing);
 	if (fd < 0 || sys_write_all(fd, bytes, n) != 0)
 		err = err_sys(ERR_FAILED, "cannot write to export.tmp");
 	if (fd >= 0 && sys_close(fd) != 0 && !err)

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "export/internal.h"
@@ -124,6 +125,7 @@ enum err place_move_foreign(struct export_dir *e, int dir, const char *name, con
 		err = err_sys(ERR_FAILED, "cannot move %s out of the export: it does not belong there", path);
 	else
 		log_event(LOG_LEVEL_WARN, "export.foreign", "export", e->path, "path", path, "moved_to", to, NULL);
+	FAILPOINT_OR(err, export_foreign);
 	sys_close(foreign);
 	return err;
 }

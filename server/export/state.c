@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/digest.h"
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/sys.h"
 #include "export/internal.h"
@@ -132,6 +133,7 @@ static enum err write_next(struct state *s, bool durable)
 	s->number++;
 	s->durable = false;
 	slot_encode(s, bytes);
+	FAILPOINT(export_state_made);
 	if (sys_pwrite_all(s->fd, bytes, SLOT, (off_t)(slot * SLOT)) != 0 || (durable && sys_fdatasync(s->fd) != 0))
 		return err_sys(ERR_FAILED, "cannot write " FILE_NAME);
 	if (durable)

@@ -597,7 +597,7 @@ static int place_has(struct kit *k, const char *path)
 		same = 0;
 	if (same && !k->dry && (x.st_mtim.tv_sec != y.st_mtim.tv_sec || x.st_mtim.tv_nsec != y.st_mtim.tv_nsec)) {
 		dir = open_parent(k, path, false, &name);
-		if (dir < 0 || utimensat(dir, name, (struct timespec[]){ x.st_mtim, x.st_mtim }, AT_SYMLINK_NOFOLLOW))
+		if (dir < 0 || sys_utime_link(dir, name, x.st_mtim))
 			same = 0;
 	}
 out:

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/spawn.h"
 #include "base/sys.h"
@@ -153,6 +154,7 @@ static enum err remove_pack(struct repo *r, int dir, const char *stem)
 		if (sys_unlink(dir, name, 0) != 0 && errno != ENOENT)
 			e = err_sys(ERR_FAILED, "cannot remove %s from %s", name, r->dir);
 		free(name);
+		FAILPOINT_OR(e, repack_file_gone);
 		if (e)
 			return e;
 	}
@@ -179,16 +181,20 @@ static enum err maintain(struct repo *r, unsigned above, bool *done)
 	few = split(packs, n);
 	if (few < 2)
 		goto out;
+	FAILPOINT(repack_begun);
 	e = combine(r, packs, few, stem);
+	FAILPOINT_OR(e, repack_made);
 	/* on disk with its name before anything is taken away */
 	if (!e && sys_syncfs(dir) != 0)
 		e = err_sys(ERR_FAILED, "cannot make a pack durable in %s", r->dir);
+	FAILPOINT_OR(e, repack_synced);
 	repo_removal_begin();
 	for (size_t i = 0; i < few && !e; i++)
 		if (strcmp(packs[i].stem, stem) != 0)
 			e = remove_pack(r, dir, packs[i].stem);
 	repo_removal_end();
 	repo_refresh(r);
+	FAILPOINT(repack_done);
 	if (!e) {
 		*done = true;
 		log_event(LOG_LEVEL_INFO, "repo.repacked", "repository", r->dir, "packs", log_u64(n), "left", log_u64(n - few + 1), NULL);

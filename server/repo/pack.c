@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/digest.h"
+#include "base/failpoint.h"
 #include "base/sys.h"
 #include "repo/pack.h"
 
@@ -50,6 +51,7 @@ enum err repo_pack_begin(struct repo *r, const struct uuid *op, struct repo_pack
 		repo_pack_free(p);
 	else
 		*out = p;
+	FAILPOINT(pack_begun);
 	return e;
 }
 
@@ -228,6 +230,7 @@ enum err pack_spill(struct repo_pack *p)
 		p->pack_name = NULL;
 		return e;
 	}
+	FAILPOINT(pack_file);
 	if (p->end > PACK_HEAD && sys_pwrite_all(p->fd, p->mem + PACK_HEAD, p->end - PACK_HEAD, PACK_HEAD) != 0)
 		return err_sys(ERR_FAILED, "cannot write a pack in %s/" TMP_DIR, p->r->dir);
 	return ERR_OK;
@@ -264,7 +267,7 @@ static enum err append(struct repo_pack *p, size_t index, const uint8_t *bytes, 
 		e = err_sys(ERR_FAILED, "cannot write a pack in %s/" TMP_DIR, p->r->dir);
 	/* only a hint, the sync at the end decides */
 	if (!e && to > from)
-		sync_file_range(fd, (off_t)from, (off_t)(to - from), SYNC_FILE_RANGE_WRITE);
+		sys_write_behind(fd, (off_t)from, (off_t)(to - from));
 	return e;
 }
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/digest.h"
+#include "base/failpoint.h"
 #include "base/sys.h"
 #include "repo/pack.h"
 
@@ -171,6 +172,7 @@ static enum err publish_loose(struct repo_pack *p, bool with_syncfs)
 		hex_of(id, l->id.b, BLOB_ID_SIZE);
 		snprintf(dir, sizeof(dir), "objects/%.2s", id);
 		snprintf(name, sizeof(name), "objects/%.2s/%s", id, id + 2);
+		FAILPOINT(pack_loose_naming);
 		if (sys_mkdir(p->dir, dir, 0700) == 0)
 			made = true;
 		else if (errno != EEXIST)
@@ -179,6 +181,7 @@ static enum err publish_loose(struct repo_pack *p, bool with_syncfs)
 			return err_sys(ERR_FAILED, "cannot put an object into %s/%s", p->r->dir, dir);
 		free(l->name);
 		p->n_loose--;
+		FAILPOINT_OR(e, pack_loose_named);
 		fd = openat(p->dir, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (fd < 0 || sys_fsync(fd) != 0)
 			e = err_sys(ERR_FAILED, "cannot make %s/%s durable", p->r->dir, dir);
@@ -207,8 +210,13 @@ static enum err publish_pack(struct repo_pack *p, const uint8_t sum[SHA1_SIZE])
 	snprintf(pack, sizeof(pack), "pack-%s.pack", id);
 	snprintf(idx, sizeof(idx), "pack-%s.idx", id);
 	/* the index last: a pack is there for others once its index is */
-	if (sys_rename(p->tmp, p->pack_name, dir, pack) != 0 || sys_rename(p->tmp, p->idx_name, dir, idx) != 0 ||
-	    sys_fsync(dir) != 0)
+	if (sys_rename(p->tmp, p->pack_name, dir, pack) != 0)
+		e = err_sys(ERR_FAILED, "cannot publish a pack in %s", p->r->dir);
+	FAILPOINT_OR(e, pack_named);
+	if (!e && sys_rename(p->tmp, p->idx_name, dir, idx) != 0)
+		e = err_sys(ERR_FAILED, "cannot publish a pack in %s", p->r->dir);
+	FAILPOINT_OR(e, pack_index_named);
+	if (!e && sys_fsync(dir) != 0)
 		e = err_sys(ERR_FAILED, "cannot publish a pack in %s", p->r->dir);
 	sys_close(dir);
 	return e;
@@ -246,18 +254,22 @@ enum err repo_pack_publish(struct repo_pack *p, bool with_syncfs)
 		return ERR_OK;
 	if (p->written > 0) {
 		e = finish_pack(p, sum);
+		FAILPOINT_OR(e, pack_written);
 		if (!e)
 			e = write_index(p, sum);
+		FAILPOINT_OR(e, pack_index_written);
 		/* not the index: repair.c */
 		if (!e && !with_syncfs && sys_fsync(p->fd) != 0)
 			e = err_sys(ERR_FAILED, "cannot make a pack durable in %s", p->r->dir);
 	}
 	if (!e && with_syncfs && sys_syncfs(p->tmp) != 0)
 		e = err_sys(ERR_FAILED, "cannot make a pack durable in %s", p->r->dir);
+	FAILPOINT_OR(e, pack_synced);
 	if (!e)
 		e = publish_loose(p, with_syncfs);
 	if (!e && p->written > 0)
 		e = publish_pack(p, sum);
+	FAILPOINT_OR(e, pack_durable);
 	if (e)
 		p->failed = true;
 	else

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/spawn.h"
@@ -73,6 +74,7 @@ static enum err make_index(struct repo *r, int dir, const char *stem)
 	enum err e = run_index_pack(r, pack, tmp);
 
 	if (!e) {
+		FAILPOINT(mend_index_made);
 		fd = open(tmp, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 		if (fd < 0 || sys_fsync(fd) != 0 || sys_rename(AT_FDCWD, tmp, dir, name) != 0 || sys_fsync(dir) != 0)
 			e = err_sys(ERR_FAILED, "cannot replace the index of %s", pack);
@@ -129,6 +131,7 @@ static enum err remove_leftovers(int above, const char *name, const char *begin,
 			e = remove_leftovers(dirfd(d), entry->d_name, begin, end, depth + 1);
 		else if (strncmp(entry->d_name, begin, strlen(begin)) == 0 && ends_with(entry->d_name, end)) {
 			log_event(LOG_LEVEL_WARN, "repo.leftover", "file", entry->d_name, NULL);
+			FAILPOINT(mend_leftover);
 			if (sys_unlink(dirfd(d), entry->d_name, 0) != 0)
 				e = err_sys(ERR_FAILED, "cannot remove %s of the repository", entry->d_name);
 		}

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/sys.h"
@@ -138,8 +139,10 @@ enum err repo_create(const char *dir)
 		uuid_text(&id, text);
 		e = file_write(fd, ID_FILE, text, strlen(text), 0600);
 	}
+	FAILPOINT_OR(e, repo_identified);
 	if (!e && !file_exists(fd, "config"))
 		e = file_write(fd, "config", CONFIG, sizeof(CONFIG) - 1, 0600);
+	FAILPOINT_OR(e, repo_configured);
 	/* last, since a directory without it is no repository yet */
 	if (!e && !file_exists(fd, "HEAD"))
 		e = file_write(fd, "HEAD", "ref: refs/heads/main\n", 21, 0600);
@@ -402,6 +405,7 @@ enum err repo_ref_move(struct repo *r, const char *ref, const struct blob_id *ol
 	git_oid from, to;
 	int got;
 
+	FAILPOINT(ref_moving);
 	memcpy(to.id, now->b, BLOB_ID_SIZE);
 	for (int try = 0;; try++) {
 		if (old && !blob_id_zero(old)) {
@@ -429,6 +433,7 @@ enum err repo_ref_set(struct repo *r, const char *ref, const struct blob_id *now
 	git_oid to;
 	int got;
 
+	FAILPOINT(ref_setting);
 	memcpy(to.id, now->b, BLOB_ID_SIZE);
 	got = git_reference_create(&made, r->git, ref, &to, 1, NULL);
 	if (got != 0 && remove_torn(r, ref))

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "sync/internal.h"
 
@@ -150,6 +151,7 @@ static enum err choose_targets(struct cycle *c)
 			e = papers_write(c->y->s, c->y->tools, t->papers, &c->release, &t->list_from, &t->head);
 		}
 	}
+	FAILPOINT_OR(e, cycle_targets);
 	return e;
 }
 
@@ -220,6 +222,7 @@ static enum err tx_begin_run(struct db *db, void *arg)
 		if (!e)
 			e = put_target(db, c, &c->targets[i], "sending");
 	}
+	FAILPOINT_OR(e, run_rows);
 	return e;
 }
 
@@ -251,10 +254,12 @@ static enum err tx_end_run(struct db *db, void *arg)
 		if (!e)
 			e = put_target(db, c, t, t->result.ok ? "active" : "failed");
 	}
+	FAILPOINT_OR(e, run_target_rows);
 	if (!e)
 		e = db_run_finish(db, c->y->s->name, &c->run);
 	if (!e && c->why != WINDOW_RETRY && !c->interrupted)
 		e = db_schedule_started(db, c->y->s->name, c->start, true);
+	FAILPOINT_OR(e, run_schedule_row);
 	if (!e && !c->interrupted)
 		e = clear_force(db, c);
 	return e;
@@ -284,7 +289,9 @@ static void *run_target(void *arg)
 		.cancel = &y->cancel,
 	};
 
+	FAILPOINT(run_kit);
 	kit_run(&k, &t->result);
+	FAILPOINT(run_kit_ended);
 	t->finished_at = clock_wall();
 	log_event(t->result.ok ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR, t->result.ok ? "sync.target.active" : "sync.target.failed", "site", y->s->name, "target",
 	    t->conf->name, "release", log_u64(t->c->release.number), "why", t->result.message, NULL);
@@ -364,6 +371,7 @@ static enum err send(struct cycle *c)
 
 	if (e)
 		return err_prefix(e, "The export could not be brought to release %llu", (unsigned long long)c->release.number);
+	FAILPOINT(run_held);
 	e = tx_run(tools_db(y->tools), tx_begin_run, c, NULL);
 	if (!e) {
 		c->begun = true;
@@ -374,6 +382,7 @@ static enum err send(struct cycle *c)
 		sync_news(y);
 		run_targets(c);
 		sum_up(c);
+		FAILPOINT(run_sent);
 	}
 	if (site_export_release(y->s, y->tools))
 		log_event(LOG_LEVEL_ERROR, "sync.export.behind", "site", y->s->name, "why", err_text(), NULL);
@@ -397,6 +406,9 @@ static enum err cut_release(struct cycle *c)
 		log_event(LOG_LEVEL_ERROR, "sync.pickup.failed", "site", y->s->name, "why", err_text(), NULL);
 		snprintf(c->message, sizeof(c->message), "pre-approved files were not picked up: %s", err_text());
 	}
+	FAILPOINT_OR(e, cycle_picked_up);
+	if (e)
+		return e;
 	c->start = clock_wall();
 	return act_release(y->s, y->tools, &c->release, &c->cut);
 }
@@ -418,6 +430,7 @@ static enum err end_run(struct cycle *c)
 		log_event(LOG_LEVEL_ERROR, "sync.record.failed", "site", y->s->name, "why", err_text(), NULL);
 		clock_sleep(CLOCK_SECOND);
 	}
+	FAILPOINT(run_recorded);
 	(void)pthread_mutex_lock(&y->lock);
 	y->run = c->run.run;
 	y->release = c->release.number;
@@ -437,9 +450,13 @@ enum err cycle_run(struct sync *y, enum window_reason why)
 		c.run.actor = c.schedule.forced_by;
 		c.run.reason = c.schedule.forced_reason;
 	}
-	e = site_carry(y->s, y->tools);
+	FAILPOINT_OR(e, cycle_begun);
+	if (!e)
+		e = site_carry(y->s, y->tools);
+	FAILPOINT_OR(e, cycle_carried);
 	if (!e)
 		e = cut_release(&c);
+	FAILPOINT_OR(e, cycle_cut);
 	if (e)
 		goto out;
 	c.run.number = c.release.number;
@@ -450,6 +467,7 @@ enum err cycle_run(struct sync *y, enum window_reason why)
 		if (!e && c.n)
 			e = send(&c);
 	}
+	FAILPOINT_OR(e, cycle_sent);
 	/* A retry that finds nobody whose time has come, since clocks differ a little, is no run. */
 	if (!e && (c.n || why != WINDOW_RETRY))
 		e = end_run(&c);

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/utf8.h"
@@ -253,6 +254,7 @@ static enum err run(const struct kit_run *k, struct kit_result *out, struct aren
 		{ *k->target->known_hosts ? k->target->known_hosts : file, false },
 	};
 	e = confine_open(paths, sizeof(paths) / sizeof(*paths), &rules);
+	FAILPOINT_OR(e, kit_prepared);
 	if (e)
 		goto out;
 	const char *const argv[] = { file, "sync", NULL };
@@ -296,6 +298,7 @@ static enum err run(const struct kit_run *k, struct kit_result *out, struct aren
 	e = spawn_run(&s, &res);
 	if (e)
 		goto out;
+	FAILPOINT(kit_answered);
 	if (reader.len)
 		take_line(&reader, true);
 	add_errors(k->live, &errors);

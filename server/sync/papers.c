@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "sync/internal.h"
 
@@ -23,6 +24,7 @@ static enum err write_head(struct site *s, struct actor_tools *t, int fd, const 
 	snprintf(name, sizeof(name), "%llu", (unsigned long long)rel->number);
 	e = file_write_fast(fd, name, papers.bytes, papers.len, 0600);
 	snprintf(name, sizeof(name), "%llu.sig", (unsigned long long)rel->number);
+	FAILPOINT_OR(e, papers_head);
 	if (!e)
 		e = file_write_fast(fd, name, papers.signature, strlen(papers.signature), 0600);
 out:
@@ -40,6 +42,7 @@ enum err papers_write(struct site *s, struct actor_tools *t, const char *dir, co
 
 	if (!*from && rel->number > HEADS_BACK)
 		at.number = rel->number - HEADS_BACK;
+	FAILPOINT_OR(e, papers_gone);
 	if (!e)
 		e = file_mkdirs(dir, 0700);
 	if (!e && (fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
@@ -51,6 +54,7 @@ enum err papers_write(struct site *s, struct actor_tools *t, const char *dir, co
 	}
 	if (!e)
 		e = site_manifest_difference(s, t, *from, rel->number, fd, "list", &whole);
+	FAILPOINT_OR(e, papers_list);
 	if (whole)
 		*from = 0;
 	if (fd >= 0)

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "sync/internal.h"
@@ -290,6 +291,7 @@ enum err sync_start(struct sync **out, const struct conf *conf, struct site *s, 
 	(void)pthread_cond_init(&y->changed, &attr);
 	(void)pthread_condattr_destroy(&attr);
 	e = db_run_settle(tools_db(y->tools), s->name, clock_wall());
+	FAILPOINT_OR(e, sync_runs_settled);
 	if (!e) {
 		/* Nobody acts yet: the site has just been opened. */
 		s->changed_arg = y;

@@ -103,7 +103,7 @@ static enum err listen_unix(const char *path, int *fd)
 	if (s < 0)
 		return err_sys(ERR_FAILED, "cannot make a socket");
 	/* Anybody of this machine may connect: the kernel says who it is. */
-	if (bind(s, (struct sockaddr *)&a, sizeof(a)) || chmod(path, 0666) || listen(s, BACKLOG)) {
+	if (bind(s, (struct sockaddr *)&a, sizeof(a)) || sys_chmod(AT_FDCWD, path, 0666) || listen(s, BACKLOG)) {
 		enum err e = err_sys(ERR_INPUT, "cannot listen on %s", path);
 		close(s);
 		return e;

@@ -19,6 +19,7 @@ static double seconds(void)
 	return (double)clock_boot() / CLOCK_SECOND;
 }
 
+#ifdef DRYDOCK_ENABLE_FAILPOINTS
 /* Where the time of the large act goes. */
 static double last_step;
 
@@ -29,6 +30,7 @@ static void show_step(const char *step)
 	printf("  until %-10s %8.3f s\n", step, now - last_step);
 	last_step = now;
 }
+#endif
 
 static int copy(const char *path, const struct stat *st, int kind, struct FTW *ftw)
 {
@@ -156,10 +158,15 @@ int main(int argc, char **argv)
 	free(script);
 	assert_ok(catalog_refresh(w.s->catalog, path_root()));
 
-	begin = last_step = seconds();
-	act_step_hook = show_step;
+	begin = seconds();
+#ifdef DRYDOCK_ENABLE_FAILPOINTS
+	last_step = begin;
+	failpoint_hook = show_step;
+#endif
 	assert_ok(sign_now(&w, w.editor, "/", true, &a));
-	act_step_hook = NULL;
+#ifdef DRYDOCK_ENABLE_FAILPOINTS
+	failpoint_hook = NULL;
+#endif
 	ours = seconds() - begin;
 	/* Beside a large repository the bar is git alone, as it comes; in a fresh one, all of it durable. */
 	alone = git(peer, argc > 3 ? "git add -A && git commit -qm all" : "git -c core.fsync=all add -A && git -c core.fsync=all commit -qm all");

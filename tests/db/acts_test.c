@@ -769,6 +769,7 @@ static void accounts(void **state)
 
 /* --- crashes between two steps ------------------------------------------------------------------------------------- */
 
+#ifdef DRYDOCK_ENABLE_FAILPOINTS
 static const char *stop_at;
 
 static void stop_here(const char *step)
@@ -790,7 +791,7 @@ static void crash(const char *step, void (*act)(void))
 	assert_true(pid >= 0);
 	if (pid == 0) {
 		world_open(&w);
-		act_step_hook = stop_here;
+		failpoint_hook = stop_here;
 		act();
 		_exit(0);
 	}
@@ -816,6 +817,7 @@ static void cut_release(void)
 	if (act_release(w.s, w.t, &r, &cut))
 		_exit(1);
 }
+#endif
 
 static void check_holds(void *arg, const char *what, const char *why)
 {
@@ -926,6 +928,7 @@ static void releases(void **state)
 	check_all(&w);
 }
 
+#ifdef DRYDOCK_ENABLE_FAILPOINTS
 /* Files that are approved while a release is prepared are in it, whether it is prepared again or under the lock. */
 static unsigned signed_meanwhile;
 static bool signing;
@@ -935,7 +938,7 @@ static void sign_meanwhile(const char *step)
 	struct act_answer a;
 	char text[32];
 
-	if (signing || strcmp(step, "prepared") || !signed_meanwhile)
+	if (signing || strcmp(step, "release_prepared") || !signed_meanwhile)
 		return;
 	signing = true;
 	signed_meanwhile--;
@@ -952,7 +955,7 @@ static void release_while_signing(void **state)
 	(void)state;
 	put(&w, "/a", "a");
 	assert_ok(sign_now(&w, w.editor, "/a", false, &a));
-	act_step_hook = sign_meanwhile;
+	failpoint_hook = sign_meanwhile;
 	signed_meanwhile = 2;
 	cut_now(1);
 	assert_int_equal(signed_meanwhile, 0);
@@ -961,7 +964,7 @@ static void release_while_signing(void **state)
 	put(&w, "/a", "b");
 	assert_ok(sign_now(&w, w.editor, "/a", false, &a));
 	cut_now(2);
-	act_step_hook = NULL;
+	failpoint_hook = NULL;
 	assert_true(signed_meanwhile < 100 && signed_meanwhile > 90);
 	check_all(&w);
 }
@@ -972,8 +975,8 @@ static void crashes(void **state)
 		const char *step;
 		bool stands; /* the act is decided */
 	} steps[] = {
-		{ "read", false }, { "locked", false }, { "built", false }, { "published", false }, { "recorded", false },
-		{ "committed", true }, { "ref", true }, { "done", true },
+		{ "files_read", false }, { "act_locked", false }, { "act_built", false }, { "act_published", false }, { "act_recorded", false },
+		{ "act_committed", true }, { "carry_ref_moved", true }, { "act_done", true },
 	};
 	struct act_answer a;
 	char text[64];
@@ -1003,7 +1006,7 @@ static void crashes(void **state)
 		check_all(&w);
 	}
 	/* A release: main, its tag and the list of files are derived again, whatever was missing. */
-	static const char *const release_steps[] = { "prepared", "locked", "recorded", "committed", "released", "main", "tagged", "done" };
+	static const char *const release_steps[] = { "release_prepared", "act_locked", "act_recorded", "act_committed", "release_decided", "release_main", "release_tagged", "act_done" };
 
 	for (size_t i = 0; i < COUNT(release_steps); i++) {
 		struct db_release r;
@@ -1020,6 +1023,7 @@ static void crashes(void **state)
 		check_all(&w);
 	}
 }
+#endif
 
 /* A database that is older than the log: nothing is written. */
 static void behind(void **state)
@@ -1222,6 +1226,7 @@ static void foreign_writer(void **state)
 
 /* --- disks and databases that fail --------------------------------------------------------------------------------- */
 
+#ifdef DRYDOCK_ENABLE_FAILPOINTS
 static void limit_files(rlim_t bytes)
 {
 	struct rlimit l;
@@ -1270,10 +1275,10 @@ static void full_disk(void **state)
 	assert_ok(sign_now(&w, w.editor, "/more", true, &a));
 	/* The bytes are in git, but not beside the export any more: they have to be written again. */
 	assert_ok(export_clean(w.s->export));
-	stop_at = "committed";
-	act_step_hook = shrink_disk;
+	stop_at = "act_committed";
+	failpoint_hook = shrink_disk;
 	assert_ok(sign_now(&w, w.editor, "/noise.bin", false, &a));
-	act_step_hook = NULL;
+	failpoint_hook = NULL;
 	limit_files(RLIM_INFINITY);
 	if (a.pending[0]) {
 		assert_true(w.s->export_behind);
@@ -1305,10 +1310,10 @@ static void export_falls_behind(void **state)
 	put(&w, "/a", "a");
 	assert_ok(sign_now(&w, w.editor, "/a", false, &a));
 	put(&w, "/a", "a second time");
-	stop_at = "ref";
-	act_step_hook = lose_export;
+	stop_at = "carry_ref_moved";
+	failpoint_hook = lose_export;
 	assert_ok(sign_now(&w, w.editor, "/a", false, &a));
-	act_step_hook = NULL;
+	failpoint_hook = NULL;
 	limit_files(RLIM_INFINITY);
 	signal(SIGXFSZ, old);
 	/* Decided, and said to be pending. */
@@ -1324,6 +1329,7 @@ static void export_falls_behind(void **state)
 	assert_true(cut);
 	check_all(&w);
 }
+#endif
 
 /* 1,001 files, one more than what is exported before the answer. */
 static void put_many(const char *text)
@@ -1398,6 +1404,7 @@ static void answered_before_the_export(void **state)
 	check_all(&w);
 }
 
+#ifdef DRYDOCK_ENABLE_FAILPOINTS
 static void *bring_back(void *arg)
 {
 	clock_sleep(CLOCK_SECOND);
@@ -1408,7 +1415,7 @@ static void *bring_back(void *arg)
 static void kill_here(const char *step)
 {
 	if (strcmp(step, stop_at) == 0) {
-		act_step_hook = NULL;
+		failpoint_hook = NULL;
 		kill_database();
 	}
 }
@@ -1426,11 +1433,11 @@ static void unknown_commit(void **state)
 
 	(void)state;
 	put(&w, "/once", "once");
-	stop_at = "recorded";
-	act_step_hook = kill_here;
+	stop_at = "act_recorded";
+	failpoint_hook = kill_here;
 	assert_int_equal(pthread_create(&helper, NULL, bring_back, w.db), 0);
 	err = act_files(w.s, w.t, &rq, &fa, &a, NULL);
-	act_step_hook = NULL;
+	failpoint_hook = NULL;
 	pthread_join(helper, NULL);
 	assert_int_equal(head_seq(&w, w.s), before + (err == ERR_OK));
 	if (err)
@@ -1445,7 +1452,7 @@ static void restart_here(const char *step)
 {
 	if (strcmp(step, stop_at) != 0)
 		return;
-	act_step_hook = NULL;
+	failpoint_hook = NULL;
 	kill_database();
 	database_back(w.db);
 }
@@ -1459,21 +1466,22 @@ static void runs_twice(void **state)
 	(void)state;
 	put(&w, "/twice/a", "a");
 	put(&w, "/twice/b", "b");
-	stop_at = "published";
-	act_step_hook = restart_here;
+	stop_at = "act_published";
+	failpoint_hook = restart_here;
 	assert_ok(sign_now(&w, w.editor, "/twice", true, &a));
-	assert_null(act_step_hook);
+	assert_null(failpoint_hook);
 	assert_false(a.repeated);
 	assert_int_equal(head_seq(&w, w.s), before + 1);
 	check_all(&w);
 	/* Before anything was built. */
 	put(&w, "/twice/a", "a again");
-	stop_at = "locked";
-	act_step_hook = restart_here;
+	stop_at = "act_locked";
+	failpoint_hook = restart_here;
 	assert_ok(sign_now(&w, w.editor, "/twice", true, &a));
 	assert_int_equal(head_seq(&w, w.s), before + 2);
 	check_all(&w);
 }
+#endif
 
 /* --- more than one site -------------------------------------------------------------------------------------------- */
 
@@ -1636,20 +1644,28 @@ int main(void)
 		cmocka_unit_test_setup_teardown(sync_acts, begin, end),
 		cmocka_unit_test_setup_teardown(export_held, begin, end),
 		cmocka_unit_test_setup_teardown(accounts, begin, end),
+#ifdef DRYDOCK_ENABLE_FAILPOINTS
 		cmocka_unit_test_setup_teardown(crashes, begin, end),
+#endif
 		cmocka_unit_test_setup_teardown(releases, begin, end),
+#ifdef DRYDOCK_ENABLE_FAILPOINTS
 		cmocka_unit_test_setup_teardown(release_while_signing, begin, end),
+#endif
 		cmocka_unit_test_setup_teardown(behind, begin, end),
 		cmocka_unit_test_setup_teardown(two_at_once, begin, end),
 		cmocka_unit_test_setup_teardown(foreign_writer, begin, end),
 		cmocka_unit_test_setup_teardown(two_sites, begin, end),
 		cmocka_unit_test_setup_teardown(pickup_conditions, begin, end),
 		cmocka_unit_test_setup_teardown(pickup_blocked, begin, end),
+#ifdef DRYDOCK_ENABLE_FAILPOINTS
 		cmocka_unit_test_setup_teardown(full_disk, begin, end),
 		cmocka_unit_test_setup_teardown(export_falls_behind, begin, end),
+#endif
 		cmocka_unit_test_setup_teardown(answered_before_the_export, begin, end),
+#ifdef DRYDOCK_ENABLE_FAILPOINTS
 		cmocka_unit_test_setup_teardown(unknown_commit, begin, end),
 		cmocka_unit_test_setup_teardown(runs_twice, begin, end),
+#endif
 		cmocka_unit_test_setup_teardown(database_killed, begin, end),
 	};
 

@@ -13,6 +13,7 @@
 #include "acts/internal.h"
 #include "auth/internal.h"
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/spawn.h"
 #include "base/sys.h"

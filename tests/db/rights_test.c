@@ -553,10 +553,11 @@ static void token_of_token(void **state)
 
 /* --- between the last look and the reading --------------------------------------------------------------------------- */
 
+#ifdef DRYDOCK_ENABLE_FAILPOINTS
 static void change_then(const char *step)
 {
-	if (strcmp(step, "selected") == 0) {
-		act_step_hook = NULL;
+	if (strcmp(step, "files_selected") == 0) {
+		failpoint_hook = NULL;
 		put(&w, "/page.html", "not what was shown");
 	}
 }
@@ -569,9 +570,9 @@ static void changed_at_last(void **state)
 	(void)state;
 	put(&w, "/page.html", "what was shown");
 	print_of(&w, "/page.html", &print);
-	act_step_hook = change_then;
+	failpoint_hook = change_then;
 	assert_err(ERR_STALE, act_expected(&w, w.editor, "sign", "/page.html", &print.sha256, &a, NULL));
-	act_step_hook = NULL;
+	failpoint_hook = NULL;
 	assert_false(is_exported(&w, "/page.html"));
 	check_all(&w);
 }
@@ -581,8 +582,8 @@ static void revoke_then(const char *step)
 {
 	struct act_answer a;
 
-	if (strcmp(step, "read") == 0) {
-		act_step_hook = NULL;
+	if (strcmp(step, "files_read") == 0) {
+		failpoint_hook = NULL;
 		assert_ok(act_now(&w, w.admin, "revoke", "/page.html", false, &a));
 	}
 }
@@ -597,12 +598,13 @@ static void revoked_at_last(void **state)
 	assert_ok(sign_now(&w, w.editor, "/page.html", false, &a));
 	put(&w, "/page.html", "second");
 	print_of(&w, "/page.html", &print);
-	act_step_hook = revoke_then;
+	failpoint_hook = revoke_then;
 	assert_err(ERR_STALE, act_expected(&w, w.editor, "sign", "/page.html", &print.sha256, &a, NULL));
-	act_step_hook = NULL;
+	failpoint_hook = NULL;
 	assert_false(is_exported(&w, "/page.html"));
 	check_all(&w);
 }
+#endif
 
 int main(void)
 {
@@ -620,8 +622,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(sessions_end_with_the_password, begin, end),
 		cmocka_unit_test_setup_teardown(token_ends, begin, end),
 		cmocka_unit_test_setup_teardown(token_of_token, begin, end),
+#ifdef DRYDOCK_ENABLE_FAILPOINTS
 		cmocka_unit_test_setup_teardown(changed_at_last, begin, end),
 		cmocka_unit_test_setup_teardown(revoked_at_last, begin, end),
+#endif
 	};
 
 	cmocka_set_test_filter(getenv("DRYDOCK_TEST")); /* one of them, by name: tests/weaken/run */

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <sys/stat.h>
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/pool.h"
 #include "base/sys.h"
@@ -539,6 +540,7 @@ static void make_versions(struct fixture *f)
 	}
 }
 
+#ifdef DRYDOCK_ENABLE_FAILPOINTS
 /* Each call that changes something fails in turn; then DryDock starts again and brings what is wanted now. */
 static void failing_calls(void **state)
 {
@@ -555,9 +557,9 @@ static void failing_calls(void **state)
 			enum err err;
 
 			assert_ok(export_bring(e, f->r, &commits[i], NULL, when, NULL));
-			sys_test_fail(n, EIO);
+			failpoint_arm(FAILPOINT_SYS, 0, (int)(n), EIO);
 			err = export_bring(e, f->r, &commits[i + 1], NULL, when, NULL);
-			sys_test_fail(0, 0);
+			failpoint_arm(FAILPOINT_NOTHING, 0, 0, 0);
 			in_a_row = err ? 0 : in_a_row + 1;
 			if (err) {
 				failed++;
@@ -572,9 +574,9 @@ static void failing_calls(void **state)
 			}
 			n_moves++;
 			if (n % 5 == 0) { /* and the next try fails too */
-				sys_test_fail(n / 2, ENOSPC);
+				failpoint_arm(FAILPOINT_SYS, 0, (int)(n / 2), ENOSPC);
 				enum err again = export_bring(e, f->r, then, NULL, when, NULL);
-				sys_test_fail(0, 0);
+				failpoint_arm(FAILPOINT_NOTHING, 0, 0, 0);
 				(void)again;
 			}
 			assert_ok(export_bring(e, f->r, then, NULL, when, NULL));
@@ -586,6 +588,7 @@ static void failing_calls(void **state)
 	assert_false(has_foreign());
 	export_close(e);
 }
+#endif
 
 static uint32_t seed = 42;
 
@@ -798,7 +801,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(damage_is_found_and_repaired, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(prepared_meanwhile, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(longest_paths, fixture_begin, fixture_end),
+#ifdef DRYDOCK_ENABLE_FAILPOINTS
 		cmocka_unit_test_setup_teardown(failing_calls, fixture_begin, fixture_end),
+#endif
 		cmocka_unit_test_setup_teardown(partial_states, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(unsynced_changes, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(torn_state, fixture_begin, fixture_end),

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/sys.h"
 
@@ -86,6 +87,7 @@ static void test_read(void **state)
 	assert_false(file_exists(dirfd_, "five"));
 }
 
+#ifdef DRYDOCK_ENABLE_FAILPOINTS
 /* Whichever call fails, the old content or the new one is there, and no temporary file stays behind. */
 static void test_each_failure(void **state)
 {
@@ -95,9 +97,9 @@ static void test_each_failure(void **state)
 	assert_ok(file_write(dirfd_, "kept", "old", 3, 0600));
 	for (long n = 1; n < 20; n++) {
 		struct buf b = BUF_INIT(10);
-		sys_test_fail(n, ENOSPC);
+		failpoint_arm(FAILPOINT_SYS, 0, (int)(n), ENOSPC);
 		enum err e = file_write(dirfd_, "kept", "new", 3, 0600);
-		sys_test_fail(0, 0);
+		failpoint_arm(FAILPOINT_NOTHING, 0, 0, 0);
 		assert_ok(file_read(dirfd_, "kept", &b));
 		if (e) {
 			failures++;
@@ -119,13 +121,14 @@ static void test_no_remains(void **state)
 	(void)state;
 	assert_int_equal(mkdirat(dirfd_, "alone", 0700), 0);
 	for (long n = 1; n <= 6; n++) {
-		sys_test_fail(n, EIO);
+		failpoint_arm(FAILPOINT_SYS, 0, (int)(n), EIO);
 		assert_err(ERR_FAILED, file_write(dirfd_, "alone/f", "x", 1, 0600));
-		sys_test_fail(0, 0);
+		failpoint_arm(FAILPOINT_NOTHING, 0, 0, 0);
 	}
 	/* empty: rmdir says so */
 	assert_int_equal(unlinkat(dirfd_, "alone", AT_REMOVEDIR), 0);
 }
+#endif
 
 static void test_mkdirs(void **state)
 {
@@ -211,17 +214,19 @@ static void test_sys(void **state)
 	assert_int_equal(sys_unlink(dirfd_, "s4", AT_REMOVEDIR), 0);
 	assert_int_equal(sys_fdatasync(fd), 0);
 	assert_int_equal(sys_syncfs(fd), 0);
+#ifdef DRYDOCK_ENABLE_FAILPOINTS
 	/* the second call from now fails, once */
-	sys_test_fail(2, EIO);
+	failpoint_arm(FAILPOINT_SYS, 0, (int)(2), EIO);
 	assert_int_equal(sys_fsync(fd), 0);
 	errno = 0;
 	assert_int_equal(sys_fsync(fd), -1);
 	assert_int_equal(errno, EIO);
 	assert_int_equal(sys_fsync(fd), 0);
 	/* a close that fails has closed */
-	sys_test_fail(1, EIO);
+	failpoint_arm(FAILPOINT_SYS, 0, (int)(1), EIO);
 	assert_int_equal(sys_close(fd), -1);
 	assert_int_equal(fcntl(fd, F_GETFD), -1);
+#endif
 }
 
 int main(void)
@@ -229,8 +234,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_write),
 		cmocka_unit_test(test_read),
+#ifdef DRYDOCK_ENABLE_FAILPOINTS
 		cmocka_unit_test(test_each_failure),
 		cmocka_unit_test(test_no_remains),
+#endif
 		cmocka_unit_test(test_mkdirs),
 		cmocka_unit_test(test_remove_tree),
 		cmocka_unit_test(test_sys),

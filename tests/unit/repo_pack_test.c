@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <sys/stat.h>
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/pool.h"
 #include "base/sys.h"
@@ -502,6 +503,7 @@ static void empty_files_and_trees(void **state)
 	fixture_signatures(f, LOG_REF);
 }
 
+#ifdef DRYDOCK_ENABLE_FAILPOINTS
 /* Every call that writes is made to fail once: an error each time, nothing left behind, and the next try works. */
 static void failing_calls(void **state)
 {
@@ -521,7 +523,7 @@ static void failing_calls(void **state)
 		act_begin(&a, f);
 		id = act_text(&a, "/a", text);
 		act_commit(&a, &head, &commit);
-		sys_test_fail(n, EIO);
+		failpoint_arm(FAILPOINT_SYS, 0, (int)(n), EIO);
 		e = repo_stream_begin(a.pack, strlen(text), &s);
 		if (!e)
 			e = repo_stream_add(s, text, strlen(text));
@@ -531,7 +533,7 @@ static void failing_calls(void **state)
 			repo_stream_cancel(s);
 		if (!e)
 			e = repo_pack_publish(a.pack, n % 2);
-		sys_test_fail(0, 0);
+		failpoint_arm(FAILPOINT_NOTHING, 0, 0, 0);
 		if (e) {
 			assert_int_equal(e, ERR_FAILED);
 			failures++;
@@ -548,6 +550,7 @@ static void failing_calls(void **state)
 	fixture_signatures(f, LOG_REF);
 	fixture_fsck(f);
 }
+#endif
 
 /* After a power failure: the index of the last acts was never synced. */
 static void lost_indexes(void **state)
@@ -856,7 +859,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(streamed, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(damaged_stream, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(empty_files_and_trees, fixture_begin, fixture_end),
+#ifdef DRYDOCK_ENABLE_FAILPOINTS
 		cmocka_unit_test_setup_teardown(failing_calls, fixture_begin, fixture_end),
+#endif
 		cmocka_unit_test_setup_teardown(checked, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(left_locks, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(lost_indexes, fixture_begin, fixture_end),

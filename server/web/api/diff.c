@@ -84,7 +84,7 @@ enum err api_diff(struct req *r)
 /* An unnamed file of ours for bytes on their way to a client: large versions never stand in memory. */
 static enum err temporary(int *fd)
 {
-	*fd = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	*fd = sys_open(AT_FDCWD, "/tmp", O_TMPFILE | O_RDWR, 0600);
 	return *fd < 0 ? err_sys(ERR_FAILED, "temporary file") : ERR_OK;
 }
 

@@ -81,7 +81,7 @@ enum err api_release_files(struct req *r)
 
 	if (!e)
 		e = site_manifest(r->site, r->tools, rel.number, &reading);
-	if (!e && (fd = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600)) < 0)
+	if (!e && (fd = sys_open(AT_FDCWD, "/tmp", O_TMPFILE | O_RDWR, 0600)) < 0)
 		e = err_sys(ERR_FAILED, "temporary file");
 	if (!e)
 		e = write_plain(fd, &reading.source, &size);
