@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/confine.h"
+#include "base/weaken.h"
 
 #define FILE_READ (LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE)
 #define READ (FILE_READ | LANDLOCK_ACCESS_FS_READ_DIR)
@@ -147,6 +148,54 @@ static void limit(int what, uint64_t most)
 	if (setrlimit((__rlimit_resource_t)what, &l))
 		_exit(126);
 }
+
+/* --- kits ------------------------------------------------------------------------------------------------------------ */
+
+#ifdef OUR_ARCH
+/* The low half of the first argument: pids are 32 bits. */
+#define LOAD_PID BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0]))
+#define REFUSE_IF(value) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)(value), 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM)
+#define TO_PIDS(nr, left) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (nr), (left), 0)
+#endif
+
+void confine_kit(void *fd)
+{
+	confine_self(fd);
+#ifdef OUR_ARCH
+	if (WEAK(kit_signals))
+		return;
+	const pid_t us = getppid(), group = getpgid(us);
+	/* Made here, since it names our process; on the child's stack, since nothing else may be written. */
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, OUR_ARCH, 1, 0),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 0x40000000, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+		REFUSE(SYS_setsid),
+		/* Of one thread of ours, whose numbers nobody lists here; programs use tgkill. */
+		REFUSE(SYS_tkill),
+		TO_PIDS(SYS_kill, 5),
+		TO_PIDS(SYS_tgkill, 4),
+		TO_PIDS(SYS_rt_sigqueueinfo, 3),
+		TO_PIDS(SYS_rt_tgsigqueueinfo, 2),
+		TO_PIDS(SYS_pidfd_open, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+		LOAD_PID,
+		REFUSE_IF(us),
+		REFUSE_IF(-group),
+		REFUSE_IF(-1), /* everybody */
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const struct sock_fprog program = { sizeof(filter) / sizeof(*filter), filter };
+
+	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) && errno != EINVAL)
+		_exit(126);
+#endif
+}
+
+/* --- readers ----------------------------------------------------------------------------------------------------------- */
 
 void confine_reader(void *reader)
 {

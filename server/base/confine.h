@@ -21,6 +21,11 @@ struct confine_path {
  */
 enum err confine_open(const struct confine_path *paths, size_t n, int *fd) MUST_CHECK;
 void confine_self(void *fd); /* for spawn's before_exec; arg: int * */
+/*
+ * The same for a kit, which may use the network and other programs: nor can it leave its session, all of which
+ * ends with it (spawn.h), or send a signal to us.
+ */
+void confine_kit(void *fd);
 
 /*
  * For a program that turns hostile bytes into text and needs nothing else: as confine_self(), and no socket, no signal to

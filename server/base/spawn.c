@@ -1,5 +1,6 @@
 #include "base/spawn.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -7,6 +8,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/pidfd.h>
@@ -19,6 +21,7 @@
 
 #define TERM_GRACE (2 * CLOCK_SECOND) /* from SIGTERM to SIGKILL */
 #define PIPE_GRACE (CLOCK_SECOND / 2) /* what a grandchild gets that holds our pipe after the program ended */
+#define SESSION_ROUNDS 1000 /* of looking for what is left of a session */
 #define CANCEL_POLL 50 /* ms between looks at the cancel flag */
 
 static const char *const SEARCH[] = { "/usr/sbin", "/usr/bin", "/sbin", "/bin" };
@@ -147,7 +150,7 @@ __attribute__((no_sanitize("address", "undefined", "thread"))) static int child(
 	/* All signals are blocked still, so that no handler of ours runs here. */
 	for (int i = 1; i < _NSIG; i++)
 		sigaction(i, &standard, NULL);
-	if (setpgid(0, 0) || dup2(c->fds.in, 0) < 0 || dup2(c->fds.out, 1) < 0 || dup2(c->fds.err, 2) < 0 || chdir(c->cwd)) {
+	if ((c->s->session ? setsid() < 0 : setpgid(0, 0)) || dup2(c->fds.in, 0) < 0 || dup2(c->fds.out, 1) < 0 || dup2(c->fds.err, 2) < 0 || chdir(c->cwd)) {
 		c->error = errno;
 		_exit(127);
 	}
@@ -238,6 +241,54 @@ static void end_group(struct run *u)
 	u->term_at = clock_boot();
 	/* The group's number stays ours while its leader is not reaped. */
 	kill(-u->pid, SIGTERM);
+}
+
+/* The process group and the session of a process, and whether it is only waiting to be reaped; false: it is gone. */
+static bool stat_of(const char *pid, pid_t *session, bool *dead)
+{
+	char file[64], text[1024];
+	const char *p;
+	int fd, group, sid, parent;
+	char state;
+	ssize_t n;
+
+	snprintf(file, sizeof(file), "/proc/%.20s/stat", pid);
+	fd = open(file, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	if (fd >= 0)
+		close(fd);
+	if (n <= 0)
+		return false;
+	text[n] = '\0';
+	/* Behind its name, which may hold anything: proc(5). */
+	p = strrchr(text, ')');
+	if (!p || sscanf(p + 1, " %c %d %d %d", &state, &parent, &group, &sid) != 4)
+		return false;
+	*session = sid;
+	*dead = state == 'Z' || state == 'X';
+	return true;
+}
+
+/* Processes of the session that have a group of their own. One that forks while we look is found the next time. */
+static void end_session(pid_t leader)
+{
+	for (int round = 0, found = 1; found && round < SESSION_ROUNDS; round++) {
+		DIR *proc = opendir("/proc");
+
+		found = 0;
+		for (struct dirent *d; proc && (d = readdir(proc));) {
+			pid_t session;
+			bool dead;
+
+			if (d->d_name[0] < '1' || d->d_name[0] > '9' || !stat_of(d->d_name, &session, &dead) || dead || session != leader)
+				continue;
+			found += !kill((pid_t)strtol(d->d_name, NULL, 10), SIGKILL);
+		}
+		if (proc)
+			closedir(proc);
+		if (found)
+			clock_sleep(CLOCK_SECOND / 1000);
+	}
 }
 
 static void drain(struct run *u, int *fd, struct buf *to, bool progress)
@@ -361,6 +412,8 @@ enum err spawn_run(const struct spawn *s, struct spawn_result *r)
 		follow(&u);
 	/* Whatever is left of the group goes, before the reaping gives its number free. */
 	kill(-u.pid, SIGKILL);
+	if (s->session)
+		end_session(u.pid);
 	while ((rc = waitpid(u.pid, &status, 0)) < 0 && errno == EINTR)
 		;
 	if (rc < 0 && !e)

@@ -25,6 +25,11 @@ struct spawn {
 	bool (*progress)(void *arg, const char *piece, size_t n);
 	void *progress_arg;
 	volatile int *cancel; /* set to non-zero by another thread: end the program; may be NULL */
+	/*
+	 * A session of its own, of which nothing is left when this returns, where before_exec sees to it that no process leaves
+	 * it (confine_kit). Needs before_exec.
+	 */
+	bool session;
 	/* In the child, which shares our memory until exec: system calls only, nothing written (landlock); may be NULL. */
 	void (*before_exec)(void *arg);
 	void *before_arg;

@@ -2,6 +2,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -222,9 +223,13 @@ static void judge(const struct kit_run *k, const struct spawn_result *res, struc
 		snprintf(line, sizeof(line), "ended because the server stops");
 	else if (res->timed_out)
 		snprintf(line, sizeof(line), "ended because it took longer than %lld s", (long long)(k->target->deadline_us / CLOCK_SECOND));
-	else if (!out->message[0])
-		snprintf(line, sizeof(line), res->status > 128 ? "the kit was ended by signal %d" : "the kit ended with status %d",
-		    res->status > 128 ? res->status - 128 : res->status);
+	else if (!out->message[0]) {
+		/* 128+n is signal n, as shells say it; above the last signal it is the kit's own. */
+		const bool signal = res->status > 128 && res->status <= 128 + SIGRTMAX;
+
+		snprintf(line, sizeof(line), signal ? "the kit was ended by signal %d" : "the kit ended with status %d",
+		    signal ? res->status - 128 : res->status);
+	}
 	if (line[0])
 		snprintf(out->message, sizeof(out->message), "%s", line);
 }
@@ -292,7 +297,8 @@ static enum err run(const struct kit_run *k, struct kit_result *out, struct aren
 		.progress = on_output,
 		.progress_arg = &reader,
 		.cancel = k->cancel,
-		.before_exec = confine_self,
+		.session = true,
+		.before_exec = confine_kit,
 		.before_arg = &rules,
 	};
 	e = spawn_run(&s, &res);

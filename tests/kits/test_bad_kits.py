@@ -1,0 +1,121 @@
+"""Kits that misbehave, thirty and more of them as targets of one site, in one run: each is told apart and named, production
+and the export stay as they are, and nothing of them runs on."""
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TOP / "tests" / "lib"))
+
+from drydock import Drydock  # noqa: E402
+
+PAGES = {"/index.html": "<h1>one</h1>", "/docs/a.html": "a", "/docs/b.html": "b"}
+SH = "#!/bin/sh\n"
+PY = f"#!{sys.executable}\n"
+ACTIVE, FAILED = "active", "failed"
+
+# name: (text of the kit, state afterwards, words of the message)
+KITS = {
+    "exit-1": (SH + "exit 1\n", FAILED, "the kit ended with status 1"),
+    "exit-255": (SH + "exit 255\n", FAILED, "status 255"),
+    "exit-after-sending": (SH + 'cp -a "$DRYDOCK_EXPORT/." "$DRYDOCK_PLACE/"; exit 1\n', FAILED, "status 1"),
+    "term-self": (SH + "kill -TERM $$\n", FAILED, "ended by signal 15"),
+    "kill-self": (SH + "kill -KILL $$\n", FAILED, "ended by signal 9"),
+    "segv-self": (SH + "kill -SEGV $$\n", FAILED, "ended by signal 11"),
+    "kill-group": (SH + "kill -KILL 0\n", FAILED, "ended by signal 9"),
+    "hang": (SH + "sleep 300\n", FAILED, "longer than 2 s"),
+    "hang-deaf": (SH + 'trap "" TERM HUP INT\nwhile :; do sleep 1; done\n', FAILED, "longer than 2 s"),
+    "spin": (SH + "while :; do :; done\n", FAILED, "longer than 2 s"),
+    "stop-self": (SH + "kill -STOP $$\n", FAILED, "longer than 2 s"),
+    "read-input": (SH + "cat; exit 3\n", FAILED, "status 3"),
+    "fork-and-leave": (SH + "sleep 300 & exit 0\n", ACTIVE, ""),
+    "fork-and-fail": (SH + "sleep 300 & exit 4\n", FAILED, "status 4"),
+    "leave-in-own-group": (SH + "timeout 300 sleep 250 & sleep 0.2; exit 24\n", FAILED, "status 24"),
+    "leave-with-output": (PY + "import os, time\nif os.fork() == 0:\n    os.setsid()\n    while True:\n        print('still here', flush=True)\n"
+                               "        time.sleep(0.1)\nos._exit(5)\n", FAILED, "status 5"),
+    "leave-in-own-session": (PY + "import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        time.sleep(300)\n    os._exit(0)\n"
+                                  "os._exit(6)\n", FAILED, "status 6"),
+    "flood": (SH + "timeout 1 yes 'a line of nothing'; exit 7\n", FAILED, "status 7"),
+    "flood-one-line": (SH + "head -c 100000000 /dev/zero | tr '\\0' x; exit 8\n", FAILED, "status 8"),
+    "flood-errors": (SH + "head -c 100000000 /dev/zero >&2; exit 9\n", FAILED, "status 9"),
+    "flood-for-ever": (SH + "exec yes\n", FAILED, "longer than 2 s"),
+    "binary": (SH + "head -c 100000 /dev/urandom; printf '\\033]0;title\\007'; exit 10\n", FAILED, "status 10"),
+    "broken-json": (SH + """echo '{"error":'; echo '{"error":7}'; echo '{{{'; exit 11\n""", FAILED, "status 11"),
+    "deep-json": (PY + "import sys\nprint('{\"error\":' * 600)\nsys.exit(12)\n", FAILED, "status 12"),
+    "long-error": (PY + "import sys\nprint('{\"error\":\"' + 'x' * 3000 + '\"}')\nsys.exit(13)\n", FAILED, "xxxxxxxx"),
+    "hostile-error": (SH + """printf '{"error":"<script>alert(1)</script>\\\\u001b[31m\\\\n; rm -rf /"}\\n'; exit 14\n""", FAILED, "<script>"),
+    "says-it-is-well": (SH + """echo '{"result":{"added":3}}'; echo '{"done":3,"total":3}'; exit 15\n""", FAILED, "status 15"),
+    "writes-export": (SH + 'echo evil >"$DRYDOCK_EXPORT/index.html" || exit 16\n', FAILED, "status 16"),
+    "writes-beside": (SH + 'echo evil >"$DRYDOCK_PLACE/../production/evil.html" || exit 17\n', FAILED, "status 17"),
+    "removes-export": (SH + 'rm -rf "$DRYDOCK_EXPORT"/* || exit 18\n', FAILED, "status 18"),
+    "reads-key": (SH + 'cat "$DRYDOCK_EXPORT/../../../node.key" "$HOME/../../../../node.key" || exit 19\n', FAILED, "status 19"),
+    "kills-daemon": (SH + "kill -KILL $PPID; exit 20\n", FAILED, "status 20"),
+    "fills-memory": (PY + "import sys\ntry:\n    x = bytearray(1 << 40)\nexcept MemoryError:\n    sys.exit(21)\n", FAILED, "status 21"),
+    "closes-all": (PY + "import os\nos.closerange(0, 256)\nos._exit(22)\n", FAILED, "status 22"),
+    "no-interpreter": ("#!/no/such/program\n", FAILED, ""),
+    "no-header": ("\x7fELF but not quite", FAILED, ""),
+    "empty": ("", FAILED, ""),
+    "removes-itself": (SH + 'rm -f "$0"; exit 23\n', FAILED, "status 23"),
+}
+assert len(KITS) >= 30
+
+
+def running(of):
+    """Processes that carry this directory in their arguments or their environment."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if b"DRYDOCK_PLACE=" + of in pathlib.Path(f"/proc/{pid}/environ").read_bytes():
+                found.append(pathlib.Path(f"/proc/{pid}/cmdline").read_bytes())
+        except OSError:
+            pass
+    return found
+
+
+def test_each_is_named_and_nothing_is_touched():
+    with Drydock(files=PAGES, accounts=(), start=False) as d:
+        kits = d.dir / "kits"
+        kits.mkdir()
+        text = d.conf.read_text().rstrip()
+        assert text.endswith("}")
+        text = f'kits = "{kits}"\n' + text[:-1]
+        for name, (source, _, why) in KITS.items():
+            (kits / name).write_text(source)
+            (kits / name).chmod(0o755)
+            place = d.dir / f"place-{name}"
+            place.mkdir()
+            d._own(place)
+            text += f'\ttarget "{name}" {{\n\t\tkit = "{name}"\n\t\tplace = "{place}"\n\t\tdeadline = "{2 if "longer" in why else 60}s"\n\t}}\n'
+        (kits / "directory").mkdir()
+        text += f'\ttarget "directory" {{\n\t\tkit = "directory"\n\t\tplace = "{d.dir}/kits/directory"\n\t}}\n'
+        d.conf.write_text(text + "}\n")
+        d.start()
+        d.sign("/", recursive=True)
+        before = d.tree(d.data / "sites" / "www" / "export") if (d.data / "sites" / "www" / "export").exists() else None
+        run = d.sync(state="failed", wait=90)
+        states = {t["name"]: t["state"] for t in run["targets"]}
+        wrong = [(name, states[name], why) for name, (_, state, why) in KITS.items() if states[name] != state]
+        assert not wrong, wrong
+        assert states["production"] == "active" and states["directory"] == "failed"
+        log = d.log()
+        lines = {name: next(x for x in log.splitlines() if f"target={name} " in x and "sync.target." in x) for name in KITS}
+        wrong = [lines[name] for name, (_, _, why) in KITS.items() if why not in lines[name]]
+        assert not wrong, wrong
+        # The site is as it was: production has what was signed, the export too, and the server serves.
+        assert d.live() == {path: content.encode() for path, content in PAGES.items()}
+        if before is not None:
+            assert d.tree(d.data / "sites" / "www" / "export") == before
+        assert d.must("GET", d.api_site("/sync"))["release"] == 1
+        for t in run["targets"]:
+            assert len(t["output"].encode()) <= 300 * 1024
+        assert "\x1b" not in "".join(t["output"] for t in run["targets"])
+        end = time.monotonic() + 10
+        left = running(os.fsencode(d.dir))
+        while left and time.monotonic() < end:
+            time.sleep(0.1)
+            left = running(os.fsencode(d.dir))
+        assert not left, left
+        check = d.run(pathlib.Path(d.argv()[0]), "fsck", "--data", d.data, check=False)
+        assert check.returncode == 0, check.stdout
