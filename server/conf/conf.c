@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -594,20 +595,25 @@ static void find_dir(char out[PATH_MAX], const char *built, const char *beside, 
 	}
 }
 
+/* Kits of several targets are looked for at the same time. */
+static char share_dir[PATH_MAX], libexec_dir[PATH_MAX];
+
+static void find_dirs(void)
+{
+	find_dir(share_dir, DRYDOCK_SRCDIR, "/../share/drydock", DRYDOCK_DATADIR);
+	find_dir(libexec_dir, DRYDOCK_BUILDDIR "/sync-scripts", "/../libexec/drydock", DRYDOCK_LIBEXECDIR);
+}
+
+static pthread_once_t dirs_found = PTHREAD_ONCE_INIT;
+
 const char *conf_share_dir(void)
 {
-	static char found[PATH_MAX];
-
-	if (!found[0])
-		find_dir(found, DRYDOCK_SRCDIR, "/../share/drydock", DRYDOCK_DATADIR);
-	return found;
+	(void)pthread_once(&dirs_found, find_dirs);
+	return share_dir;
 }
 
 const char *conf_libexec_dir(void)
 {
-	static char found[PATH_MAX];
-
-	if (!found[0])
-		find_dir(found, DRYDOCK_BUILDDIR "/sync-scripts", "/../libexec/drydock", DRYDOCK_LIBEXECDIR);
-	return found;
+	(void)pthread_once(&dirs_found, find_dirs);
+	return libexec_dir;
 }

@@ -267,6 +267,37 @@ enum ctl_exit cmd_preapprove(struct ctl *c)
 
 /* --- sync ------------------------------------------------------------------------------------------------------------ */
 
+static void print_report(const json_t *report)
+{
+	char at[64];
+	json_t *item;
+	size_t i;
+
+	if (!json_is_object(report) || json_array_size(json_object_get(report, "items")) == 0)
+		return;
+	printf("  read at %s, release %lld: not what was signed\n", print_time(text_of(report, "at"), at), number_of(report, "release"));
+	json_array_foreach(json_object_get(report, "items"), i, item) {
+		printf("    %s: ", text_of(item, "what"));
+		print_text(text_of(item, "path"));
+		if (*text_of(item, "user"))
+			printf(" (signed by %s)", text_of(item, "user"));
+		putchar('\n');
+	}
+}
+
+static void print_target(const json_t *item)
+{
+	char at[64];
+
+	printf("%-16s %-11s release %lld", text_of(item, "name"), text_of(item, "state"), number_of(item, "release"));
+	if (*text_of(item, "confirmed_at"))
+		printf("  confirmed %s", print_time(text_of(item, "confirmed_at"), at));
+	if (*text_of(item, "waits_until"))
+		printf("  waits until %s", print_time(text_of(item, "waits_until"), at));
+	putchar('\n');
+	print_report(json_object_get(item, "report"));
+}
+
 static enum ctl_exit sync_status(struct ctl *c)
 {
 	const char *target = ctl_site(c, "/sync");
@@ -287,11 +318,13 @@ static enum ctl_exit sync_status(struct ctl *c)
 			printf("Waiting since %s.\n", print_time(text_of(root, "pending_since"), at));
 		else
 			puts("Nothing waits for the next release.");
+		if (*text_of(root, "unconfirmed_since"))
+			printf("Not confirmed live on every target since %s.\n", print_time(text_of(root, "unconfirmed_since"), at));
 		if (json_is_true(json_object_get(root, "export_behind")))
 			puts("The export directory does not have all of it yet: it is being brought along.");
 		printf("Newest release: %lld.\n", number_of(root, "release"));
 		json_array_foreach(json_object_get(root, "targets"), i, item)
-			printf("Target %s: %s, release %lld\n", text_of(item, "name"), text_of(item, "state"), number_of(item, "release"));
+			print_target(item);
 		if (*text_of(root, "trouble"))
 			printf("Trouble: %s\n", text_of(root, "trouble"));
 	}
@@ -380,16 +413,6 @@ enum ctl_exit cmd_sync(struct ctl *c)
 	if (o->plan)
 		json_object_set_new(body, "plan", json_string(o->plan));
 	return ctl_act(c, ctl_site(c, "/sync/force"), body, "A sync is asked for; `drydock sync status` tells how it goes");
-}
-
-static void print_target(const json_t *item)
-{
-	char at[64];
-
-	printf("%-16s %-9s release %lld", text_of(item, "name"), text_of(item, "state"), number_of(item, "release"));
-	if (*text_of(item, "retry_at"))
-		printf("  next try %s", print_time(text_of(item, "retry_at"), at));
-	putchar('\n');
 }
 
 enum ctl_exit cmd_target(struct ctl *c)

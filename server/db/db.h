@@ -281,6 +281,28 @@ struct db_target { const char *target; uint64_t number; struct blob_id log_commi
 enum err db_target_put(struct db *db, const char *site, const struct db_target *t) MUST_CHECK;
 enum err db_target_list(struct db *db, const char *site, bool (*fn)(void *arg, const struct db_target *t), void *arg) MUST_CHECK;
 
+/* What a target's receiver signed (db/receipt.c): number 0 there is none. */
+struct db_receipt {
+	const char *target;
+	uint64_t number, run;
+	int64_t at; /* by the receiver's clock */
+	const char *receipt, *signature;
+};
+enum err db_receipt_put(struct db *db, const char *site, const struct db_receipt *r) MUST_CHECK; /* again is the same */
+/* The first for that release or a later one: since then the target has what is in it. ERR_NOT_FOUND. */
+enum err db_receipt_since(struct db *db, const char *site, const char *target, uint64_t number, struct db_receipt *out, struct arena *a) MUST_CHECK;
+enum err db_receipt_of_run(struct db *db, const char *site, const char *target, uint64_t number, uint64_t run, struct db_receipt *out, struct arena *a) MUST_CHECK;
+struct db_target_report {
+	const char *target;
+	int64_t at;
+	uint64_t number, bad;
+	const char *body; /* canonical JSON */
+};
+enum err db_target_report_put(struct db *db, const char *site, const struct db_target_report *r) MUST_CHECK; /* replaces */
+enum err db_target_report_get(struct db *db, const char *site, const char *target, struct db_target_report *out, struct arena *a) MUST_CHECK; /* ERR_NOT_FOUND */
+/* When the first approval after a record was given (the one that cut the last release known to be live); 0: none. */
+enum err db_unconfirmed_since(struct db *db, const char *site, const char *node, uint64_t seq, int64_t *at) MUST_CHECK;
+
 /* --- whole tables (db/tables.c): for drydockd fsck, rebuild and backup ----------------------------------------------- */
 
 /* What becomes of each table, from db/tables.def. */

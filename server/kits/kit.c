@@ -47,6 +47,11 @@ bool kit_failed(const char *fmt, ...)
 	return false;
 }
 
+void kit_sent(void)
+{
+	print_json(json_pack("{s:b}", "sent", 1));
+}
+
 bool kit_ssh_start(struct kit_ssh *s, const char *command)
 {
 	char *known = mem_printf("UserKnownHostsFile=\"%s\"", kit_variable("DRYDOCK_KNOWN_HOSTS"));
@@ -119,6 +124,7 @@ bool kit_refused(const json_t *answer)
 
 	if (!why)
 		return false;
+	print_json(json_pack("{s:b}", "sent", 0));
 	(void)kit_failed("production refused it: %s", why);
 	return true;
 }
@@ -129,14 +135,14 @@ bool kit_print_receipt(const json_t *answer)
 	const char *receipt = json_get_str(answer, "receipt", &bad), *signature = json_get_str(answer, "signature", &bad);
 	const int64_t written = json_get_int(answer, "written", 0, &bad), removed = json_get_int(answer, "removed", 0, &bad);
 	const int64_t mended = json_get_int(answer, "mended", 0, &bad);
-	json_t *report = json_get_obj(answer, "report", &bad);
+	const char *report = json_get_str(answer, "report", &bad), *report_signature = json_get_str(answer, "report_signature", &bad);
 
 	if (!receipt || !signature || bad)
 		return kit_failed("production gave no receipt");
 	if (mended)
 		printf("%lld files of the image had been altered, and were written again\n", (long long)mended);
-	if (report)
-		print_json(json_pack("{s:O}", "report", report));
+	if (report && report_signature)
+		print_json(json_pack("{s:s, s:s}", "report", report, "signature", report_signature));
 	print_json(json_pack("{s:s, s:s}", "receipt", receipt, "signature", signature));
 	print_json(json_pack("{s:{s:I, s:I}}", "result", "changed", (json_int_t)written, "removed", (json_int_t)removed));
 	return true;

@@ -13,6 +13,7 @@
 
 const char *kit_variable(const char *name); /* "" if it is not set */
 uint64_t kit_number(const char *name);
+void kit_sent(void); /* prints that all was handed over */
 bool kit_failed(const char *fmt, ...) PRINTF_LIKE(1, 2); /* prints {"error":...}; false */
 
 struct kit_ssh {

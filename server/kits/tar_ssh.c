@@ -286,6 +286,8 @@ static bool deliver(struct sending *s)
 	if (!ok)
 		return kit_failed("production hung up");
 	ok = send_files(s);
+	if (ok)
+		kit_sent();
 	(void)close(s->ssh.to);
 	s->ssh.to = -1;
 	v = kit_ssh_answer(&s->ssh, &line);

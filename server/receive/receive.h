@@ -25,6 +25,7 @@
 #include "core/head.h"
 #include "repo/repo.h"
 
+#define REPORT_LIMIT (48 * 1024) /* bytes: it goes out in one line */
 #define HEADS_MOST 10000 /* in one delivery */
 #define IMAGE_NAME(i) ((i) ? "b" : "a")
 

@@ -1,6 +1,7 @@
 /* verify: is what is live what was signed? Every byte is read; each file that differs is named with who signed it. */
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -9,12 +10,13 @@
 #include "base/utf8.h"
 #include "receive/receive.h"
 
-#define REPORT_MOST 200 /* differences that a report names */
+#define NAMES_LIMIT (REPORT_LIMIT / 2) /* of what a report names; escaped it may become longer */
 
 struct verifying {
 	int image;
 	FILE *out;
 	uint64_t files, bad;
+	size_t names; /* bytes */
 	json_t *named;
 };
 
@@ -28,7 +30,8 @@ static void say(struct verifying *v, const char *what, const struct manifest_lin
 		fprintf(v->out, "%s: %s (signed by %s, record %llu)\n", what, buf_text(&text), l->signer, (unsigned long long)l->seq);
 	else if (v->out)
 		fprintf(v->out, "%s: %s\n", what, buf_text(&text));
-	if (json_array_size(v->named) < REPORT_MOST)
+	v->names += text.len + strlen(is_signed ? l->signer : "") + 64;
+	if (v->names < NAMES_LIMIT)
 		json_array_append_new(v->named, json_pack("{s:s, s:s, s:s}", "what", what, "path", buf_text(&text), "signer", is_signed ? l->signer : ""));
 	buf_release(&text);
 }
@@ -91,7 +94,7 @@ enum err receiver_verify(struct receiver *r, FILE *out, uint64_t *bad)
 	manifest_reading_end(&list);
 	(void)close(v.image);
 	clock_text(clock_wall(), at);
-	report = json_pack("{s:s, s:I, s:I, s:I, s:O}", "at", at, "number", (json_int_t)r->accepted.number, "files", (json_int_t)v.files, "bad",
+	report = json_pack("{s:i, s:s, s:s, s:I, s:I, s:I, s:O}", "v", 1, "site", r->site, "at", at, "number", (json_int_t)r->accepted.number, "files", (json_int_t)v.files, "bad",
 	    (json_int_t)v.bad, "named", v.named);
 	if (!e)
 		e = json_canonical(&text, report);

@@ -21,7 +21,7 @@ struct target_run {
 	struct db_target row; /* before the run; number 0: never sent to */
 	struct plan plan; /* from what it holds to the release */
 	bool planned, started;
-	char *papers; /* for a receiver; NULL: the kit wants none */
+	char *papers; /* for a receiver, or for reading a place again; NULL: none */
 	uint64_t list_from;
 	struct sha256 head;
 	pthread_t thread;
@@ -109,6 +109,35 @@ out:
 	return e;
 }
 
+enum err cycle_unconfirmed(struct sync *y, struct db *db, int64_t *since)
+{
+	struct arena *a = arena_new();
+	const struct conf_site *cs = y->s->conf;
+	struct db_release rel = { .number = UINT64_MAX };
+	const char *node = node_key_id(y->s->key);
+	enum err e = ERR_OK;
+
+	/* What is on every target: the release of the one that is furthest behind. Without targets, the newest. */
+	for (size_t i = 0; i < cs->n_targets && !e; i++) {
+		struct db_target row;
+		bool active;
+
+		e = target_row(db, y->s->name, cs->targets[i].name, &row, &active);
+		if (row.number < rel.number)
+			rel.number = row.number;
+	}
+	if (!e && rel.number)
+		e = db_release_get(db, y->s->name, cs->n_targets ? rel.number : 0, &rel, a);
+	if (e == ERR_NOT_FOUND) {
+		rel = (struct db_release){ .number = 0 };
+		e = ERR_OK;
+	}
+	if (!e)
+		e = db_unconfirmed_since(db, y->s->name, rel.number ? rel.node : node, rel.number ? rel.seq : 0, since);
+	arena_free(a);
+	return e;
+}
+
 static bool take_before(void *arg, const struct db_release *r)
 {
 	struct cycle *c = arg;
@@ -145,10 +174,10 @@ static enum err choose_targets(struct cycle *c)
 			t->planned = true;
 			e = repo_plan(repo, &t->row.log_commit, &c->release.log_commit, &t->plan);
 		}
-		if (!e && *t->conf->host) {
+		if (!e && (*t->conf->host || t->conf->place[0] == '/')) {
 			t->papers = arena_printf(c->a, "%s/papers/%s", c->y->s->dir, t->conf->name);
 			t->list_from = active ? t->row.number : 0;
-			e = papers_write(c->y->s, c->y->tools, t->papers, &c->release, &t->list_from, &t->head);
+			e = papers_write(c->y->s, c->y->tools, t->papers, &c->release, *t->conf->host, &t->list_from, &t->head);
 		}
 	}
 	FAILPOINT_OR(e, cycle_targets);
@@ -184,11 +213,11 @@ static enum err put_target(struct db *db, struct cycle *c, const struct target_r
 
 	row.number = t->row.number;
 	row.tries = t->row.tries;
-	if (!strcmp(state, "active")) {
+	if (t->result.ok) {
 		row.number = c->release.number;
 		row.log_commit = c->release.log_commit;
 		row.tries = 0;
-	} else if (!strcmp(state, "failed")) {
+	} else if (strcmp(state, "sending")) {
 		int64_t delay = FIRST_RETRY;
 
 		for (unsigned i = 0; i < t->row.tries && delay < LONGEST_RETRY; i++)
@@ -226,6 +255,19 @@ static enum err tx_begin_run(struct db *db, void *arg)
 	return e;
 }
 
+/* What the receiver signed in this run. */
+static enum err put_receipt(struct db *db, struct cycle *c, const struct target_run *t)
+{
+	const struct kit_result *r = &t->result;
+	const struct db_receipt receipt = { .target = t->conf->name, .number = c->release.number, .run = c->run.run, .at = r->receipt_at,
+		.receipt = r->receipt, .signature = r->signature };
+	const struct db_target_report report = { .target = t->conf->name, .at = r->report_at, .number = r->report_number, .bad = r->report_bad,
+		.body = r->report };
+	enum err e = r->receipt ? db_receipt_put(db, c->y->s->name, &receipt) : ERR_OK;
+
+	return e || !r->report ? e : db_target_report_put(db, c->y->s->name, &report);
+}
+
 /* A force that came while the run was under way stands for another one. */
 static enum err clear_force(struct db *db, struct cycle *c)
 {
@@ -250,9 +292,11 @@ static enum err tx_end_run(struct db *db, void *arg)
 	for (size_t i = 0; i < c->n && !e; i++) {
 		const struct target_run *t = &c->targets[i];
 
-		e = put_run_target(db, c, t, t->result.ok ? "active" : "failed");
+		e = put_run_target(db, c, t, kit_outcome_name(t->result.outcome));
 		if (!e)
-			e = put_target(db, c, t, t->result.ok ? "active" : "failed");
+			e = put_target(db, c, t, kit_outcome_name(t->result.outcome));
+		if (!e)
+			e = put_receipt(db, c, t);
 	}
 	FAILPOINT_OR(e, run_target_rows);
 	if (!e)
@@ -284,6 +328,7 @@ static void *run_target(void *arg)
 		.papers = t->papers,
 		.list_from = t->list_from,
 		.head = t->head,
+		.key = y->s->key,
 		.live = t->live,
 		.y = y,
 		.cancel = &y->cancel,
@@ -293,7 +338,7 @@ static void *run_target(void *arg)
 	kit_run(&k, &t->result);
 	FAILPOINT(run_kit_ended);
 	t->finished_at = clock_wall();
-	log_event(t->result.ok ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR, t->result.ok ? "sync.target.active" : "sync.target.failed", "site", y->s->name, "target",
+	log_event(t->result.ok ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR, t->result.ok ? "sync.target.active" : "sync.target.failed", "state", kit_outcome_name(t->result.outcome), "site", y->s->name, "target",
 	    t->conf->name, "release", log_u64(t->c->release.number), "why", t->result.message, NULL);
 	free(work);
 	return NULL;
@@ -475,9 +520,11 @@ enum err cycle_run(struct sync *y, enum window_reason why)
 		log_event(c.failed ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "sync.done", "site", y->s->name, "run", log_u64(c.run.run), "trigger", c.run.trigger, "state",
 		    c.run.state, "release", log_u64(c.release.number), NULL);
 out:
-	for (size_t i = 0; i < c.n; i++)
+	for (size_t i = 0; i < c.n; i++) {
 		if (c.targets[i].planned)
 			plan_release(&c.targets[i].plan);
+		kit_result_release(&c.targets[i].result);
+	}
 	hide_live(y);
 	arena_free(c.a);
 	return e;

@@ -41,6 +41,7 @@ struct sync {
 	uint64_t news; /* rises with every change that sync_wait tells */
 	int64_t quiet_us, longest_us;
 	struct moment first_pending, last_approval, last_start, retry_at;
+	int64_t unconfirmed; /* wall clock */
 	bool forced;
 	bool running;
 	uint64_t run, release;
@@ -57,6 +58,8 @@ struct sync {
 enum err cycle_run(struct sync *y, enum window_reason why) MUST_CHECK;
 /* The state of the targets: when the next try is wanted (wall clock; 0: none). Targets that never were sent to are due. */
 enum err cycle_retry_at(struct sync *y, struct db *db, int64_t *at) MUST_CHECK;
+/* The oldest approval that is not live on every target; 0: none. */
+enum err cycle_unconfirmed(struct sync *y, struct db *db, int64_t *since) MUST_CHECK;
 
 /* --- kit.c --------------------------------------------------------------------------------------------------------- */
 
@@ -68,28 +71,50 @@ struct kit_run {
 	const char *work_dir; /* a directory of its own, emptied before */
 	const struct plan *changes; /* NULL: the target's state is not known */
 	uint64_t release, previous; /* previous: what the target holds; 0: not known */
-	const char *papers; /* directory with heads and list, for kits that speak to a receiver; NULL: none */
+	const char *papers; /* directory with heads and list; NULL: none */
+	const struct node_key *key; /* DryDock's own: it signs for a place that it has read again */
 	uint64_t list_from; /* the release that the list is a difference from; 0: it is whole */
-	struct sha256 head; /* what a receipt has to name */
+	struct sha256 head; /* what a receipt has to name; zero: the release is of before there were heads */
 	struct live *live;
 	struct sync *y; /* told when output comes */
 	volatile int *cancel;
 };
+/* What a run of a kit came to; the words that the database, pages and programs have for it. */
+enum kit_outcome {
+	KIT_FAILED, /* production is as it was, as far as is known */
+	KIT_SENT, /* all was handed over, and no answer came */
+	KIT_UNCONFIRMED, /* the kit says that it is there, and who had to confirm it did not */
+	KIT_ACTIVE, /* the kit says so, and there is nobody to confirm it */
+	KIT_CONFIRMED,
+};
+const char *kit_outcome_name(enum kit_outcome o);
 struct kit_result {
-	bool ok;
+	enum kit_outcome outcome;
+	bool ok; /* active or confirmed */
 	int status; /* of the kit; -1: it did not run */
-	bool receipt; /* the receiver's, and good */
+	bool sent; /* it said that all was handed over */
 	char message[512]; /* why not, for people; "" if ok */
+	int64_t receipt_at;
+	char *receipt, *signature; /* for exactly this release, checked; NULL: none. The caller frees */
+	int64_t report_at;
+	uint64_t report_number, report_bad;
+	char *report; /* of the receiver, its signature checked; NULL: none. The caller frees */
 };
 void kit_run(const struct kit_run *k, struct kit_result *out);
+void kit_result_release(struct kit_result *r);
+
+/* --- place.c ------------------------------------------------------------------------------------------------------- */
+
+/* Is the place what `list` in papers says? ERR_STALE names the first that is not. */
+enum err place_check(const char *place, const char *papers, volatile int *cancel) MUST_CHECK;
 
 /* --- papers.c ------------------------------------------------------------------------------------------------------ */
 
 /*
  * What a receiver wants to see of a release, into a directory of its own: N and N.sig for each head after `from`, and
- * `list`. *from becomes 0 if the list is whole. head: the digest of the release's.
+ * `list`. *from becomes 0 if the list is whole. head: the digest of the release's. heads false: of this release only.
  */
-enum err papers_write(struct site *s, struct actor_tools *t, const char *dir, const struct db_release *rel, uint64_t *from, struct sha256 *head) MUST_CHECK;
+enum err papers_write(struct site *s, struct actor_tools *t, const char *dir, const struct db_release *rel, bool heads, uint64_t *from, struct sha256 *head) MUST_CHECK;
 
 /* --- sync.c -------------------------------------------------------------------------------------------------------- */
 

@@ -10,6 +10,7 @@
 #include "base/failpoint.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/mem.h"
 #include "base/utf8.h"
 #include "core/head.h"
 #include "repo/sshsig.h"
@@ -17,7 +18,8 @@
 
 #define CHANGES_LIMIT (UINT64_C(1) << 30) /* 250,000 changes of the longest paths */
 #define ENV_MOST 96
-#define LINE_LIMIT 4096
+#define LINE_LIMIT 65536 /* a report names many files */
+#define RECEIPT_LIMIT 4096
 
 /* --- what it is given ----------------------------------------------------------------------------------------------- */
 
@@ -113,34 +115,83 @@ struct reader {
 	bool over; /* the line is longer than that: not one of ours */
 };
 
-/* Is it the receiver's signed word that it holds exactly this release? */
-static bool receipt_good(const struct kit_run *k, const char *receipt, const char *signature)
+/* Signed by the target's receiver? Parsed then: the caller drops it. */
+static json_t *signed_word(const struct kit_run *k, const char *text, const char *signature)
 {
-	char head[SHA256_HEX];
 	uint8_t key[32];
 	json_t *v = NULL;
-	bool bad = false, good = false;
-	const char *site, *named;
+	bool bad = false;
+	const char *site;
 
-	hex_of(head, k->head.b, sizeof(k->head.b));
-	if (!sshsig_parse_public(key, k->target->receiver_key) && !sshsig_verify(key, RECEIPT_SPACE, receipt, strlen(receipt), signature, strlen(signature)) &&
-	    !json_parse(&v, receipt, strcspn(receipt, "\n"))) {
-		site = json_get_str(v, "site", &bad);
-		named = json_get_str(v, "head", &bad);
-		good = !bad && site && named && !strcmp(site, k->site) && !strcmp(named, head) &&
-		    json_get_int(v, "number", 0, &bad) == (int64_t)k->release;
-	}
+	if (!*k->target->receiver_key || sshsig_parse_public(key, k->target->receiver_key) ||
+	    sshsig_verify(key, RECEIPT_SPACE, text, strlen(text), signature, strlen(signature)) || json_parse(&v, text, strcspn(text, "\n")))
+		return NULL;
+	site = json_get_str(v, "site", &bad);
+	if (!bad && site && !strcmp(site, k->site))
+		return v;
 	json_decref(v);
-	return good;
+	return NULL;
 }
 
+static int64_t time_of(const json_t *v, bool *bad)
+{
+	const char *text = json_get_str(v, "at", bad);
+	int64_t at = 0;
+
+	if (!text || clock_parse(&at, text))
+		*bad = true;
+	return at;
+}
+
+static void keep(char **at, const char *text)
+{
+	free(*at);
+	*at = mem_dup(text);
+}
+
+/* Does it say that the receiver holds exactly this release? */
 static void take_receipt(struct reader *r, const json_t *value)
 {
+	char head[SHA256_HEX];
 	bool bad = false;
-	const char *receipt = json_get_str(value, "receipt", &bad), *signature = json_get_str(value, "signature", &bad);
+	const char *receipt = json_get_str(value, "receipt", &bad), *signature = json_get_str(value, "signature", &bad), *named;
+	json_t *v = receipt && signature && !bad && strlen(receipt) <= RECEIPT_LIMIT && strlen(signature) <= RECEIPT_LIMIT ?
+	    signed_word(r->k, receipt, signature) : NULL;
+	int64_t at;
 
-	if (receipt && signature && !bad)
-		r->out->receipt = receipt_good(r->k, receipt, signature);
+	if (!v)
+		return;
+	hex_of(head, r->k->head.b, sizeof(r->k->head.b));
+	named = json_get_str(v, "head", &bad);
+	at = time_of(v, &bad);
+	if (json_get_int(v, "number", 0, &bad) == (int64_t)r->k->release && !bad && named && !strcmp(named, head)) {
+		keep(&r->out->receipt, receipt);
+		keep(&r->out->signature, signature);
+		r->out->receipt_at = at;
+	}
+	json_decref(v);
+}
+
+/* What its timer found. */
+static void take_report(struct reader *r, const json_t *value)
+{
+	bool bad = false;
+	const char *report = json_get_str(value, "report", &bad), *signature = json_get_str(value, "signature", &bad);
+	json_t *v = report && signature && !bad ? signed_word(r->k, report, signature) : NULL;
+	int64_t at, number, found;
+
+	if (!v)
+		return;
+	at = time_of(v, &bad);
+	number = json_get_int(v, "number", -1, &bad);
+	found = json_get_int(v, "bad", -1, &bad);
+	if (!bad && number >= 0 && found >= 0 && json_is_array(json_object_get(v, "named"))) {
+		keep(&r->out->report, report);
+		r->out->report_at = at;
+		r->out->report_number = (uint64_t)number;
+		r->out->report_bad = (uint64_t)found;
+	}
+	json_decref(v);
 }
 
 static void take_error(struct reader *r)
@@ -152,6 +203,8 @@ static void take_error(struct reader *r)
 	if (r->over || !r->len || r->line[0] != '{' || json_parse(&value, r->line, r->len))
 		return;
 	take_receipt(r, value);
+	take_report(r, value);
+	r->out->sent = json_get_bool(value, "sent", r->out->sent, &bad);
 	text = json_get_str(value, "error", &bad);
 	if (text && !bad) {
 		struct buf shown = BUF_INIT(sizeof(r->out->message));
@@ -203,22 +256,71 @@ static void add_errors(struct live *live, const struct buf *errors)
 	(void)pthread_mutex_unlock(&live->lock);
 }
 
-static void judge(const struct kit_run *k, const struct spawn_result *res, struct kit_result *out)
+const char *kit_outcome_name(enum kit_outcome o)
+{
+	static const char *const names[] = { [KIT_FAILED] = "failed", [KIT_SENT] = "sent", [KIT_UNCONFIRMED] = "unconfirmed", [KIT_ACTIVE] = "active",
+		[KIT_CONFIRMED] = "confirmed" };
+
+	return names[o];
+}
+
+void kit_result_release(struct kit_result *r)
+{
+	free(r->receipt);
+	free(r->signature);
+	free(r->report);
+	r->receipt = r->signature = r->report = NULL;
+}
+
+/* DryDock's own receipt for a place that it has read itself. */
+static enum err sign_receipt(const struct kit_run *k, struct kit_result *out)
+{
+	char head[SHA256_HEX], at[CLOCK_TEXT_SIZE];
+	struct buf text = BUF_INIT(RECEIPT_LIMIT), armored = BUF_INIT(RECEIPT_LIMIT);
+	json_t *v;
+	enum err e;
+
+	out->receipt_at = clock_wall();
+	clock_text(out->receipt_at, at);
+	hex_of(head, k->head.b, sizeof(k->head.b));
+	v = json_pack("{s:i, s:s, s:s, s:I, s:s, s:s}", "v", 1, "site", k->site, "target", k->target->name, "number", (json_int_t)k->release, "head", head, "at", at);
+	e = v ? json_canonical(&text, v) : err_set(ERR_FAILED, "a receipt cannot be written");
+	json_decref(v);
+	buf_char(&text, '\n');
+	if (!e)
+		e = node_key_sign(k->key, RECEIPT_SPACE, text.p, text.len, &armored);
+	if (!e) {
+		keep(&out->receipt, buf_text(&text));
+		keep(&out->signature, buf_text(&armored));
+	}
+	buf_release(&text);
+	buf_release(&armored);
+	return e;
+}
+
+/* The kit ended well: who says that it is true? */
+static enum kit_outcome confirm(const struct kit_run *k, struct kit_result *out)
+{
+	static const struct sha256 none;
+
+	if (*k->target->receiver_key) {
+		snprintf(out->message, sizeof(out->message), "the kit ended well, and brought no receipt of the receiver for release %llu",
+		    (unsigned long long)k->release);
+		return KIT_UNCONFIRMED;
+	}
+	if (*k->target->host || k->target->place[0] != '/' || !k->papers || sha256_equal(&k->head, &none))
+		return KIT_ACTIVE;
+	if (place_check(k->target->place, k->papers, k->cancel) || sign_receipt(k, out)) {
+		snprintf(out->message, sizeof(out->message), "the kit ended well, and %s", err_text());
+		return KIT_UNCONFIRMED;
+	}
+	return KIT_CONFIRMED;
+}
+
+static void say_why(const struct kit_run *k, const struct spawn_result *res, struct kit_result *out)
 {
 	char line[128] = "";
 
-	out->status = res->status;
-	out->ok = !res->status && !res->timed_out && !res->cancelled;
-	if (out->ok && *k->target->receiver_key && !out->receipt) {
-		out->ok = false;
-		snprintf(out->message, sizeof(out->message), "the kit ended well, and brought no receipt of the receiver for release %llu",
-		    (unsigned long long)k->release);
-		return;
-	}
-	if (out->ok) {
-		out->message[0] = '\0';
-		return;
-	}
 	if (res->cancelled)
 		snprintf(line, sizeof(line), "ended because the server stops");
 	else if (res->timed_out)
@@ -232,6 +334,25 @@ static void judge(const struct kit_run *k, const struct spawn_result *res, struc
 	}
 	if (line[0])
 		snprintf(out->message, sizeof(out->message), "%s", line);
+}
+
+/* The receiver's signed word is worth more than how the kit ended. */
+static void judge(const struct kit_run *k, const struct spawn_result *res, struct kit_result *out)
+{
+	const bool well = !res->status && !res->timed_out && !res->cancelled;
+
+	out->status = res->status;
+	if (out->receipt)
+		out->outcome = KIT_CONFIRMED;
+	else if (well)
+		out->outcome = confirm(k, out);
+	else
+		out->outcome = out->sent ? KIT_SENT : KIT_FAILED;
+	out->ok = out->outcome >= KIT_ACTIVE;
+	if (out->ok)
+		out->message[0] = '\0';
+	else if (!well)
+		say_why(k, res, out);
 }
 
 static enum err run(const struct kit_run *k, struct kit_result *out, struct arena *a)
@@ -254,7 +375,7 @@ static enum err run(const struct kit_run *k, struct kit_result *out, struct aren
 		{ k->export_dir, false },
 		{ k->work_dir, true },
 		{ k->target->place[0] == '/' ? k->target->place : k->work_dir, true },
-		{ k->papers ? k->papers : file, false },
+		{ *k->target->host ? k->papers : file, false },
 		{ *k->target->key_file ? k->target->key_file : file, false },
 		{ *k->target->known_hosts ? k->target->known_hosts : file, false },
 	};
@@ -276,7 +397,7 @@ static enum err run(const struct kit_run *k, struct kit_result *out, struct aren
 	env_number(&env, "DRYDOCK_PREVIOUS", k->previous);
 	env_add(&env, "DRYDOCK_MODE", k->changes ? "changes" : "full");
 	env_add(&env, "DRYDOCK_CHANGES", k->changes ? arena_printf(a, "%s/changes", k->work_dir) : "");
-	if (k->papers) {
+	if (*k->target->host) {
 		env_add(&env, "DRYDOCK_PAPERS", k->papers);
 		env_number(&env, "DRYDOCK_LIST_FROM", k->list_from);
 		env_add(&env, "DRYDOCK_HOST", k->target->host);
@@ -325,6 +446,7 @@ void kit_run(const struct kit_run *k, struct kit_result *out)
 	*out = (struct kit_result){ .status = -1 };
 	if (run(k, out, a)) {
 		out->ok = false;
+		out->outcome = KIT_FAILED;
 		snprintf(out->message, sizeof(out->message), "%s", err_text());
 	}
 	(void)pthread_mutex_lock(&k->live->lock);

@@ -32,7 +32,7 @@ out:
 	return e;
 }
 
-enum err papers_write(struct site *s, struct actor_tools *t, const char *dir, const struct db_release *rel, uint64_t *from, struct sha256 *head)
+enum err papers_write(struct site *s, struct actor_tools *t, const char *dir, const struct db_release *rel, bool heads, uint64_t *from, struct sha256 *head)
 {
 	struct arena *a = arena_new();
 	struct db_release at = { .number = *from };
@@ -40,7 +40,9 @@ enum err papers_write(struct site *s, struct actor_tools *t, const char *dir, co
 	int fd = -1;
 	enum err e = file_remove_tree(AT_FDCWD, dir);
 
-	if (!*from && rel->number > HEADS_BACK)
+	if (!heads)
+		at.number = rel->number - 1;
+	else if (!*from && rel->number > HEADS_BACK)
 		at.number = rel->number - HEADS_BACK;
 	FAILPOINT_OR(e, papers_gone);
 	if (!e)

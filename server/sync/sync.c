@@ -109,11 +109,13 @@ static enum err load(struct sync *y)
 	struct arena *a = arena_new();
 	struct db_schedule schedule;
 	struct db_release newest = { 0 };
-	int64_t retry;
+	int64_t retry, unconfirmed = 0;
 	enum err e = db_schedule_get(db, y->s->name, &schedule, a);
 
 	if (!e)
 		e = cycle_retry_at(y, db, &retry);
+	if (!e)
+		e = cycle_unconfirmed(y, db, &unconfirmed);
 	if (!e) {
 		e = db_release_get(db, y->s->name, 0, &newest, a);
 		if (e == ERR_NOT_FOUND)
@@ -125,6 +127,7 @@ static enum err load(struct sync *y)
 		set_moment(&y->last_approval, schedule.last_approval);
 		set_moment(&y->last_start, schedule.last_start);
 		set_future(&y->retry_at, retry);
+		y->unconfirmed = unconfirmed;
 		y->forced = schedule.forced_at != 0;
 		y->release = newest.number;
 		y->news++;
@@ -354,6 +357,7 @@ void sync_status(struct sync *y, struct sync_status *out)
 	out->run = y->run;
 	out->release = y->release;
 	out->pending_since = y->first_pending.wall;
+	out->unconfirmed_since = y->unconfirmed;
 	out->export_behind = y->s->export_behind;
 	snprintf(out->trouble, sizeof(out->trouble), "%s", y->trouble);
 	(void)pthread_mutex_unlock(&y->lock);

@@ -29,6 +29,7 @@ struct sync_status {
 	uint64_t run; /* the running one, or the last */
 	uint64_t release; /* newest release; 0: none yet */
 	int64_t pending_since; /* 0: nothing waits */
+	int64_t unconfirmed_since; /* the oldest approval that is not known to be live on every target; 0: none */
 	bool export_behind; /* something approved is not in the export directory yet */
 	char trouble[256]; /* why no sync can run, "" if all is well */
 };

@@ -65,6 +65,7 @@ static void site_metrics(struct buf *b, struct site *s, const struct sync_status
 	struct catalog_counts counts;
 
 	buf_fmt(b, "drydock_pending_seconds{site=\"%s\"} %.3f\n", s->name, seconds_since(st->pending_since, st->now));
+	buf_fmt(b, "drydock_unconfirmed_seconds{site=\"%s\"} %.3f\n", s->name, seconds_since(st->unconfirmed_since, st->now));
 	buf_fmt(b, "drydock_release{site=\"%s\"} %llu\n", s->name, (unsigned long long)st->release);
 	buf_fmt(b, "drydock_sync_running{site=\"%s\"} %d\n", s->name, st->running);
 	buf_fmt(b, "drydock_read_only{site=\"%s\"} %d\n", s->name, atomic_load(&s->read_only));
@@ -79,7 +80,7 @@ enum err serve_metrics(struct req *r)
 {
 	struct web *w = r->web;
 	struct buf b = BUF_INIT(1u << 20), named = BUF_INIT(1u << 20);
-	double oldest = 0;
+	double oldest = 0, unconfirmed = 0;
 	bool admin = false;
 
 	for (size_t i = 0; i < w->o.n_sites; i++) {
@@ -89,6 +90,9 @@ enum err serve_metrics(struct req *r)
 		double age = seconds_since(st.pending_since, st.now);
 		if (age > oldest)
 			oldest = age;
+		age = seconds_since(st.unconfirmed_since, st.now);
+		if (age > unconfirmed)
+			unconfirmed = age;
 		if (admin_of(r, w->sites[i].site)) {
 			site_metrics(&named, w->sites[i].site, &st);
 			add_checks(w, w->sites[i].site->name, &named);
@@ -99,6 +103,8 @@ enum err serve_metrics(struct req *r)
 		add_checks(w, "installation", &named);
 	head(&b, "drydock_info", "gauge", "The version that runs.");
 	buf_fmt(&b, "drydock_info{version=\"%s\"} 1\n", PACKAGE_VERSION);
+	head(&b, "drydock_oldest_unconfirmed_seconds", "gauge", "Age of the oldest approval that is not confirmed live on every target, over all sites.");
+	buf_fmt(&b, "drydock_oldest_unconfirmed_seconds %.3f\n", unconfirmed);
 	head(&b, "drydock_oldest_pending_seconds", "gauge", "Age of the oldest approval that is not yet in a release, over all sites.");
 	buf_fmt(&b, "drydock_oldest_pending_seconds %.3f\n", oldest);
 	head(&b, "drydock_http_requests_total", "counter", "Requests answered, by class of status.");

@@ -15,6 +15,8 @@ sys.path.insert(0, str(TOP / "tests" / "lib"))
 from drydock import Drydock  # noqa: E402
 
 BUILD = pathlib.Path(os.environ.get("DRYDOCK_BUILD", TOP / "build"))
+# What a kit of the test's own does to be believed: DryDock reads the place again.
+COPY = 'rm -rf "$DRYDOCK_PLACE"/[a-z]*; cp -a "$DRYDOCK_EXPORT/." "$DRYDOCK_PLACE/" || exit 9\n'
 PAGES = {"/index.html": "<h1>one</h1>", "/docs/a.html": "a", "/docs/b.html": "b"}
 
 
@@ -69,7 +71,7 @@ def test_conformance_finds_bad_kits(tmp_path):
 
 def test_what_a_kit_is_given(stopped):
     d = stopped
-    write_kit(d, "show", '#!/bin/sh\necho "args $#: $*"; env | sort; pwd; ls -A; cat\n'
+    write_kit(d, "show", '#!/bin/sh\n' + COPY + 'echo "args $#: $*"; env | sort; pwd; ls -A; cat\n'
                          '[ "$DRYDOCK_MODE" = full ] || tr "\\0" "\\n" <"$DRYDOCK_CHANGES"\n')
     add_target(d, "show", "show", extra='option = {"key-file=/a b", "x=y=z"}')
     d.start(env={"SECRET_OF_THE_DAEMON": "1"})
@@ -94,19 +96,19 @@ def test_what_a_kit_is_given(stopped):
 def test_a_failing_kit_does_not_hold_up_the_others(stopped):
     d = stopped
     flag = d.dir / "mend"
-    write_kit(d, "bad", f'#!/bin/sh\nif [ -e "$DRYDOCK_PLACE/mended" ]; then echo "mode $DRYDOCK_MODE release $DRYDOCK_RELEASE"; exit 0; fi\n'
+    write_kit(d, "bad", f'#!/bin/sh\nif [ -e "$DRYDOCK_PLACE/.mended" ]; then {COPY}echo "mode $DRYDOCK_MODE release $DRYDOCK_RELEASE"; exit 0; fi\n'
                         'echo \'{"error":"the other side does not answer"}\'; exit 3\n')
     place = add_target(d, "bad", "bad")
     d.start()
     d.sign("/", recursive=True)
     run = d.sync(state="failed")
     assert "bad: the other side does not answer" in run["message"]
-    assert state(run, "production") == "active" and state(run, "bad") == "failed"
+    assert state(run, "production") == "confirmed" and state(run, "bad") == "failed"
     assert d.live() == {path: content.encode() for path, content in PAGES.items()}
     targets = {t["name"]: t for t in d.must("GET", d.api_site("/sync"))["targets"]}
-    assert targets["production"]["state"] == "active" and targets["bad"]["state"] == "failed"
+    assert targets["production"]["state"] == "confirmed" and targets["bad"]["state"] == "failed"
     # What came meanwhile is sent with it: always the newest release, and by a full comparison.
-    (place / "mended").touch()
+    (place / ".mended").touch()
     d.write("/index.html", "<h1>two</h1>")
     d.sign("/index.html")
     run = d.sync()
@@ -116,7 +118,7 @@ def test_a_failing_kit_does_not_hold_up_the_others(stopped):
 
 def test_a_failed_target_is_tried_again_by_itself(stopped):
     d = stopped
-    write_kit(d, "once", '#!/bin/sh\nif [ -e "$DRYDOCK_PLACE/tried" ]; then exit 0; fi\ntouch "$DRYDOCK_PLACE/tried"; exit 1\n')
+    write_kit(d, "once", '#!/bin/sh\nif [ -e "$DRYDOCK_PLACE/.tried" ]; then\n' + COPY + 'exit 0; fi\ntouch "$DRYDOCK_PLACE/.tried"; exit 1\n')
     add_target(d, "once", "once")
     d.start()
     d.sign("/index.html")
@@ -130,6 +132,49 @@ def test_a_failed_target_is_tried_again_by_itself(stopped):
     run = d.must("GET", d.api_site(f"/sync/runs/{runs[0]['run']}"))
     assert run["trigger"] == "retry" and run["state"] == "ok"
     assert [t["name"] for t in run["targets"]] == ["once"]
+
+
+LIES = {
+    "sends nothing": "exit 0",
+    "one byte changed": COPY + 'printf "<h1>onf</h1>" >"$DRYDOCK_PLACE/index.html"',
+    "cut short": COPY + ': >"$DRYDOCK_PLACE/docs/b.html"',
+    "one missing": COPY + 'rm "$DRYDOCK_PLACE/docs/a.html"',
+    "a link in its place": COPY + 'rm "$DRYDOCK_PLACE/index.html"; ln -s "$DRYDOCK_EXPORT/index.html" "$DRYDOCK_PLACE/index.html"',
+    "a directory that is a link": COPY + 'mv "$DRYDOCK_PLACE/docs" "$DRYDOCK_PLACE/other"; ln -s other "$DRYDOCK_PLACE/docs"',
+    "a pipe in its place": COPY + 'rm "$DRYDOCK_PLACE/index.html"; mkfifo "$DRYDOCK_PLACE/index.html"',
+    "executable": COPY + 'chmod +x "$DRYDOCK_PLACE/index.html"',
+    "a receipt of its own": 'echo \'{"receipt":"{}","signature":"x"}\'',
+}
+
+
+def test_a_kit_that_says_it_did(stopped):
+    """It ends with 0, and the place is not what was signed: unconfirmed, told, and mended by an honest one."""
+    d = stopped
+    for i, text in enumerate(LIES.values()):
+        write_kit(d, f"liar{i}", f'#!/bin/sh\nif [ -e "$DRYDOCK_PLACE/.honest" ]; then\n{COPY}exit 0; fi\n{text}\n')
+        add_target(d, f"liar{i}", f"liar{i}")
+    d.start()
+    d.sign("/", recursive=True)
+    run = d.sync(state="failed")
+    for i, name in enumerate(LIES):
+        assert state(run, f"liar{i}") == "unconfirmed", (name, run)
+        assert f"liar{i}: the kit ended well, and /" in run["message"] or len(run["message"]) > 400
+    targets = {t["name"]: t for t in d.must("GET", d.api_site("/sync"))["targets"]}
+    assert targets["production"]["confirmed"] and targets["production"]["state"] == "confirmed" and not targets["liar0"]["confirmed"]
+    assert targets["liar0"]["release"] == 0 and targets["liar0"]["retry_at"]
+    for i in range(len(LIES)):
+        (d.dir / f"place-liar{i}" / ".honest").touch()
+    run = d.sync()
+    assert {t["state"] for t in run["targets"]} == {"confirmed"}
+    # By the list of changes too, and a removal counts.
+    for i in range(len(LIES)):
+        (d.dir / f"place-liar{i}" / ".honest").unlink()
+        write_kit(d, f"liar{i}", f"#!/bin/sh\n{'exit 0' if i else COPY + 'echo x >$DRYDOCK_PLACE/docs/b.html'}\n")
+    d.remove("/docs/b.html")
+    d.revoke("/docs/b.html")
+    run = d.sync(state="failed")
+    assert {t["state"] for t in run["targets"] if t["name"] != "production"} == {"unconfirmed"}, run
+    assert "/docs/b.html is still at the place" in run["message"]
 
 
 def test_a_hung_kit_is_ended(stopped):
@@ -148,7 +193,7 @@ def test_a_hung_kit_is_ended(stopped):
 
 def test_too_much_output_is_capped_and_made_visible(stopped):
     d = stopped
-    write_kit(d, "chatty", '#!/bin/sh\nprintf "\\033[31mred\\377\\n"; head -c 3000000 /dev/zero | tr "\\0" x; echo\n')
+    write_kit(d, "chatty", '#!/bin/sh\n' + COPY + 'printf "\\033[31mred\\377\\n"; head -c 3000000 /dev/zero | tr "\\0" x; echo\n')
     add_target(d, "chatty", "chatty")
     d.start()
     d.sign("/index.html")
@@ -158,7 +203,7 @@ def test_too_much_output_is_capped_and_made_visible(stopped):
 
 def test_stopping_the_server_interrupts_a_kit(stopped):
     d = stopped
-    write_kit(d, "slow", '#!/bin/sh\nif [ -e "$DRYDOCK_PLACE/go" ]; then exit 0; fi\necho started\nsleep 300\n')
+    write_kit(d, "slow", '#!/bin/sh\nif [ -e "$DRYDOCK_PLACE/.go" ]; then\n' + COPY + 'exit 0; fi\necho started\nsleep 300\n')
     place = add_target(d, "slow", "slow")
     d.start()
     d.sign("/index.html")
@@ -172,7 +217,7 @@ def test_stopping_the_server_interrupts_a_kit(stopped):
     start = time.monotonic()
     assert d.stop() == 0
     assert time.monotonic() - start < 15
-    (place / "go").touch()
+    (place / ".go").touch()
     d.start()
     end = time.monotonic() + 20
     while time.monotonic() < end:
@@ -194,7 +239,7 @@ def test_a_missing_kit_and_one_that_is_no_program(stopped):
     d.sign("/index.html")
     run = d.sync(state="failed")
     assert "none: There is no kit none" in run["message"] and "not executable" in run["message"]
-    assert state(run, "production") == "active"
+    assert state(run, "production") == "confirmed"
 
 
 def has_landlock():
@@ -207,7 +252,7 @@ def has_landlock():
 @pytest.mark.skipif(not has_landlock(), reason="this kernel has no landlock")
 def test_confinement(stopped):
     d = stopped
-    write_kit(d, "curious", '#!/bin/sh\nfor f in ../../../../node.key ../../../../db.secret "$DRYDOCK_EXPORT/../repo.git/HEAD" '
+    write_kit(d, "curious", '#!/bin/sh\n' + COPY + 'for f in ../../../../node.key ../../../../db.secret "$DRYDOCK_EXPORT/../repo.git/HEAD" '
                             '; do if cat "$f" >/dev/null 2>&1; then echo "read $f"; fi; done\n'
                             'for f in /tmp "$DRYDOCK_EXPORT/.." "$HOME/../.." /proc/1; do if ls -A "$f/" >/dev/null 2>&1; then echo "listed $f"; fi; done\n'
                             'for f in "$DRYDOCK_EXPORT/evil" /tmp/drydock-evil-$$ "$DRYDOCK_EXPORT/index.html"; do '

@@ -104,7 +104,7 @@ def test_releases_arrive_with_receipts():
     with world() as (d, p):
         d.sign("/", recursive=True)
         run = d.sync()
-        assert machine(run)["state"] == "active", machine(run)["output"]
+        assert machine(run)["state"] == "confirmed", machine(run)["output"]
         assert p.live() == staged(d) == d.live()
         assert p.accepted()["number"] == 1
         for i in range(2, 6):
@@ -193,7 +193,7 @@ def test_only_its_own_key():
     with world() as (d, p):
         kits = d.dir / "kits"
         kits.mkdir()
-        (kits / "curious").write_text(f'#!/bin/sh\ncat "{p.dir}/client" && echo read it\nexit 0\n')
+        (kits / "curious").write_text(f'#!/bin/sh\ncat "{p.dir}/client" && echo read it\ncp -a "$DRYDOCK_EXPORT/." "$DRYDOCK_PLACE/"\nexit 0\n')
         (kits / "curious").chmod(0o755)
         d.stop()
         text = d.conf.read_text().rstrip()
@@ -204,6 +204,143 @@ def test_only_its_own_key():
         d.start()
         d.sign("/", recursive=True)
         run = d.sync()
-        assert machine(run)["state"] == "active"
+        assert machine(run)["state"] == "confirmed"
         if has_landlock():
             assert "read it" not in next(t for t in run["targets"] if t["name"] == "curious")["output"]
+
+
+def target(d, name="machine"):
+    return next(t for t in d.must("GET", d.api_site("/sync"))["targets"] if t["name"] == name)
+
+
+def metric(d, name):
+    lines = d.browser().get("/metrics").text.splitlines()
+    return float(next(line for line in lines if line.startswith(name + " ")).split()[1])
+
+
+def wait_for(what, seconds=20):
+    """The scheduler's thread learns of an act a moment after it."""
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_receipts_are_kept_and_checked_with_stock_tools(tmp_path):
+    with world() as (d, p):
+        assert target(d)["state"] == "waiting" and not target(d)["confirmed"]
+        d.sign("/index.html")
+        wait_for(lambda: metric(d, "drydock_oldest_unconfirmed_seconds") > 0)
+        # Nobody answers: what is approved is on one target and not on the other.
+        p.stop()
+        first = d.sync(state="failed")
+        now = target(d)
+        assert now["state"] == "failed" and now["release"] == 0 and now["waits_until"] == now["retry_at"] and not now["confirmed"]
+        signed = next(r for r in d.records() if r["act"] == "sign")
+        assert d.must("GET", d.api_site("/sync"))["unconfirmed_since"] == signed["at"]
+        p.start()
+        run = d.sync()
+        wait_for(lambda: metric(d, "drydock_oldest_unconfirmed_seconds") == 0)
+        assert d.must("GET", d.api_site("/sync"))["unconfirmed_since"] is None
+        told = machine(d.must("GET", d.api_site(f"/sync/runs/{run['run']}")))
+        signers, signature = tmp_path / "signers", tmp_path / "signature"
+        signers.write_text("receiver " + (p.state / "node.pub").read_text())
+        signature.write_text(told["signature"])
+        subprocess.run(["ssh-keygen", "-Y", "verify", "-f", signers, "-I", "receiver", "-n", "drydock-receipt", "-s", signature],
+                       input=told["receipt"].encode(), check=True, capture_output=True)
+        receipt = json.loads(told["receipt"])
+        assert receipt["number"] == run["release"] == target(d)["release"] and receipt["site"] == d.site
+        assert target(d)["confirmed_at"] == receipt["at"]
+        # Of a place on this machine DryDock itself says that it has read it.
+        mine = next(t for t in first["targets"] if t["name"] == "production")
+        signers.write_text("node " + (d.data / "node.pub").read_text())
+        signature.write_text(mine["signature"])
+        subprocess.run(["ssh-keygen", "-Y", "verify", "-f", signers, "-I", "node", "-n", "drydock-receipt", "-s", signature],
+                       input=mine["receipt"].encode(), check=True, capture_output=True)
+        whence = d.must("GET", d.api_site("/whence?path=/index.html"))
+        assert [(t["name"], t["confirmed"], t["since"]) for t in whence["targets"]] == [("production", True, 1), ("machine", True, 1)]
+        # They outlive the server, and a rebuilt database asks for them again.
+        d.restart()
+        assert target(d)["confirmed"]
+        assert "confirmed" in d.cli("target", "list").stdout and "confirmed" in d.cli("sync", "status").stdout
+
+
+def test_states_of_a_file_on_its_page():
+    with world() as (d, p):
+        d.add_account("alice")
+        alice = d.login("alice")
+        d.sign("/index.html")
+        assert "goes live with the next sync" in alice.get("/s/www/file/index.html").text
+        p.stop()
+        d.sync(state="failed")
+        page = alice.get("/s/www/file/index.html").text
+        assert "Live on production since " in page and " in release 1, confirmed." in page and "Not yet confirmed on machine (failed)." in page
+        assert "machine" in alice.get("/s/www/").text and "could not be brought up to date" in alice.get("/s/www/").text
+        p.start()
+        d.sync()
+        page = alice.get("/s/www/file/index.html").text
+        assert "Live on machine since " in page and "Not yet confirmed" not in page
+        assert "Confirmed on 2 of 2 targets." in alice.get("/s/www/").text
+        # A second release: the first one's receipt is what the file stands on.
+        d.sign("/docs/b.html")
+        d.sync()
+        page = alice.get("/s/www/file/index.html").text
+        assert page.count(" in release 1, confirmed.") == 2
+
+
+def test_what_production_found_is_told_with_the_next_sync():
+    with world() as (d, p):
+        d.add_account("alice")
+        d.add_account("vera", "view", "/docs")
+        d.sign("/", recursive=True)
+        d.sync()
+        live = p.state / "live"
+        d.run(program("drydock-receive"), "verify", p.state)
+        d.write("/index.html", "<h1>2</h1>")
+        d.sign("/index.html")
+        d.sync()
+        report = target(d)["report"]
+        assert report["differences"] == 0 and report["items"] == [] and report["release"] == 1
+        (live / "index.html").write_text("<h1>0wn</h1>")
+        (live / "docs" / "b.html").unlink()
+        (live / "docs" / "shell.php").write_text("x")
+        assert d.run(program("drydock-receive"), "verify", p.state, check=False).returncode == 1
+        d.write("/index.html", "<h1>3</h1>")
+        d.sign("/index.html")
+        d.sync()
+        report = target(d)["report"]
+        me = d.must("GET", "/api/v1/whoami")["user"]
+        assert report["differences"] == 3 and report["release"] == 2
+        assert {(i["what"], i["path"], i["user"]) for i in report["items"]} == {
+            ("altered", "/index.html", me), ("missing", "/docs/b.html", me), ("foreign", "/docs/shell.php", None)}
+        page = d.login("alice").get("/s/www/sync").text
+        assert "3 differences from what was signed in release 2, which is no longer live" in page and "altered" in page and "signed by" in page
+        assert "altered: /index.html" in d.cli("sync", "status").stdout
+        # Who sees a part is told of that part, without a number.
+        page = d.login("vera").get("/s/www/sync").text
+        assert "/docs/b.html" in page and "/index.html" not in page and "3 differences" not in page
+
+
+def test_a_report_that_somebody_else_signed():
+    with world() as (d, p):
+        d.sign("/", recursive=True)
+        d.sync()
+        d.run(program("drydock-receive"), "verify", p.state)
+        report = p.state / "report"
+        honest = report.read_text()
+        # Of another site: its words are not this one's.
+        report.write_text(honest.replace('"site":"www"', '"site":"abc"'))
+        d.write("/index.html", "2")
+        d.sign("/index.html")
+        d.sync()
+        assert target(d)["report"] is None
+        report.write_text("{}")
+        d.write("/index.html", "3")
+        d.sign("/index.html")
+        d.sync()
+        assert target(d)["report"] is None
+        report.write_text(honest)
+        d.write("/index.html", "4")
+        d.sign("/index.html")
+        d.sync()
+        assert target(d)["report"]["release"] == 1

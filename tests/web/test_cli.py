@@ -302,7 +302,7 @@ def test_sync(d):
     releases = js(d, "release", "list")["items"]
     assert [r["number"] for r in releases] == sorted((r["number"] for r in releases), reverse=True)
     assert js(d, "release", "show", "1")["release"]["number"] == 1
-    assert js(d, "target", "list")["items"][0]["state"] == "active"
+    assert js(d, "target", "list")["items"][0]["state"] == "confirmed"
     for argv in (["sync", "status"], ["sync", "plan"], ["sync", "log"], ["release", "list"], ["release", "show", "1"], ["target", "list"], ["site", "list"], ["whoami"]):
         assert ok(d, *argv).strip(), argv
 

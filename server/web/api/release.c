@@ -5,6 +5,7 @@
 
 #include "base/sys.h"
 #include "web/api/api.h"
+#include "web/targets.h"
 
 static enum err load(struct req *r, struct db_release *rel)
 {
@@ -161,22 +162,28 @@ enum err api_release_verify(struct req *r)
 
 /* --- where a public file comes from ------------------------------------------------------------------------------------- */
 
-struct reach {
-	struct json_out *out;
-	uint64_t since;
-};
-
-static bool reach_item(void *arg, const struct db_target *t)
+static enum err reach_items(struct req *r, struct json_out *o, uint64_t since)
 {
-	struct reach *x = arg;
+	struct target_now *list;
+	size_t n;
+	enum err e = targets_now(r, &list, &n);
 
-	json_out_begin(x->out, '{');
-	json_out_kstr(x->out, "name", t->target);
-	json_out_kint(x->out, "release", (int64_t)t->number);
-	json_out_kstr(x->out, "state", t->state);
-	json_out_kbool(x->out, "has_it", t->number >= x->since);
-	json_out_end(x->out, '}');
-	return true;
+	for (size_t i = 0; i < n && !e; i++) {
+		uint64_t number;
+		int64_t at;
+
+		e = target_since(r, &list[i], since, &number, &at);
+		json_out_begin(o, '{');
+		json_out_kstr(o, "name", list[i].conf->name);
+		json_out_kint(o, "release", (int64_t)list[i].number);
+		json_out_kstr(o, "state", list[i].state);
+		json_out_kbool(o, "has_it", number != 0);
+		json_out_kint(o, "since", (int64_t)number);
+		json_out_kbool(o, "confirmed", at != 0);
+		answer_time(o, "confirmed_at", at);
+		json_out_end(o, '}');
+	}
+	return e;
 }
 
 struct first {
@@ -233,7 +240,7 @@ enum err api_whence(struct req *r)
 	json_out_name(&a.out, "targets");
 	json_out_begin(&a.out, '[');
 	if (!e)
-		e = db_target_list(tools_db(r->tools), r->site->name, reach_item, &(struct reach){ &a.out, first.number });
+		e = reach_items(r, &a.out, first.number);
 	json_out_end(&a.out, ']');
 	if (e) {
 		buf_release(&a.buf);

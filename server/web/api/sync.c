@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "web/api/api.h"
+#include "web/targets.h"
 
 static void run_members(struct json_out *o, const struct db_run *run)
 {
@@ -26,19 +27,61 @@ static void run_totals(struct req *r, struct json_out *o, const struct db_run *r
 	json_out_kint(o, "removed", (int64_t)run->removed);
 }
 
-static bool target_item(void *arg, const struct db_target *t)
+static void report_members(struct req *r, struct json_out *o, const struct target_now *t)
 {
-	struct json_out *o = arg;
+	json_out_name(o, "report");
+	if (!t->has_report) {
+		json_out_null(o);
+		return;
+	}
+	json_out_begin(o, '{');
+	answer_time(o, "at", t->report_at);
+	json_out_kint(o, "release", (int64_t)t->report_number);
+	if (targets_see_all(r))
+		json_out_kint(o, "differences", (int64_t)t->report_bad);
+	json_out_name(o, "items");
+	json_out_begin(o, '[');
+	for (size_t i = 0; i < t->n_differences; i++) {
+		json_out_begin(o, '{');
+		json_out_kstr(o, "what", t->differences[i].what);
+		json_out_kstr(o, "path", t->differences[i].path);
+		json_out_kstr(o, "user", t->differences[i].signer);
+		json_out_end(o, '}');
+	}
+	json_out_end(o, ']');
+	json_out_end(o, '}');
+}
+
+/* waits_until: the next try, or the next sync. */
+static void target_item(struct req *r, struct json_out *o, const struct target_now *t, const struct sync_status *st)
+{
+	const int64_t next = t->retry_at ? t->retry_at : st->next.due == WINDOW_NEVER ? 0 : st->next.due;
+	const bool there = !strcmp(t->state, "active") || !strcmp(t->state, "confirmed") || !strcmp(t->state, "sending");
 
 	json_out_begin(o, '{');
-	json_out_kstr(o, "name", t->target);
+	json_out_kstr(o, "name", t->conf->name);
+	json_out_kstr(o, "kit", req_role_on(r, path_root()) == ROLE_ADMIN ? t->conf->kit : NULL);
 	json_out_kint(o, "release", (int64_t)t->number);
 	json_out_kstr(o, "state", t->state);
+	answer_time(o, "waits_until", there ? 0 : next);
 	json_out_kint(o, "tries", t->tries);
 	answer_time(o, "retry_at", t->retry_at);
 	answer_time(o, "changed_at", t->changed_at);
+	json_out_kbool(o, "confirmed", t->receipt.number != 0);
+	answer_time(o, "confirmed_at", t->receipt.number ? t->receipt.at : 0);
+	report_members(r, o, t);
 	json_out_end(o, '}');
-	return true;
+}
+
+static enum err target_items(struct req *r, struct json_out *o, const struct sync_status *st)
+{
+	struct target_now *list;
+	size_t n;
+	enum err e = targets_now(r, &list, &n);
+
+	for (size_t i = 0; i < n && !e; i++)
+		target_item(r, o, &list[i], st);
+	return e;
 }
 
 /* GET /api/v1/sites/:site/sync */
@@ -61,11 +104,12 @@ enum err api_sync(struct req *r)
 	json_out_kint(&a.out, "run", (int64_t)st.run);
 	json_out_kint(&a.out, "release", (int64_t)st.release);
 	answer_time(&a.out, "pending_since", st.pending_since);
+	answer_time(&a.out, "unconfirmed_since", st.unconfirmed_since);
 	json_out_kbool(&a.out, "export_behind", st.export_behind);
 	json_out_kstr(&a.out, "trouble", *st.trouble && req_role_on(r, path_root()) == ROLE_ADMIN ? st.trouble : NULL);
 	json_out_name(&a.out, "targets");
 	json_out_begin(&a.out, '[');
-	e = db_target_list(tools_db(r->tools), r->site->name, target_item, &a.out);
+	e = target_items(r, &a.out, &st);
 	json_out_end(&a.out, ']');
 	if (e) {
 		buf_release(&a.buf);
@@ -220,7 +264,23 @@ enum err api_release(struct req *r)
 struct target_outputs {
 	struct json_out *out;
 	bool admin; /* the raw output of a kit names paths: admins on "/" only */
+	struct req *r;
+	uint64_t release;
+	enum err e;
 };
+
+/* As they were signed, for ssh-keygen -Y verify -n drydock-receipt. */
+static enum err receipt_members(struct target_outputs *l, const struct db_run_target *t)
+{
+	struct db_receipt receipt;
+	enum err e = db_receipt_of_run(tools_db(l->r->tools), l->r->site->name, t->target, l->release, t->run, &receipt, l->r->arena);
+
+	if (e)
+		return e == ERR_NOT_FOUND ? ERR_OK : e;
+	json_out_kstr(l->out, "receipt", receipt.receipt);
+	json_out_kstr(l->out, "signature", receipt.signature);
+	return ERR_OK;
+}
 
 static bool run_target_item(void *arg, const struct db_run_target *t)
 {
@@ -235,6 +295,8 @@ static bool run_target_item(void *arg, const struct db_run_target *t)
 	if (l->admin) {
 		json_out_name(l->out, "output");
 		json_out_strn(l->out, t->output, t->output_len);
+		if (strcmp(t->state, "confirmed") == 0)
+			l->e = receipt_members(l, t);
 	}
 	json_out_end(l->out, '}');
 	return true;
@@ -246,7 +308,7 @@ enum err api_run(struct req *r)
 	struct db_run run;
 	uint64_t number;
 	struct answer a;
-	struct target_outputs l = { .out = &a.out, .admin = req_role_on(r, path_root()) == ROLE_ADMIN };
+	struct target_outputs l = { .out = &a.out, .admin = req_role_on(r, path_root()) == ROLE_ADMIN, .r = r };
 	enum err e;
 
 	e = req_segment_number(r, "run", &number);
@@ -259,7 +321,10 @@ enum err api_run(struct req *r)
 	run_totals(r, &a.out, &run);
 	json_out_name(&a.out, "targets");
 	json_out_begin(&a.out, '[');
+	l.release = run.number;
 	e = db_run_target_list(tools_db(r->tools), r->site->name, number, run_target_item, &l);
+	if (!e)
+		e = l.e;
 	json_out_end(&a.out, ']');
 	if (e) {
 		buf_release(&a.buf);

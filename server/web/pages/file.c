@@ -10,6 +10,7 @@
 #include "view/show.h"
 #include "web/history.h"
 #include "web/pages/pages.h"
+#include "web/targets.h"
 #include "web/rights.h"
 #include "web/signing.h"
 
@@ -338,7 +339,6 @@ struct since {
 	uint64_t seq; /* of the record that put the approved version there */
 	uint64_t release;
 	int64_t at;
-	unsigned targets, there; /* how many targets there are, and have that release or a newer one */
 };
 
 /* Newest first: the last release that is younger than the record is the first that has the version. */
@@ -353,26 +353,33 @@ static bool since_release(void *arg, const struct db_release *rel)
 	return true;
 }
 
-static bool since_target(void *arg, const struct db_target *t)
+/* Where is it live since when, and who says so? A sentence for each target. */
+static enum err live_words(struct req *r, const struct since *s, const char **out)
 {
-	struct since *s = arg;
+	struct target_now *list;
+	const char *words = "";
+	size_t n;
+	enum err e = targets_now(r, &list, &n);
 
-	s->targets++;
-	s->there += t->number >= s->release;
-	return true;
-}
+	for (size_t i = 0; i < n && !e; i++) {
+		const char *name = list[i].conf->name, *next;
+		uint64_t number;
+		int64_t at;
 
-/* "Live" is said only when every target has it. */
-static const char *live_words(struct req *r, const struct since *s)
-{
-	if (s->targets == 0)
-		return arena_printf(r->arena, "The approved version is in release %llu of %s. No target is configured to bring it to.",
+		e = target_since(r, &list[i], s->release, &number, &at);
+		if (at)
+			next = arena_printf(r->arena, "Live on %s since %s in release %llu, confirmed.", name, time_exact(r->arena, at), (unsigned long long)number);
+		else if (number)
+			next = arena_printf(r->arena, "On %s in release %llu, as its kit says; nobody there can confirm it.", name, (unsigned long long)number);
+		else
+			next = arena_printf(r->arena, "Not yet confirmed on %s (%s).", name, list[i].state);
+		words = arena_printf(r->arena, "%s%s%s", words, *words ? " " : "", next);
+	}
+	if (!n)
+		words = arena_printf(r->arena, "The approved version is in release %llu of %s. No target is configured to bring it to.",
 		    (unsigned long long)s->release, time_exact(r->arena, s->at));
-	if (s->there == s->targets)
-		return arena_printf(r->arena, "The approved version is live since release %llu, %s.", (unsigned long long)s->release,
-		    time_exact(r->arena, s->at));
-	return arena_printf(r->arena, "The approved version is in release %llu, which has reached %u of %s so far.", (unsigned long long)s->release,
-	    s->there, count_text(r->arena, s->targets, "target"));
+	*out = words;
+	return e;
 }
 
 /* Is it live, and if not, when will it be? From the releases and the record that put this version there. */
@@ -380,6 +387,7 @@ static enum err live(struct req *r, struct view_map *m, const struct comparison 
 {
 	const struct catalog_entry *e = &c->entry;
 	struct since since = { .seq = e->approved.seq };
+	const char *words = NULL;
 	struct sync_status st;
 	enum err err;
 
@@ -390,9 +398,8 @@ static enum err live(struct req *r, struct view_map *m, const struct comparison 
 		return err;
 	if (since.release) {
 		if (c->has_approved)
-			err = db_target_list(tools_db(r->tools), r->site->name, since_target, &since);
-		if (c->has_approved && !err)
-			view_set(m, VIEW_live, live_words(r, &since));
+			err = live_words(r, &since, &words);
+		view_set(m, VIEW_live, words);
 		return err;
 	}
 	sync_status(r->sync, &st);

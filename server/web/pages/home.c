@@ -5,6 +5,7 @@
 #include "view/show.h"
 #include "web/history.h"
 #include "web/pages/pages.h"
+#include "web/targets.h"
 
 #define HOME_WAITING 20
 #define HOME_RECENT 6
@@ -195,43 +196,54 @@ static enum err mine(struct req *r, struct view_map *m, const struct db_release 
 	return e;
 }
 
-struct targets {
-	struct req *r;
-	struct view_list *attention;
-	uint64_t release;
-	size_t active, all;
-};
-
-static bool target_item(void *arg, const struct db_target *t)
+static void target_attention(struct req *r, struct view_list *attention, const struct target_now *t)
 {
-	struct targets *l = arg;
+	const char *sentence = NULL;
+	struct view_map *a;
 
-	l->all++;
-	l->active += t->number == l->release && strcmp(t->state, "failed") != 0;
-	if (l->attention && strcmp(t->state, "failed") == 0) {
-		struct view_map *a = view_list_add(l->attention);
+	if (!strcmp(t->state, "failed") || !strcmp(t->state, "sent"))
+		sentence = arena_printf(r->arena, "Target %s could not be brought up to date; it holds release %llu.", t->conf->name, (unsigned long long)t->number);
+	else if (!strcmp(t->state, "unconfirmed"))
+		sentence = arena_printf(r->arena, "Target %s did not confirm what was sent; it confirmed release %llu.", t->conf->name, (unsigned long long)t->number);
+	else if (t->has_report && !t->report_good && t->number == t->report_number)
+		sentence = arena_printf(r->arena, "On target %s live files differ from what was signed.", t->conf->name);
+	if (!sentence)
+		return;
+	a = view_list_add(attention);
+	view_set(a, VIEW_sentence, sentence);
+	view_set(a, VIEW_href, addr(r, "/sync", NULL, NULL));
+}
 
-		view_set(a, VIEW_sentence, arena_printf(l->r->arena, "Target %s could not be brought up to date; it holds release %llu.", t->target,
-		    (unsigned long long)t->number));
-		view_set(a, VIEW_href, addr(l->r, "/sync", NULL, NULL));
-	}
-	return true;
+static const char *where_words(struct arena *a, size_t confirmed, size_t there, size_t all)
+{
+	const char *targets = count_text(a, all, "target");
+
+	if (confirmed == there)
+		return arena_printf(a, confirmed == all && all ? "Confirmed on %zu of %s." : "Confirmed on %zu of %s so far.", confirmed, targets);
+	return arena_printf(a, "On %zu of %s, confirmed on %zu.", there, targets, confirmed);
 }
 
 static enum err live_model(struct req *r, struct view_map *m, const struct db_release *rel, struct view_list *attention)
 {
-	struct targets t = { .r = r, .release = rel->number, .attention = req_role_on(r, path_root()) == ROLE_ADMIN ? attention : NULL };
+	const bool admin = req_role_on(r, path_root()) == ROLE_ADMIN;
+	struct target_now *list;
 	struct view_map *live;
-	enum err e;
+	size_t n, there = 0, confirmed = 0;
+	enum err e = targets_now(r, &list, &n);
 
-	e = db_target_list(tools_db(r->tools), r->site->name, target_item, &t);
+	for (size_t i = 0; i < n && !e; i++) {
+		there += list[i].number == rel->number;
+		confirmed += list[i].number == rel->number && list[i].receipt.number;
+		if (admin)
+			target_attention(r, attention, &list[i]);
+	}
 	if (e || !rel->number)
 		return e;
 	live = view_set_map(m, VIEW_live);
 	view_set_int(live, VIEW_number, (int64_t)rel->number);
 	show_time(live, VIEW_at, rel->at, clock_wall());
 	view_set(live, VIEW_href, addr(r, "/sync", NULL, NULL));
-	view_set(live, VIEW_sentence, arena_printf(r->arena, "On %zu of %s.", t.active, count_text(r->arena, t.all, "target")));
+	view_set(live, VIEW_sentence, n ? where_words(r->arena, confirmed, there, n) : "No target is configured.");
 	return ERR_OK;
 }
 

@@ -6,16 +6,13 @@
 #include "view/show.h"
 #include "web/history.h"
 #include "web/pages/pages.h"
+#include "web/targets.h"
 
 #define PLAN_SHOWN 200
 #define RUNS_SHOWN 20
 #define RELEASES_SHOWN 10
+#define DIFFERENCES_SHOWN 20
 #define OUTPUT_SHOWN (64 * 1024)
-
-static bool sees_all(struct req *r)
-{
-	return req_role_on(r, path_root()) >= ROLE_VIEW && role_uniform_below(r->rules, &r->person->who, path_root());
-}
 
 static const char *reason_words(const char *trigger)
 {
@@ -37,7 +34,7 @@ static void state_badge(struct view_map *m, const char *state)
 		const char *state, *shape, *word;
 	} badges[] = { { "ok", "signed", "ok" }, { "nothing", "unsigned", "nothing new" }, { "running", "running", "running" },
 		{ "failed", "failed", "failed" }, { "interrupted", "failed", "interrupted" }, { "active", "signed", "active" },
-		{ "sent", "signed", "sent" }, { "waiting", "waiting", "waiting" } };
+		{ "confirmed", "signed", "confirmed" }, { "unconfirmed", "failed", "unconfirmed" }, { "sent", "failed", "sent" }, { "waiting", "waiting", "waiting" } };
 
 	for (size_t i = 0; i < sizeof badges / sizeof *badges; i++)
 		if (strcmp(badges[i].state, state) == 0) {
@@ -98,25 +95,87 @@ struct rows {
 	bool totals;
 };
 
-static bool target_row(void *arg, const struct db_target *t)
+static void difference_rows(struct req *r, struct view_map *row, const struct target_now *t)
 {
-	struct rows *l = arg;
-	struct view_map *row = view_list_add(l->list);
+	struct view_list *l = view_set_list(row, VIEW_differences);
+	struct view_map *m;
 
-	view_set(row, VIEW_name, arena_dup(l->r->arena, t->target));
-	state_badge(row, t->state);
+	for (size_t i = 0; i < t->n_differences && i < DIFFERENCES_SHOWN; i++) {
+		const struct target_difference *d = &t->differences[i];
+
+		m = view_list_add(l);
+		view_set(m, VIEW_word, d->what);
+		view_set(m, VIEW_path, d->path);
+		view_set(m, VIEW_actor, d->signer ? page_person(r, d->signer) : NULL);
+	}
+}
+
+/* What the receiver found: with the time, since the next one may find something else. */
+static void report_model(struct req *r, struct view_map *row, const struct target_now *t)
+{
+	const char *count = t->report_bad ? count_text(r->arena, t->report_bad, "difference") : "differences";
+
+	/* What a row lacks it would take from the page. */
+	view_set(row, VIEW_trouble_text, NULL);
+	view_set(row, VIEW_check, NULL);
+	if (!t->has_report)
+		return;
+	if (t->report_good) {
+		view_set(row, VIEW_check, arena_printf(r->arena, "Every live file was read at %s, and is as it was signed.", time_exact(r->arena, t->report_at)));
+		return;
+	}
+	view_set(row, VIEW_trouble_text, arena_printf(r->arena, "%s at %s found %s from what was signed in release %llu%s.", t->conf->name,
+	    time_exact(r->arena, t->report_at), count, (unsigned long long)t->report_number,
+	    t->number > t->report_number ? ", which is no longer live" : ""));
+	difference_rows(r, row, t);
+}
+
+static const char *target_shape(const char *state)
+{
+	if (!strcmp(state, "confirmed") || !strcmp(state, "active"))
+		return "signed";
+	if (!strcmp(state, "sending"))
+		return "running";
+	return !strcmp(state, "waiting") ? "waiting" : "failed";
+}
+
+static void target_row(struct rows *l, const struct target_now *t, const struct sync_status *st)
+{
+	struct arena *a = l->r->arena;
+	struct view_map *row = view_list_add(l->list);
+	const int64_t next = t->retry_at ? t->retry_at : st->next.due == WINDOW_NEVER ? 0 : st->next.due;
+	char rel[32];
+
+	view_set(row, VIEW_name, t->conf->name);
+	show_badge(row, target_shape(t->state), t->state);
 	if (t->number)
 		view_set_int(row, VIEW_release, (int64_t)t->number);
 	show_time(row, VIEW_at, t->changed_at, clock_wall());
 	if (t->retry_at) {
-		char rel[32];
-
 		clock_relative(t->retry_at, clock_wall(), rel);
-		view_set(row, VIEW_sentence, arena_printf(l->r->arena, "Tried %u times; next try %s.", t->tries, rel));
+		view_set(row, VIEW_sentence, arena_printf(a, "Tried %u times; next try %s.", t->tries, rel));
+	} else if (!strcmp(t->state, "waiting") && next) {
+		clock_relative(next, clock_wall(), rel);
+		view_set(row, VIEW_sentence, arena_printf(a, "Waits for the next sync, %s.", rel));
+	} else if (t->receipt.number) {
+		view_set(row, VIEW_sentence, arena_printf(a, "Signed for at %s.", time_exact(a, t->receipt.at)));
 	}
-	if (strcmp(t->state, "active") == 0 && t->number > l->live)
+	report_model(l->r, row, t);
+	if (t->number > l->live && (!strcmp(t->state, "confirmed") || !strcmp(t->state, "active")))
 		l->live = t->number;
-	return true;
+}
+
+static enum err target_rows(struct rows *l)
+{
+	struct target_now *list;
+	struct sync_status st;
+	size_t n;
+	enum err e = targets_now(l->r, &list, &n);
+
+	sync_status(l->r->sync, &st);
+	for (size_t i = 0; i < n && !e; i++)
+		target_row(l, &list[i], &st);
+	return e;
 }
 
 static const char *counts_words(struct req *r, const struct db_run *run)
@@ -190,6 +249,8 @@ static void clocks(struct req *r, struct view_map *m)
 	}
 	if (st.next.at_latest != WINDOW_NEVER)
 		show_time(m, VIEW_latest, st.next.at_latest, clock_wall());
+	if (st.unconfirmed_since && !st.pending_since)
+		show_time(m, VIEW_unconfirmed, st.unconfirmed_since, clock_wall());
 	if (st.pending_since)
 		show_time(m, VIEW_pending_since, st.pending_since, clock_wall());
 	view_set_bool(m, VIEW_export_behind, st.export_behind);
@@ -204,8 +265,8 @@ static enum err sync_page(struct req *r, unsigned status, const char *error)
 	struct view_map *m = view_map_new(r->arena);
 	struct db *db = tools_db(r->tools);
 	struct rows targets = { .r = r, .list = view_set_list(m, VIEW_targets) };
-	struct rows runs = { .r = r, .list = view_set_list(m, VIEW_runs), .totals = sees_all(r) };
-	struct rows releases = { .r = r, .list = view_set_list(m, VIEW_releases), .totals = sees_all(r) };
+	struct rows runs = { .r = r, .list = view_set_list(m, VIEW_runs), .totals = targets_see_all(r) };
+	struct rows releases = { .r = r, .list = view_set_list(m, VIEW_releases), .totals = targets_see_all(r) };
 	uint64_t before;
 	enum err e = req_number(r, "before", 1, INT64_MAX, 0, &before);
 
@@ -213,7 +274,7 @@ static enum err sync_page(struct req *r, unsigned status, const char *error)
 	if (!e)
 		e = plan_model(r, m);
 	if (!e)
-		e = db_target_list(db, r->site->name, target_row, &targets);
+		e = target_rows(&targets);
 	if (!e)
 		e = db_run_list(db, r->site->name, before, RUNS_SHOWN, run_row, &runs);
 	releases.live = targets.live;
@@ -298,7 +359,7 @@ static bool run_target_row(void *arg, const struct db_run_target *t)
 	buf_release(&live);
 	buf_release(&text);
 	l->n++;
-	l->good += strcmp(t->state, "active") == 0 || strcmp(t->state, "sent") == 0;
+	l->good += strcmp(t->state, "active") == 0 || strcmp(t->state, "confirmed") == 0;
 	return true;
 }
 
@@ -341,7 +402,7 @@ enum err page_run(struct req *r)
 	show_time(m, VIEW_finished, run.finished_at, clock_wall());
 	if (run.finished_at)
 		view_set(m, VIEW_took, duration_text(r->arena, run.finished_at - run.started_at));
-	if (sees_all(r)) {
+	if (targets_see_all(r)) {
 		view_set(m, VIEW_added, arena_printf(r->arena, "%llu", (unsigned long long)run.added));
 		view_set(m, VIEW_changed, arena_printf(r->arena, "%llu", (unsigned long long)run.changed));
 		view_set(m, VIEW_removed, arena_printf(r->arena, "%llu", (unsigned long long)run.removed));

@@ -1,0 +1,40 @@
+/*
+ * targets: where each configured target stands, for pages and API alike: its state in a word, what it is known to hold
+ * and by whose signature, and what its receiver found when it last read what is live, as far as this viewer may see it.
+ *
+ * The words: waiting (until the next sync, or the next try), sending, sent (all was handed over, and no answer came),
+ * failed, unconfirmed (said to be there, and not confirmed), active (said to be there, and nobody can confirm it),
+ * confirmed (by a signed receipt).
+ */
+#ifndef DRYDOCK_WEB_TARGETS_H
+#define DRYDOCK_WEB_TARGETS_H
+
+#include "web/web.h"
+
+struct target_difference {
+	const char *what, *path; /* "altered", "missing", ...; the path as people read it */
+	const char *signer; /* NULL: nobody signed such a file */
+};
+
+struct target_now {
+	const struct conf_target *conf;
+	const char *state; /* one of the words above */
+	uint64_t number; /* the last release that it is known to hold; 0: none */
+	int64_t changed_at, retry_at; /* 0: none */
+	unsigned tries;
+	struct db_receipt receipt; /* for that release; number 0: none */
+	bool has_report;
+	int64_t report_at;
+	uint64_t report_number; /* the release that was read */
+	bool report_good; /* nothing differed; told to those who see the whole site, and to those who see a difference */
+	uint64_t report_bad; /* all differences: for those who see the whole site only */
+	struct target_difference *differences; /* those that this viewer may see */
+	size_t n_differences;
+};
+/* In the order of the configuration; in the request's arena. */
+enum err targets_now(struct req *r, struct target_now **out, size_t *n) MUST_CHECK;
+/* since: the first release that has a version. When was it confirmed there? *at 0: it was not, or the release is not there. */
+enum err target_since(struct req *r, const struct target_now *t, uint64_t since, uint64_t *number, int64_t *at) MUST_CHECK;
+bool targets_see_all(struct req *r); /* may this viewer be told numbers of files? */
+
+#endif
