@@ -63,8 +63,8 @@ const struct option conf_options[] = {
 	{ "workers", OPTION_NUMBER, AT(workers), "4", 1, 64, CHECK_NOTHING, false, NULL,
 	    "Threads for what has to wait on disk, git or database. Each has a database connection of its own." },
 	{ "connections", OPTION_NUMBER, AT(connections), "512", 16, 16384, CHECK_NOTHING, false, NULL,
-	    "HTTP connections at the same time, in all. When three quarters are taken, those go first that have waited longest "
-	    "for their peer." },
+	    "HTTP connections that are served at the same time. When three quarters are taken, those go first that have waited "
+	    "longest for their peer. 16 times as many, if so many files may be open, may wait with a request that is not all there." },
 	{ "connections_per_address", OPTION_NUMBER, AT(connections_per_address), "128", 4, 16384, CHECK_NOTHING, false, NULL,
 	    "HTTP connections at the same time from one address. Behind a proxy this is the proxy's share." },
 	{ "header_deadline", OPTION_DURATION, AT(header_deadline_us), "20s", SECONDS(1), SECONDS(600), CHECK_NOTHING, false, NULL,

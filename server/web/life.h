@@ -11,6 +11,7 @@
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/queue.h>
 
 #include "base/buf.h"
 #include "base/pool.h"
@@ -35,18 +36,25 @@ struct listener {
 /* --- connections and their absolute deadlines (web/deadlines.c) ----------------------------------------------------- */
 
 /* What a connection is waiting for. */
-enum phase { PHASE_HEADERS, PHASE_IDLE, PHASE_BODY, PHASE_WORK, PHASE_REPLY, PHASE_STREAM };
+enum phase { PHASE_HEADERS, PHASE_PLACE, PHASE_IDLE, PHASE_BODY, PHASE_WORK, PHASE_REPLY, PHASE_STREAM };
+enum gate_queue { QUEUE_NONE, QUEUE_QUICK, QUEUE_SLOW };
 
 struct conn {
 	struct conn *prev, *next;
 	struct listener *listener;
 	int fd;
-	bool cut; /* shut down by a deadline */
+	_Atomic bool cut; /* shut down by a deadline; or between gate and libmicrohttpd, where nobody may */
+	bool inside, slow; /* libmicrohttpd has it; its first request came without all of its body */
 	uid_t uid; /* of the local peer; (uid_t)-1 if unknown */
 	_Atomic enum phase phase;
 	_Atomic int64_t since; /* of the phase: clock_boot */
 	_Atomic int64_t deadline; /* clock_boot; 0: none */
 	char address[INET6_ADDRSTRLEN];
+	LIST_ENTRY(conn) same; /* addresses of one hash */
+	/* the gate's: */
+	TAILQ_ENTRY(conn) at_gate, queued;
+	enum gate_queue queue;
+	size_t here; /* bytes that have come */
 };
 
 /*
@@ -61,11 +69,35 @@ struct conn {
 struct conns;
 struct conns *conns_new(void);
 void conns_free(struct conns *c);
-void conns_add(struct conns *c, struct conn *conn, size_t limit); /* limit: of its listener */
+/* NULL: more from one address than its share, which is said in the log. */
+struct conn *conn_new(struct listener *l, int fd);
+void conns_add(struct conns *c, struct conn *conn);
+void conns_enter(struct conns *c, struct conn *conn); /* it takes one of its listener's places; not cut until conns_begin() */
+void conns_begin(struct conns *c, struct conn *conn);
 void conns_remove(struct conns *c, struct conn *conn);
+bool conns_room(struct conns *c, const struct listener *l, bool slow); /* is there a place? */
+void conns_slow_wait(struct conns *c, int kind, bool some); /* somebody waits for a place with a body that is not all here */
+bool conns_quick(struct conns *c, struct conn *conn); /* its body has come; true: it had been slow */
 size_t conns_count(struct conns *c);
 size_t conns_of(struct conns *c, const char *address); /* how many that address has, over all listeners */
 void conn_phase(struct conn *c, enum phase phase, int64_t us_from_now); /* 0: no deadline */
+
+/* --- before libmicrohttpd (web/gate.c) ------------------------------------------------------------------------------- */
+
+/* The server's own port and that of previews; behind the sockets of this machine there is no crowd. */
+static inline bool listener_gated(const struct listener *l)
+{
+	return l->kind == LISTENER_MAIN || l->kind == LISTENER_PREVIEW;
+}
+
+struct gate;
+enum err gate_new(struct gate **out, struct web *w, size_t places) MUST_CHECK; /* places: how many may wait */
+enum err gate_open(struct gate *g) MUST_CHECK; /* the listeners have their daemons: take connections in */
+void gate_close(struct gate *g); /* none comes in any more, and who waits is sent away */
+void gate_free(struct gate *g); /* after the daemons */
+/* libmicrohttpd begins with a connection: which one it is. NULL: none of the gate's. */
+struct conn *gate_taken(struct gate *g, int fd);
+void gate_room(struct gate *g); /* a place has become free */
 
 /* --- the server ---------------------------------------------------------------------------------------------------- */
 
@@ -74,6 +106,7 @@ struct web {
 	struct web_site *sites; /* a copy of o.sites */
 	struct listener listeners[LISTENER_COUNT];
 	struct conns *conns;
+	struct gate *gate;
 	struct pool *pool, *patient; /* patient: for what may wait long, so that pages do not */
 	struct jobs *jobs; /* acts that browsers asked for run there */
 	struct view_set *views;

@@ -28,7 +28,9 @@
 #define CONNECTION_MEMORY (40 * 1024) /* headers and target of one request, and what is sent */
 #define CACHE_LIMIT (8 * 1024 * 1024)
 #define STOP_PATIENCE (30 * CLOCK_SECOND)
-#define BACKLOG 511
+#define BACKLOG 4096 /* the kernel takes less where net.core.somaxconn is lower */
+#define GATE_FACTOR 16u /* so many more may wait at the gate than are served */
+#define SPARE_PLACES 64
 
 /* --- sockets ------------------------------------------------------------------------------------------------------- */
 
@@ -163,19 +165,33 @@ static void say_refused(struct web *w, const char *address)
 		    "too many connections from one address", NULL);
 }
 
-static enum MHD_Result connection_wanted(void *cls, const struct sockaddr *a, socklen_t len)
+struct conn *conn_new(struct listener *l, int fd)
 {
-	struct listener *l = cls;
-	char address[INET6_ADDRSTRLEN];
+	struct conn *conn = mem_alloc(sizeof(*conn));
 
-	(void)len;
-	if (l->kind == LISTENER_LOCAL || l->kind == LISTENER_PROXY)
-		return MHD_YES;
-	address_text(address, a);
-	if (conns_of(l->web->conns, address) < l->web->o.conf->connections_per_address || WEAK(conn_address))
-		return MHD_YES;
-	say_refused(l->web, address);
-	return MHD_NO;
+	conn->listener = l;
+	conn->fd = fd;
+	peer_of(conn);
+	if (!listener_gated(l) || conns_of(l->web->conns, conn->address) < l->web->o.conf->connections_per_address || WEAK(conn_address))
+		return conn;
+	say_refused(l->web, conn->address);
+	free(conn);
+	return NULL;
+}
+
+static struct conn *connection_begins(struct listener *l, int fd)
+{
+	struct conn *conn = listener_gated(l) ? gate_taken(l->web->gate, fd) : NULL;
+
+	if (conn)
+		return conn;
+	conn = conn_new(l, fd);
+	if (conn) {
+		conns_add(l->web->conns, conn);
+		conns_enter(l->web->conns, conn);
+		conns_begin(l->web->conns, conn);
+	}
+	return conn;
 }
 
 static void connection_event(void *cls, struct MHD_Connection *c, void **context, enum MHD_ConnectionNotificationCode code)
@@ -184,18 +200,16 @@ static void connection_event(void *cls, struct MHD_Connection *c, void **context
 
 	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
 		const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
-		struct conn *conn = mem_alloc(sizeof(*conn));
-		conn->listener = l;
-		conn->fd = info ? info->connect_fd : -1;
-		peer_of(conn);
-		conn_phase(conn, PHASE_HEADERS, l->web->o.conf->header_deadline_us);
+		struct conn *conn = connection_begins(l, info ? info->connect_fd : -1);
+
+		if (conn)
+			conn_phase(conn, PHASE_HEADERS, l->web->o.conf->header_deadline_us);
 		*context = conn;
-		/* Of the local socket everybody is somebody of this machine, and an act may wait there for long. */
-		conns_add(l->web->conns, conn, l->kind == LISTENER_LOCAL ? 0 : l->web->o.conf->connections);
 	} else if (*context) {
 		conns_remove(l->web->conns, *context);
 		free(*context);
 		*context = NULL;
+		gate_room(l->web->gate);
 	}
 }
 
@@ -223,25 +237,35 @@ static enum err daemon_start(struct web *w, enum listener_kind kind, unsigned th
 	struct listener *l = &w->listeners[kind];
 	const struct conf *conf = w->o.conf;
 	unsigned idle = (unsigned)(conf->idle_us / CLOCK_SECOND);
+	const bool gated = listener_gated(l);
+	const unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
 	struct MHD_OptionItem options[] = {
 		{ MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)mhd_log, NULL },
-		{ MHD_OPTION_LISTEN_SOCKET, l->fd, NULL },
-		{ MHD_OPTION_CONNECTION_LIMIT, (intptr_t)conf->connections, NULL },
+		/* A place is free for the gate a little sooner than for libmicrohttpd. */
+		{ MHD_OPTION_CONNECTION_LIMIT, (intptr_t)(conf->connections + (gated ? SPARE_PLACES : 0)), NULL },
 		{ MHD_OPTION_CONNECTION_TIMEOUT, idle ? (intptr_t)idle : 1, NULL },
 		{ MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY, NULL },
 		{ MHD_OPTION_URI_LOG_CALLBACK, (intptr_t)http_begin, l },
 		{ MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)http_done, l },
 		{ MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)connection_event, l },
 		{ MHD_OPTION_UNESCAPE_CALLBACK, (intptr_t)no_unescape, NULL },
-		{ threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, (intptr_t)threads, NULL },
+		{ MHD_OPTION_END, 0, NULL }, /* and two that not all have */
+		{ MHD_OPTION_END, 0, NULL },
 		{ MHD_OPTION_END, 0, NULL },
 	};
+	struct MHD_OptionItem *more = &options[sizeof(options) / sizeof(*options) - 3];
 
-	l->daemon = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0,
-	    connection_wanted, l, http_step, l, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
+	if (threads > 1)
+		*more++ = (struct MHD_OptionItem){ MHD_OPTION_THREAD_POOL_SIZE, (intptr_t)threads, NULL };
+	if (!gated)
+		*more = (struct MHD_OptionItem){ MHD_OPTION_LISTEN_SOCKET, l->fd, NULL };
+
+	l->daemon = MHD_start_daemon(flags | (gated ? MHD_USE_NO_LISTEN_SOCKET : 0), 0, NULL, NULL, http_step, l, MHD_OPTION_ARRAY, options,
+	    MHD_OPTION_END);
 	if (l->daemon)
 		return ERR_OK;
-	l->fd = -1; /* libmicrohttpd closed it */
+	if (!gated)
+		l->fd = -1; /* libmicrohttpd closed it */
 	return err_set(ERR_FAILED, "cannot start the HTTP server");
 }
 
@@ -297,17 +321,26 @@ static enum err checks(struct web *w)
 	return ERR_OK;
 }
 
-static void room_for_connections(const struct conf *conf)
+/* Raises what the kernel allows; returns how many may wait at the gate. */
+static size_t room_for_connections(const struct conf *conf)
 {
 	struct rlimit r;
 
 	/* Previews and the local socket have as many again; a raise is tried, and what is there is used. */
-	rlim_t want = (rlim_t)conf->connections * LISTENER_COUNT + 512;
-	if (getrlimit(RLIMIT_NOFILE, &r) || r.rlim_cur >= want)
-		return;
-	r.rlim_cur = r.rlim_max < want ? r.rlim_max : want;
-	if (setrlimit(RLIMIT_NOFILE, &r) || r.rlim_cur < want)
+	const rlim_t served = (rlim_t)conf->connections * LISTENER_COUNT + 512, want = served + (rlim_t)conf->connections * GATE_FACTOR;
+	if (getrlimit(RLIMIT_NOFILE, &r))
+		return conf->connections;
+	if (r.rlim_cur < want) {
+		const rlim_t had = r.rlim_cur;
+		r.rlim_cur = r.rlim_max < want ? r.rlim_max : want;
+		if (setrlimit(RLIMIT_NOFILE, &r))
+			r.rlim_cur = had;
+	}
+	if (r.rlim_cur < served)
 		log_event(LOG_LEVEL_WARN, "web.files", "text", "fewer open files are allowed than connections may need", "wanted", log_u64(want), NULL);
+	if (r.rlim_cur < served + conf->connections)
+		return conf->connections;
+	return (size_t)((r.rlim_cur < want ? r.rlim_cur : want) - served);
 }
 
 
@@ -340,7 +373,7 @@ static enum err start(struct web *w)
 
 	if ((e = checks(w)))
 		return e;
-	room_for_connections(conf);
+	const size_t places = room_for_connections(conf);
 	if ((e = view_load(&w->views, conf->templates)) || (e = statics_load(w, conf->static_files)))
 		return e;
 	/* All sockets first: a port in use must not leave half a server behind. */
@@ -368,6 +401,8 @@ static enum err start(struct web *w)
 		return e;
 	w->cache = page_cache_new(CACHE_LIMIT);
 	w->conns = conns_new();
+	if ((e = gate_new(&w->gate, w, places)))
+		return e;
 	w->previews = previews_new(w);
 	w->pool = pool_new("worker", conf->workers ? conf->workers : 1, conf->connections + 64, worker_start, worker_stop, w);
 	w->jobs = jobs_new(conf->workers ? conf->workers : 1, w->o.database);
@@ -381,7 +416,7 @@ static enum err start(struct web *w)
 		return e;
 	if (conf->demo_port && (e = demo_start(&w->demo, conf)))
 		return e;
-	return ERR_OK;
+	return gate_open(w->gate);
 }
 
 enum err web_start(struct web **out, const struct web_options *o)
@@ -443,8 +478,9 @@ void web_stop(struct web *w)
 {
 	if (!w)
 		return;
+	gate_close(w->gate);
 	for (int i = 0; i < LISTENER_COUNT; i++)
-		if (w->listeners[i].daemon)
+		if (w->listeners[i].daemon && !listener_gated(&w->listeners[i]))
 			MHD_quiesce_daemon(w->listeners[i].daemon);
 	pthread_mutex_lock(&w->lock);
 	w->stopping = true; /* from now on nothing is suspended */
@@ -471,6 +507,7 @@ void web_stop(struct web *w)
 	jobs_free(w->jobs);
 	pool_free(w->patient);
 	streams_free(w->streams);
+	gate_free(w->gate);
 	conns_free(w->conns);
 	previews_free(w->previews);
 	page_cache_free(w->cache);

@@ -17,6 +17,7 @@
 #define TOO_MUCH "The server has too much to do. Try again in a moment."
 #define BODIES_LIMIT (128u << 20) /* bytes of request bodies held at once, over all requests */
 #define BODY_GRACE (1u << 20) /* so much of a body that is too large is read, so that its sender sees the answer */
+#define PROGRESS 4096 /* bytes of a body that are worth a crowd's patience once more */
 #define SLOWEST 16384 /* bytes a second: a large reply gets more time by its size */
 
 /* --- begin, body, end ---------------------------------------------------------------------------------------------- */
@@ -299,6 +300,9 @@ static void body_piece(struct life *l, const char *p, size_t n)
 		return;
 	}
 	buf_add(&l->body, p, n);
+	/* Who goes on sending has not waited. */
+	if (l->conn && l->body_seen / PROGRESS != (l->body_seen - n) / PROGRESS)
+		atomic_store_explicit(&l->conn->since, clock_boot(), memory_order_relaxed);
 }
 
 static enum MHD_Result send_reply(struct life *l)
@@ -365,8 +369,11 @@ static enum MHD_Result body_ended(struct life *l)
 {
 	const struct route *route = l->r.route;
 
-	if (l->conn)
+	if (l->conn) {
 		conn_phase(l->conn, PHASE_WORK, 0);
+		if (conns_quick(l->web->conns, l->conn))
+			gate_room(l->web->gate);
+	}
 	if ((!route || (route->needs & ROUTE_MEMORY)) && request_run(l))
 		return send_reply(l);
 	l->stage = STAGE_WORKER;

@@ -177,6 +177,128 @@ def test_limit_of_one_address(usual):
             s.close()
 
 
+def crowded(port, n, first=b"", address="127.0.3.%d"):
+    """n connections from as many addresses, which have sent `first` and do no more."""
+    held = []
+    for i in range(n):
+        s = socket.socket()
+        s.settimeout(10)
+        s.bind((address % (1 + i % 250), 0))
+        s.connect(("127.0.0.1", port))
+        s.sendall(first)
+        held.append(s)
+    return held
+
+
+def alive(held):
+    """How many the server has not ended."""
+    n = 0
+    for s in held:
+        s.setblocking(False)
+        try:
+            n += s.recv(1) != b""
+        except BlockingIOError:
+            n += 1
+        except OSError:
+            pass
+    return n
+
+
+SMALL = 'connections = 16\nconnections_per_address = 128\nheader_deadline = "60s"\nbody_deadline = "60s"\nidle = "60s"\nworkers = 2\n'
+
+
+def ask(d, first=b"GET /healthz HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n"):
+    start = time.monotonic()
+    with socket.create_connection(("127.0.0.1", d.port), 30) as s:
+        s.settimeout(30)
+        s.sendall(first)
+        answer = receive(s)
+    return answer[:12], time.monotonic() - start
+
+
+@pytest.fixture(scope="module")
+def small():
+    with Drydock(files={"/index.html": "x"}, config=SMALL) as d:
+        yield d
+
+
+def test_the_gate_is_full(small):
+    """More say nothing than may wait (16 times 16): who has waited longest is sent away, and another one is served."""
+    before = len(small.log())
+    held = crowded(small.port, 300)
+    try:
+        answer, took = ask(small)
+        assert answer == b"HTTP/1.1 200" and took < 10
+        assert small.process.poll() is None and 240 <= alive(held) <= 256
+        assert any("http.crowded" in line and "waited_for=headers" in line for line in small.wait_log(before, "http.crowded"))
+    finally:
+        for s in held:
+            s.close()
+
+
+def test_half_heads_and_bodies_hold_no_place_of_others(small):
+    """16 places: 100 of half a head and 100 that never send their body leave room for whoever asks in one go."""
+    before = len(small.log())
+    held = crowded(small.port, 100, HALF) + crowded(small.port, 100, BODY, "127.0.4.%d")
+    try:
+        for first in (b"GET /healthz HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n",
+                      b"POST /api/v1/login HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"):
+            for _ in range(10):
+                answer, took = ask(small, first)
+                assert answer in (b"HTTP/1.1 200", b"HTTP/1.1 400") and took < 10, answer
+        # bodies that do not come give way to others of their kind; those of half a head are not in anybody's way
+        assert any("http.crowded" in line and "waited_for=body" in line for line in small.wait_log(before, "waited_for=body"))
+        assert alive(held[:100]) == 100
+    finally:
+        for s in held:
+            s.close()
+
+
+def test_who_was_served_and_stays_gives_way(small):
+    """Places of those who have had their answer and keep their connection."""
+    whole = b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n"
+    held = []
+    try:
+        for i in range(100):
+            s = crowded(small.port, 1, whole, f"127.0.5.{1 + i}%.0s")[0]
+            held.append(s)
+            assert s.recv(12) == b"HTTP/1.1 200"
+        answer, took = ask(small)
+        assert answer == b"HTTP/1.1 200" and took < 10
+    finally:
+        for s in held:
+            s.close()
+
+
+def test_what_the_gate_looks_at(small):
+    """In pieces, with what comes before and after; and what is no request has its answer at once."""
+    def said(*pieces, end=False):
+        with socket.create_connection(("127.0.0.1", small.port), 30) as s:
+            s.settimeout(20)
+            for piece in pieces:
+                s.sendall(piece)
+                time.sleep(0.05)
+            if end:
+                s.shutdown(socket.SHUT_WR)
+            out = b""
+            while data := receive(s):
+                out += data
+                if not end and out.count(b"HTTP/1.1 ") == b"".join(pieces).count(b"HTTP/1.1\r\n"):
+                    break
+            return re.findall(rb"HTTP/1\.1 (\d+)", out)
+    whole = b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n"
+    assert said(whole, end=True) == [b"200"]
+    assert said(b"\r\n" + whole) == [b"200"]
+    assert said(*[whole[i:i + 5] for i in range(0, len(whole), 5)]) == [b"200"]
+    assert said(whole + whole[:20], whole[20:]) == [b"200", b"200"]
+    assert said(whole[:-2], end=True) == []
+    assert said(b"hello\r\n\r\n", end=True) in ([], [b"400"], [b"505"])
+    json = b"POST /api/v1/login HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\n"
+    assert said(json + b"Content-Length: 2\r\n\r\n", b"{}") == [b"400"]
+    assert said(json + b"Transfer-Encoding: chunked\r\n\r\n", b"2\r\n{", b"}\r\n0\r\n\r\n") == [b"400"]
+    assert said(json + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", end=True) == [b"400"]
+
+
 def test_2000_idle_and_2000_slow_from_many_addresses(usual):
     """They come back as soon as they are thrown out; an honest client is served meanwhile, and its act is not lost."""
     alice = usual.login()
@@ -185,21 +307,20 @@ def test_2000_idle_and_2000_slow_from_many_addresses(usual):
         crowds += [Crowd(usual.port, 2000, "idle"), Crowd(usual.port, 1000, "headers"), Crowd(usual.port, 1000, "body")]
         for c in crowds:
             c.ready()
-        times, ok = [], 0
-        while len(times) < 15:
+        times, ok, end = [], 0, time.monotonic() + 12
+        while time.monotonic() < end or len(times) < 30:
             start = time.monotonic()
             with contextlib.closing(usual.browser()) as b:
                 b.headers["Connection"] = "close"
                 b.cookies.update({"drydock": alice.cookies["drydock"]})
                 ok += b.get("/s/www/tree/").status_code == 200
             times.append(time.monotonic() - start)
+            time.sleep(0.1)
         times.sort()
-        print("served in", [round(t, 3) for t in times])
-        assert ok == 15
-        # The crowd alone would be thrown out after 20 and 60 s. DRYDOCK_QUIET: on a machine that does nothing else, under a second
-        # for nearly all: who comes while the kernel's queue is full tries again after a second, as TCP does.
-        assert times[len(times) // 2] < (1 if os.environ.get("DRYDOCK_QUIET") else 10)
-        assert not os.environ.get("DRYDOCK_QUIET") or times[-4] < 1
+        print("served", len(times), "median", round(times[len(times) // 2], 3), "longest", [round(t, 3) for t in times[-5:]])
+        assert ok == len(times)
+        # All in under a second; a machine that other tests keep busy may need longer for a few.
+        assert times[-1] < (1 if os.environ.get("DRYDOCK_QUIET") else 10) and times[len(times) * 9 // 10] < 1
         answer = usual.sign("/index.html")
         assert answer["seq"] and usual.file("/index.html")["state"] == "signed"
     finally:
