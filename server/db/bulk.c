@@ -112,7 +112,9 @@ static enum err send_rows(struct bulk *b, struct rows *r)
 {
 	enum err e = ERR_OK;
 
-	if (r->n)
+	if (r->n && b->db->in_tx && b->db->tx_error)
+		e = err_set(b->db->tx_error, "%s: the transaction has failed already", b->what->name);
+	else if (r->n)
 		e = b->db->is_mariadb && r->n > 1 ? send_arrays(b, r) : send_singly(b, r);
 	r->n = r->bytes = 0;
 	arena_reset(r->a);
@@ -134,20 +136,28 @@ static void wait_sent(struct bulk *b)
 		return;
 	pool_beside_wait(&b->sender);
 	b->sending = false;
+	b->db->sender = NULL;
 	if (b->sent && !b->e)
 		b->e = err_set(b->sent, "%s", b->why);
+}
+
+void bulk_settle(struct db *db)
+{
+	if (db->sender)
+		wait_sent(db->sender);
 }
 
 /* The set is full: send it, and fill the other one. */
 static void turn(struct bulk *b)
 {
-	wait_sent(b);
+	bulk_settle(b->db);
 	if (b->e)
 		return;
 	b->filling = 1 - b->filling;
 	if (!b->sets[b->filling].a)
 		b->sets[b->filling].a = arena_new();
 	b->sending = true;
+	b->db->sender = b;
 	pool_beside_start(&b->sender, send_beside, b);
 }
 
@@ -185,7 +195,7 @@ enum err bulk_close(struct bulk *b)
 {
 	enum err e;
 
-	wait_sent(b);
+	bulk_settle(b->db);
 	if (!b->e)
 		b->e = send_rows(b, &b->sets[b->filling]);
 	e = b->e;

@@ -289,6 +289,7 @@ void db_close(struct db *db)
 
 enum err db_plain(struct db *db, const char *sql, const char *what)
 {
+	bulk_settle(db);
 	if (mysql_real_query(db->my, sql, strlen(sql)))
 		return db_error(db, mysql_errno(db->my), mysql_error(db->my), what);
 	/* A migration may hold a statement with rows; nobody wants them. */

@@ -39,6 +39,7 @@ struct db {
 	enum err tx_error; /* a statement of the open transaction failed: nothing more is run in it */
 	bool streaming; /* rows of a streamed result are still to come */
 	bool lost; /* the connection broke; it is closed when the transaction ends */
+	struct bulk *sender; /* sends rows on a thread of its own: bulk_settle() before anything else is done here */
 };
 
 /* --- connection.c -------------------------------------------------------------------------------------------------- */
@@ -150,6 +151,8 @@ struct bulk *bulk_open(struct db *db, const struct db_stmt *s);
 /* Copies what it is given. The first error stops everything after it; bulk_close gives it. */
 void bulk_row(struct bulk *b, const struct db_arg *args, size_t n);
 enum err bulk_close(struct bulk *b) MUST_CHECK; /* sends the rest, frees */
+/* Several may be open at once: only one of them sends. What went wrong is told by its bulk_close. */
+void bulk_settle(struct db *db);
 
 /* For statement.c and bulk.c. */
 enum err stmt_get(struct db *db, const struct db_stmt *s, struct stmt **out) MUST_CHECK;

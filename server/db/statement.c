@@ -143,6 +143,7 @@ enum err stmt_get(struct db *db, const struct db_stmt *s, struct stmt **out)
 	size_t at = (size_t)(s - __start_drydock_sql);
 	enum err e;
 
+	bulk_settle(db);
 	if (db->streaming)
 		return err_set(ERR_FAILED, "%s: the connection is still reading another answer", s->name);
 	if (db->in_tx) {

@@ -455,6 +455,56 @@ static void killed_under_load(void **state)
 	printf("# %d kills\n", rounds);
 }
 
+#define FILL_ROWS 12000
+
+/* Each table's rows are sent by a thread beside the caller's: two of them must not talk to the server at once. */
+static enum err fill_two(struct db *db, void *arg)
+{
+	struct db_fill *dirs = db_fill_open(db, TABLE_record_dir), *ids = db_fill_open(db, TABLE_act_id);
+	struct sha256 hash = { { 0 } };
+	enum err e, other;
+
+	(void)arg;
+	for (uint64_t i = 1; i <= FILL_ROWS; i++) {
+		const struct db_value site = { .p = "fill", .n = 4 }, node = { .p = NODE_A, .n = 64 }, seq = { .number = true, .u = i }, none = { .number = true };
+
+		memcpy(hash.b, &i, sizeof(i));
+		const struct db_value sum = { .p = hash.b, .n = sizeof(hash.b) }, op = { .p = hash.b, .n = 16 };
+		db_fill_row(dirs, (const struct db_value[]){ site, node, seq, sum, none });
+		db_fill_row(ids, (const struct db_value[]){ site, node, seq, site, op, sum, none });
+		/* and whoever asks something meanwhile */
+		if (i == FILL_ROWS / 2)
+			OK(db_counter_next(db, "fill", &(uint64_t){ 0 }));
+	}
+	e = db_fill_close(dirs);
+	other = db_fill_close(ids);
+	return e ? e : other;
+}
+
+static bool count_row(void *arg, const struct db_value *row)
+{
+	(void)row;
+	++*(unsigned *)arg;
+	return true;
+}
+
+static void two_tables_are_filled_at_once(void **state)
+{
+	struct db *db = testdb_connect_owner(t);
+	unsigned n = 0;
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		OK(db_table_clear(db, TABLE_record_dir, "fill"));
+		OK(db_table_clear(db, TABLE_act_id, "fill"));
+		OK(tx_run(db, fill_two, NULL, NULL));
+	}
+	OK(db_table_rows(db, TABLE_record_dir, "fill", count_row, &n));
+	OK(db_table_rows(db, TABLE_act_id, "fill", count_row, &n));
+	assert_int_equal(n, 2 * FILL_ROWS);
+	db_close(db);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -465,6 +515,7 @@ int main(void)
 		cmocka_unit_test(a_connection_lost_below_its_reader),
 		cmocka_unit_test(an_unknown_outcome_is_flagged),
 		cmocka_unit_test(a_hanging_server_is_an_error),
+		cmocka_unit_test(two_tables_are_filled_at_once),
 		cmocka_unit_test(killed_under_load),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
