@@ -34,6 +34,7 @@ struct site {
 	struct export_dir *export;
 	pthread_mutex_t writer;
 	pthread_mutex_t rules_lock; /* around rules and rules_version */
+	pthread_mutex_t release_lock; /* around cutting a release: taken before writer */
 	pthread_mutex_t manifest_lock; /* around releases/ below dir: taken after writer, if both */
 	bool manifest_checked; /* what releases/ holds is what the release's record says */
 	struct rules *rules;
@@ -202,6 +203,28 @@ enum err site_whence(struct site *s, struct actor_tools *t, const struct db_rele
  * ERR_NOT_FOUND: no such release.
  */
 enum err release_verify(struct site *s, struct actor_tools *t, uint64_t number, void (*fn)(void *arg, const char *what, const char *why), void *arg) MUST_CHECK;
+
+/* --- going back: acts/rollback.c ------------------------------------------------------------------------------------ */
+
+/* An approved tree of before: of a release, or as the record `seq` left it (release 0). */
+struct back_to {
+	uint64_t release, seq;
+	struct path path; /* there and below */
+	bool whole; /* a rollback: every file, also those that the actor may not see; show him only his */
+};
+/*
+ * What would change in the approved tree, as far as `who` may see it (begins out itself; the caller releases it), and the
+ * digest that goes along with the act. ERR_NOT_FOUND: no such release or record; ERR_STALE: it is like that already.
+ */
+enum err site_back(struct site *s, struct actor_tools *t, const struct back_to *to, const struct identity *who, struct plan *out, struct sha256 *digest) MUST_CHECK;
+/*
+ * Cut a new release with the tree of an old one, which is the approved tree from then on, and ask for it to be sent at
+ * once. An admin on "/", with a reason (the note). ERR_STALE: it would change something else than what was shown.
+ */
+enum err act_rollback(struct site *s, struct actor_tools *t, const struct act_request *rq, uint64_t release, const struct sha256 *shown, struct act_answer *out) MUST_CHECK;
+/* Approve a file, or all of a directory, as it was approved before, whatever is staged. Needs sign on each path. */
+enum err act_reapprove(struct site *s, struct actor_tools *t, const struct act_request *rq, const struct back_to *to, const struct sha256 *shown, struct act_answer *out) MUST_CHECK;
+
 /* An admin on "/" wants a sync now, with a reason. plan: the digest of the plan he was shown, NULL: none. */
 enum err act_force(struct site *s, struct actor_tools *t, const struct act_request *rq, const struct sha256 *plan, struct act_answer *out) MUST_CHECK;
 /* What a sync would send: the approved tree (with what pick-up would add) against the newest release. */

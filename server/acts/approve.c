@@ -190,16 +190,23 @@ static enum err check_roles(struct decision *d, struct approve *x, const struct 
 	return ERR_OK;
 }
 
+/* What this file is after the act. */
+static enum approval approval_after(const struct approve *x, const struct approve_file *f)
+{
+	return f->gone ? APPROVAL_REVOKED : x->approval;
+}
+
 /* Is the database's side of this file what the person was shown? */
 static enum err check_expected(struct approve *x, const struct approve_file *f, const struct db_state_row *row)
 {
+	const enum approval after = approval_after(x, f);
 	bool stands = row->path.s && approval_stands(row->approval);
 	char when[CLOCK_TEXT_SIZE];
 
 	x->stale_path = f->path.s;
-	if (x->approval == APPROVAL_REVOKED && !stands)
+	if (after == APPROVAL_REVOKED && !stands)
 		return err_set(ERR_STALE, "%s is not approved any more: there is nothing to revoke.", f->path.s);
-	if (x->approval == APPROVAL_SIGNED && stands && row->approval == APPROVAL_SIGNED && fingerprint_equal(&row->print, &f->print)) {
+	if (after == APPROVAL_SIGNED && stands && row->approval == APPROVAL_SIGNED && fingerprint_equal(&row->print, &f->print)) {
 		clock_text(row->at, when);
 		return err_set(ERR_STALE, "%s is signed already with these bytes, by %s at %s.", f->path.s, row->actor, when);
 	}
@@ -237,7 +244,7 @@ static void make_changes(struct approve *x, const struct db_state_row *found)
 		const struct approve_file *f = &x->files[i];
 		bool stands = found[i].path.s && approval_stands(found[i].approval);
 
-		if (x->approval == APPROVAL_REVOKED) {
+		if (approval_after(x, f) == APPROVAL_REVOKED) {
 			list[n++] = (struct sorted_item){ f->path, PLAN_REMOVE, found[i].blob, found[i].print.exec };
 			x->files_delta--;
 		} else if (!stands) {
@@ -286,7 +293,10 @@ static void make_rows(struct approve *x, const struct db_state_row *found)
 			continue;
 		}
 		x->record_files[i].replaces = row->seq;
-		row->approval = x->approval;
+		/* In one record with files that it approves: which of them it took away. */
+		if (f->gone)
+			x->record_files[i].blob = (struct blob_id){ 0 };
+		row->approval = approval_after(x, f);
 		row->print = f->print;
 		row->blob = f->blob;
 	}
@@ -323,7 +333,7 @@ enum err approve_check(struct decision *d, void *arg)
 		paths[i] = x->files[i].path;
 	/* The catalog's approved side moves only with the writer lock held, as it is now. */
 	superseded_release(&x->superseded);
-	if (approval_stands(x->approval))
+	if (approval_stands(x->approval) && !x->exact)
 		err = superseded_find(d->s, paths, x->n, x->arena, &x->superseded);
 	more = x->superseded.n;
 	n = x->n + more;

@@ -29,7 +29,8 @@ static enum err force_check(struct decision *d, void *arg)
 static enum err force_write(struct decision *d, void *arg)
 {
 	(void)arg;
-	enum err err = db_schedule_force(d->db, d->s->name, d->record.at, request_identity(d->rq)->user, d->rq->note);
+	enum err err = db_schedule_force(d->db, d->s->name,
+	    &(struct db_force){ .at = d->record.at, .by = request_identity(d->rq)->user, .reason = d->rq->note });
 
 	FAILPOINT_OR(err, force_row);
 	return err;

@@ -144,6 +144,30 @@ enum err recover_locked(struct site *s, struct actor_tools *t, bool at_start) MU
 /* refs/heads/main and the tag of the newest release, as the database has it. */
 enum err release_refs(struct site *s, struct actor_tools *t) MUST_CHECK;
 
+/* --- release.c: what a release and a rollback share -------------------------------------------------------------------- */
+
+/* A release on its way. Held around it: release_lock of the site, since manifest.c prepares one at a time. */
+struct cutting {
+	struct arena *a;
+	struct db_release last; /* number 0: none yet */
+	struct db_release now;
+	struct blob_id tag;
+	struct head head;
+	struct blob_id prepared; /* the site tree of head.sums */
+	bool hurry; /* the last attempt: prepare under the lock */
+	bool moved; /* another tree than the one prepared */
+	bool nothing;
+};
+/* The newest release (number 0: none), and the sums for one of the tree of that commit. The long part: outside of the lock. */
+enum err cutting_last(struct cutting *c, struct site *s, struct actor_tools *t) MUST_CHECK;
+enum err cutting_prepare(struct cutting *c, struct site *s, struct actor_tools *t, const struct blob_id *commit) MUST_CHECK;
+/* In check: its number, and what its record says, added to d->fields. */
+enum err cutting_number(struct cutting *c, struct decision *d) MUST_CHECK;
+enum err cutting_build(struct cutting *c, struct decision *d) MUST_CHECK;
+enum err cutting_write(struct cutting *c, struct decision *d) MUST_CHECK;
+void cutting_after(struct cutting *c, struct decision *d);
+void cutting_done(struct cutting *c, struct site *s); /* after decide() */
+
 /* --- manifest.c: what site_manifest() reads --------------------------------------------------------------------------- */
 
 /*
@@ -152,6 +176,8 @@ enum err release_refs(struct site *s, struct actor_tools *t) MUST_CHECK;
  */
 enum err manifest_prepare(struct site *s, struct actor_tools *t, const struct db_release *before, const struct blob_id *to, struct manifest_sums *out) MUST_CHECK;
 enum err manifest_adopt(struct site *s, uint64_t number) MUST_CHECK; /* it has been cut, as prepared */
+/* Who approved each file of a plan (plan->n lines, those of PLAN_REMOVE gone), and its fingerprint (prints may be NULL). */
+enum err manifest_find(struct site *s, struct db *db, const struct plan *plan, struct manifest_line *lines, struct fingerprint *prints, struct arena *a) MUST_CHECK;
 
 /* --- read.c -------------------------------------------------------------------------------------------------------- */
 
@@ -203,6 +229,7 @@ struct approve_file {
 	struct blob_id blob;
 	struct blob_id was; /* the approved blob that the person was shown beside it; zero: none */
 	uid_t owner; /* the UNIX user of the staged file; sign only */
+	bool gone; /* taken away, whatever the act does with the others: print and blob are those of before */
 };
 /* What sign, revoke, review and pick-up write. Filled before decide(), completed by approve_check. */
 struct approve {
@@ -211,6 +238,7 @@ struct approve {
 	size_t n;
 	enum role need; /* on each path; ROLE_NONE: the system */
 	const uid_t *signer; /* the UNIX user who signs; NULL: not known, or nobody signs */
+	bool exact; /* the files are all that changes: what stands in their way is among them */
 	const struct preapproved *within; /* what it supersedes must be meant by one of these; NULL: anything */
 	size_t n_within;
 	const char *stale_path; /* set with ERR_STALE: which */

@@ -82,6 +82,7 @@ static enum err reading_begin(struct manifest_reading *r, int dir, const char *n
 struct finding {
 	const struct plan *plan;
 	struct manifest_line *lines; /* plan->n; signer NULL: not found yet */
+	struct fingerprint *prints; /* the same with the MD5; NULL: not asked for */
 	struct arena *a;
 	uint64_t seq; /* of the release */
 	size_t i; /* the item that is looked for in the records */
@@ -107,6 +108,8 @@ static bool from_state(void *arg, const struct db_state_row *row)
 		return true;
 	f->lines[low] = (struct manifest_line){ .sha256 = row->print.sha256, .size = row->print.size, .exec = row->print.exec, .at = row->at,
 		.seq = row->seq, .signer = arena_dup(f->a, row->actor), .path = f->plan->items[low].path };
+	if (f->prints)
+		f->prints[low] = row->print;
 	return true;
 }
 
@@ -120,6 +123,8 @@ static bool from_record(void *arg, const struct db_record_row *row)
 		return true;
 	f->lines[f->i] = (struct manifest_line){ .sha256 = row->file->print.sha256, .size = row->file->print.size, .exec = item->exec, .at = row->at,
 		.seq = row->seq, .signer = arena_dup(f->a, row->actor), .path = item->path };
+	if (f->prints)
+		f->prints[f->i] = row->file->print;
 	return false;
 }
 
@@ -177,6 +182,29 @@ static enum err find_lines(struct site *s, struct db *db, struct finding *f)
 		else if (!f->lines[f->i].signer)
 			e = search_records(s, db, f);
 	}
+	return e;
+}
+
+enum err manifest_find(struct site *s, struct db *db, const struct plan *plan, struct manifest_line *lines, struct fingerprint *prints, struct arena *a)
+{
+	struct finding f = { .plan = plan, .lines = lines, .prints = prints, .a = a, .seq = UINT64_MAX };
+
+	return find_lines(s, db, &f);
+}
+
+/*
+ * Up to which record the approvals of a release are looked for. A rollback approves what it brings back and is cut by the
+ * same record: its list tells who had approved those files before.
+ */
+static enum err seq_of(struct site *s, struct db *db, const struct db_release *rel, uint64_t *seq)
+{
+	struct arena *a = arena_new();
+	struct db_record_row row;
+	enum err e = db_record_get(db, s->name, rel->node, rel->seq, &row, a);
+
+	if (!e)
+		*seq = strcmp(row.act, "rollback") == 0 ? rel->seq - 1 : rel->seq;
+	arena_free(a);
 	return e;
 }
 
@@ -334,6 +362,7 @@ static enum err catch_up(struct site *s, struct actor_tools *t, int *dir, uint64
 	struct db_release rel;
 	struct kept k = { 0 };
 	bool good = true;
+	uint64_t seq;
 	char delta[64];
 	enum err e = s->manifest_checked ? ERR_OK : check_kept(s, t, *dir, &good);
 
@@ -352,7 +381,9 @@ static enum err catch_up(struct site *s, struct actor_tools *t, int *dir, uint64
 		if (e)
 			break;
 		snprintf(delta, sizeof delta, "delta.%llu", (unsigned long long)rel.number);
-		e = write_delta(s, t, *dir, delta, &from, &rel.log_commit, rel.seq);
+		e = seq_of(s, tools_db(t), &rel, &seq);
+		if (!e)
+			e = write_delta(s, t, *dir, delta, &from, &rel.log_commit, seq);
 		if (!e)
 			e = advance(*dir, rel.number);
 		k.number = rel.number;

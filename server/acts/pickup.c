@@ -14,7 +14,8 @@ struct candidates {
 	struct preapproved_list below;
 	struct read_item *items;
 	struct blob_id *was;
-	size_t n, cap, was_cap;
+	uint64_t *seqs; /* of the records that approved what stands; 0: nothing does */
+	size_t n, cap, was_cap, seqs_cap;
 };
 
 static bool is_below(const struct candidates *c, struct path path, uint64_t size)
@@ -54,6 +55,8 @@ static bool take_entry(void *arg, const struct catalog_entry *e)
 		return true;
 	c->items = mem_grow(c->items, &c->cap, c->n + 1, sizeof *c->items);
 	c->was = mem_grow(c->was, &c->was_cap, c->n + 1, sizeof *c->was);
+	c->seqs = mem_grow(c->seqs, &c->seqs_cap, c->n + 1, sizeof *c->seqs);
+	c->seqs[c->n] = stands ? e->approved.seq : 0;
 	c->items[c->n] = (struct read_item){ .path = path_copy(e->path, c->a), .print = e->print };
 	c->was[c->n++] = stands ? e->approved.blob : (struct blob_id){ 0 };
 	return c->n < RECORD_FILES_LIMIT;
@@ -64,6 +67,7 @@ static void candidates_release(struct candidates *c)
 	free(c->below.list);
 	free(c->items);
 	free(c->was);
+	free(c->seqs);
 	arena_free(c->a);
 }
 
@@ -113,6 +117,37 @@ static enum err candidates_look(struct site *s, struct actor_tools *t, struct ca
 	return err;
 }
 
+/* Whoever went back to an earlier version meant it: what is staged waits for a signature then. */
+static enum err leave_what_went_back(struct site *s, struct actor_tools *t, struct candidates *c)
+{
+	struct arena *a = arena_new();
+	uint64_t known = 0;
+	bool back = false;
+	size_t kept = 0;
+	enum err err = ERR_OK;
+
+	for (size_t i = 0; i < c->n && !err; i++) {
+		struct db_record_row row;
+
+		if (c->seqs[i] && c->seqs[i] != known) {
+			err = db_record_get(tools_db(t), s->name, node_key_id(s->key), c->seqs[i], &row, a);
+			known = c->seqs[i];
+			/* Of another node's log: not known here. */
+			back = !err && (strcmp(row.act, "rollback") == 0 || strcmp(row.act, "reapprove") == 0);
+			if (err == ERR_NOT_FOUND)
+				err = ERR_OK;
+		}
+		if (c->seqs[i] && back)
+			continue;
+		c->items[kept] = c->items[i];
+		c->was[kept] = c->was[i];
+		c->seqs[kept++] = c->seqs[i];
+	}
+	c->n = kept;
+	arena_free(a);
+	return err;
+}
+
 static enum err candidates_find(struct site *s, struct actor_tools *t, struct candidates *c)
 {
 	struct rules *rules = site_rules(s);
@@ -120,6 +155,8 @@ static enum err candidates_find(struct site *s, struct actor_tools *t, struct ca
 
 	*c = (struct candidates){ .a = arena_new(), .rules = rules };
 	err = candidates_look(s, t, c);
+	if (!err)
+		err = leave_what_went_back(s, t, c);
 	c->rules = NULL;
 	rules_unref(rules);
 	return err;

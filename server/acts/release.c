@@ -14,18 +14,6 @@
 #include "base/failpoint.h"
 #include "base/log.h"
 
-struct cutting {
-	struct arena *a;
-	struct db_release last; /* number 0: none yet */
-	struct db_release now;
-	struct blob_id tag;
-	struct head head;
-	struct blob_id prepared; /* the site tree of head.sums */
-	bool hurry; /* the last attempt: prepare under the lock */
-	bool moved; /* another tree than the one prepared */
-	bool nothing;
-};
-
 /* ERR_OK with *same set if both log commits have one tree. */
 static enum err same_tree(struct repo *repo, const struct blob_id *x, const struct blob_id *y, bool *same)
 {
@@ -71,8 +59,16 @@ static enum err newest(struct db *db, struct site *s, struct db_release *out, st
 	return ERR_OK;
 }
 
-/* The sums of the tree of `head`, and the head of the release before. */
-static enum err prepare(struct cutting *c, struct site *s, struct actor_tools *t, const struct blob_id *head)
+enum err cutting_last(struct cutting *c, struct site *s, struct actor_tools *t)
+{
+	c->moved = false;
+	c->head.term = 1;
+	c->head.expires = clock_wall() + (s->conf ? s->conf->release_expiry_us : 0);
+	return newest(tools_db(t), s, &c->last, c->a);
+}
+
+/* The sums of the tree of a commit, and the head of the release before. */
+enum err cutting_prepare(struct cutting *c, struct site *s, struct actor_tools *t, const struct blob_id *head)
 {
 	struct release_papers papers;
 	struct repo *repo;
@@ -92,10 +88,33 @@ static enum err prepare(struct cutting *c, struct site *s, struct actor_tools *t
 	return err;
 }
 
+enum err cutting_number(struct cutting *c, struct decision *d)
+{
+	char id[128], *tree = arena_alloc(c->a, 2 * BLOB_ID_SIZE + 1);
+	json_t *fields;
+	enum err err;
+
+	snprintf(id, sizeof id, "release/%s", d->s->name);
+	err = db_counter_next(d->db, id, &c->head.number);
+	FAILPOINT_OR(err, release_numbered);
+	if (err)
+		return err;
+	hex_of(tree, c->prepared.b, sizeof c->prepared.b);
+	c->head.tree = tree;
+	c->now = (struct db_release){ .number = c->head.number, .node = node_key_id(d->s->key), .files_count = c->head.sums.count };
+	fields = head_fields(&c->head, c->last.number);
+	if (!fields)
+		return err_set(ERR_FAILED, "The record of a release could not be made.");
+	if (!d->fields)
+		d->fields = json_object();
+	json_object_update(d->fields, fields);
+	json_decref(fields);
+	return ERR_OK;
+}
+
 static enum err release_check(struct decision *d, void *arg)
 {
 	struct cutting *c = arg;
-	char id[128], *tree;
 	const uint64_t prepared_for = c->last.number;
 	struct blob_id now;
 	enum err err = newest(d->db, d->s, &c->last, c->a);
@@ -112,19 +131,9 @@ static enum err release_check(struct decision *d, void *arg)
 	c->moved = !blob_id_equal(&now, &c->prepared) || c->last.number != prepared_for;
 	if (c->moved && !c->hurry)
 		return err_set(ERR_STALE, "Files were approved while the release was prepared.");
-	if (c->moved && (err = prepare(c, d->s, d->t, &d->head.commit)))
+	if (c->moved && (err = cutting_prepare(c, d->s, d->t, &d->head.commit)))
 		return err;
-	snprintf(id, sizeof id, "release/%s", d->s->name);
-	err = db_counter_next(d->db, id, &c->head.number);
-	FAILPOINT_OR(err, release_numbered);
-	if (err)
-		return err;
-	tree = arena_alloc(c->a, 2 * BLOB_ID_SIZE + 1);
-	hex_of(tree, now.b, sizeof now.b);
-	c->head.tree = tree;
-	c->now = (struct db_release){ .number = c->head.number, .node = node_key_id(d->s->key), .files_count = c->head.sums.count };
-	d->fields = head_fields(&c->head, c->last.number);
-	return d->fields ? ERR_OK : err_set(ERR_FAILED, "The record of a release could not be made.");
+	return cutting_number(c, d);
 }
 
 static void release_words(const struct site *s, uint64_t number, char message[256], char tag[64])
@@ -134,9 +143,8 @@ static void release_words(const struct site *s, uint64_t number, char message[25
 		snprintf(tag, 64, "release/%llu", (unsigned long long)number);
 }
 
-static enum err release_build(struct decision *d, void *arg)
+enum err cutting_build(struct cutting *c, struct decision *d)
 {
-	struct cutting *c = arg;
 	char message[256], tag[64];
 	enum err err;
 
@@ -148,10 +156,8 @@ static enum err release_build(struct decision *d, void *arg)
 	return err;
 }
 
-static enum err release_write(struct decision *d, void *arg)
+enum err cutting_write(struct cutting *c, struct decision *d)
 {
-	struct cutting *c = arg;
-
 	c->now.seq = d->record.seq;
 	c->now.at = d->record.at;
 	c->now.log_commit = d->commit;
@@ -180,9 +186,8 @@ static enum err drop_old_tags(struct decision *d, uint64_t number)
 	return err;
 }
 
-static void release_after(struct decision *d, void *arg)
+void cutting_after(struct cutting *c, struct decision *d)
 {
-	struct cutting *c = arg;
 	char ref[96];
 	enum err err;
 
@@ -199,6 +204,13 @@ static void release_after(struct decision *d, void *arg)
 		d->s->unsettled = true;
 		log_event(LOG_LEVEL_ERROR, "release.refs", "site", d->s->name, "why", err_text(), NULL);
 	}
+}
+
+void cutting_done(struct cutting *c, struct site *s)
+{
+	/* Derived: what is missing is made again when it is asked for. */
+	if (manifest_adopt(s, c->now.number))
+		log_event(LOG_LEVEL_WARN, "release.manifest", "site", s->name, "why", err_text(), NULL);
 }
 
 enum err release_refs(struct site *s, struct actor_tools *t)
@@ -288,7 +300,7 @@ static enum err prepare_outside(struct cutting *c, struct site *s, struct actor_
 	enum err err = tools_repo(t, s, &repo);
 
 	if (!err)
-		err = newest(tools_db(t), s, &c->last, c->a);
+		err = cutting_last(c, s, t);
 	if (!err)
 		err = db_head_get(tools_db(t), s->name, node_key_id(s->key), &head);
 	if (!err && !head.seq)
@@ -296,7 +308,22 @@ static enum err prepare_outside(struct cutting *c, struct site *s, struct actor_
 	if (!err)
 		err = nothing_new(c, s, repo, &head.commit, &c->nothing);
 	/* Nothing new is said by the transaction, which sees for sure. */
-	return err || c->nothing ? err : prepare(c, s, t, &head.commit);
+	return err || c->nothing ? err : cutting_prepare(c, s, t, &head.commit);
+}
+
+static enum err release_build(struct decision *d, void *arg)
+{
+	return cutting_build(arg, d);
+}
+
+static enum err release_write(struct decision *d, void *arg)
+{
+	return cutting_write(arg, d);
+}
+
+static void release_after(struct decision *d, void *arg)
+{
+	cutting_after(arg, d);
 }
 
 static enum err cut(struct cutting *c, struct site *s, struct actor_tools *t)
@@ -310,9 +337,6 @@ static enum err cut(struct cutting *c, struct site *s, struct actor_tools *t)
 	struct request r;
 	enum err err;
 
-	c->moved = false;
-	c->head.term = 1;
-	c->head.expires = clock_wall() + (s->conf ? s->conf->release_expiry_us : 0);
 	err = prepare_outside(c, s, t);
 	FAILPOINT_OR(err, release_prepared);
 	if (err)
@@ -330,6 +354,7 @@ enum err act_release(struct site *s, struct actor_tools *t, struct db_release *o
 	unsigned i = 0;
 
 	*was_cut = false;
+	(void)pthread_mutex_lock(&s->release_lock);
 	do {
 		c.hurry = ++i == ATTEMPTS;
 		err = cut(&c, s, t);
@@ -338,15 +363,14 @@ enum err act_release(struct site *s, struct actor_tools *t, struct db_release *o
 		*out = c.now;
 		*was_cut = true;
 		FAILPOINT(release_cut);
-		/* Derived: what is missing is made again when it is asked for. */
-		if (manifest_adopt(s, c.now.number))
-			log_event(LOG_LEVEL_WARN, "release.manifest", "site", s->name, "why", err_text(), NULL);
+		cutting_done(&c, s);
 	} else if (c.nothing) {
 		/* What stands is what production should have. */
 		*out = c.last;
 		out->node = node_key_id(s->key);
 		err = ERR_OK;
 	}
+	(void)pthread_mutex_unlock(&s->release_lock);
 	arena_free(c.a);
 	return err;
 }

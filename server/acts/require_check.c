@@ -132,6 +132,7 @@ static void name_reviewers(struct decision *d, const struct sign_need *list, siz
 enum err require_check(struct decision *d, const struct approve *x)
 {
 	struct sign_need *list;
+	size_t n = 0;
 	bool any = false;
 	enum err err;
 
@@ -139,14 +140,15 @@ enum err require_check(struct decision *d, const struct approve *x)
 		return ERR_OK;
 	list = mem_array(x->n + 1, sizeof *list);
 	for (size_t i = 0; i < x->n; i++)
-		list[i] = (struct sign_need){
-			.path = x->files[i].path,
-			.print = &x->files[i].print,
-			/* Whose UNIX user is not known might be the owner. */
-			.may_own = !x->signer || *x->signer == x->files[i].owner,
-		};
-	err = sign_needs(d->db, d->s, d->rules, request_identity(d->rq)->user, list, x->n, x->arena);
-	for (size_t i = 0; i < x->n && !err; i++) {
+		if (!x->files[i].gone)
+			list[n++] = (struct sign_need){
+				.path = x->files[i].path,
+				.print = &x->files[i].print,
+				/* Whose UNIX user is not known might be the owner. */
+				.may_own = !x->signer || *x->signer == x->files[i].owner,
+			};
+	err = sign_needs(d->db, d->s, d->rules, request_identity(d->rq)->user, list, n, x->arena);
+	for (size_t i = 0; i < n && !err; i++) {
 		const struct sign_need *f = &list[i];
 
 		any |= f->need > 0;
@@ -155,7 +157,7 @@ enum err require_check(struct decision *d, const struct approve *x)
 			    sign_need_text(f, x->arena));
 	}
 	if (!err && any)
-		name_reviewers(d, list, x->n);
+		name_reviewers(d, list, n);
 	free(list);
 	return err;
 }

@@ -287,6 +287,7 @@ static struct site *site_new(const struct conf *conf, const char *name, const st
 	free(repo);
 	pthread_mutex_init(&s->writer, NULL);
 	pthread_mutex_init(&s->rules_lock, NULL);
+	pthread_mutex_init(&s->release_lock, NULL);
 	pthread_mutex_init(&s->manifest_lock, NULL);
 	return s;
 }

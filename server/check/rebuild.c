@@ -127,7 +127,7 @@ static enum err take(void *arg, const struct log_entry *e)
 		found(&r->c, FINDING_LOG_ACT, commit_hex(&e->commit, hex), "record %llu: %s", (unsigned long long)e->seq, err_text());
 		return err_set(ERR_DENIED, "record %llu of %s cannot be taken up: nothing was made from this log", (unsigned long long)e->seq, r->c.p->name);
 	}
-	if (strcmp(e->record.act, "release") == 0) {
+	if (record_cuts_release(e->record.act)) {
 		check_release(&r->c, r->repo, &r->chain, r->n_releases++, e);
 		if (r->c.of_kind[FINDING_RELEASE_COMMIT] || r->n_releases > r->chain.n)
 			return err_set(ERR_DENIED, "the commit of the release that record %llu of %s cut is missing or not what was cut", (unsigned long long)e->seq, r->c.p->name);

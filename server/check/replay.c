@@ -18,7 +18,7 @@ struct replay *replay_new(const char *site, const struct node_key *key)
 	r->node = node_key_id(key);
 	r->n_slots = 1024;
 	r->slots = mem_array(r->n_slots, sizeof(struct replay_file *));
-	r->forced_by = r->forced_reason = "";
+	r->forced.by = r->forced.reason = r->down.by = r->down.reason = "";
 	plan_init(&r->changes);
 	return r;
 }
@@ -211,7 +211,13 @@ static enum err add_files(struct replay *r, const struct log_entry *e, enum appr
 			f->review_seq = e->seq;
 			f->reviewed = e->files[i].print.sha256;
 		} else {
-			take_up(e, &e->files[i], f, approval, actor, list, &n);
+			struct record_file now = e->files[i];
+			/* A file that an act which approves others took away. */
+			const bool gone = approval == APPROVAL_SIGNED && blob_id_zero(&now.blob);
+
+			if (gone)
+				now.blob = f->blob;
+			take_up(e, &now, f, gone ? APPROVAL_REVOKED : approval, actor, list, &n);
 		}
 	}
 	if (n)
@@ -392,19 +398,34 @@ static enum err add_release(struct replay *r, const struct log_entry *e)
 	LIST_ADD(&r->releases, (uint64_t)number);
 	r->first_pending = 0;
 	r->last_start = e->record.at;
-	if (r->forced_at) {
-		r->forced_at = 0;
-		r->forced_by = r->forced_reason = "";
-	}
+	r->forced = (struct db_force){ .by = "", .reason = "" };
 	return ERR_OK;
 }
 
 static enum err add_force(struct replay *r, const struct log_entry *e)
 {
-	r->forced_at = e->record.at;
-	r->forced_by = actor_keep(r, &e->record);
-	r->forced_reason = arena_dup(r->arena, e->record.note);
+	r->forced = (struct db_force){ .at = e->record.at, .by = actor_keep(r, &e->record), .reason = arena_dup(r->arena, e->record.note) };
 	return ERR_OK;
+}
+
+static enum err add_reapprove(struct replay *r, const struct log_entry *e)
+{
+	return add_files(r, e, APPROVAL_SIGNED);
+}
+
+/* A release and what it takes the approved tree back to, in one. */
+static enum err add_rollback(struct replay *r, const struct log_entry *e)
+{
+	const int64_t last = r->last_approval;
+	enum err err = add_files(r, e, APPROVAL_SIGNED);
+
+	r->last_approval = last;
+	if (!err)
+		err = add_release(r, e);
+	if (!err)
+		err = add_force(r, e);
+	r->forced.release = r->release;
+	return err;
 }
 
 static enum err add_nothing(struct replay *r, const struct log_entry *e)
@@ -517,6 +538,8 @@ static const struct {
 	{ "preapprove", add_preapprove },
 	{ "release", add_release },
 	{ "force", add_force },
+	{ "rollback", add_rollback },
+	{ "reapprove", add_reapprove },
 	{ "genesis", add_genesis },
 	{ "account", add_account },
 	{ "group", add_group },

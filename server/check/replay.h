@@ -46,8 +46,8 @@ struct replay {
 	uint64_t seq, rules_version, release;
 	struct sha256 digest;
 	struct blob_id commit;
-	int64_t created_at, first_pending, last_approval, last_start, forced_at;
-	const char *forced_by, *forced_reason;
+	int64_t created_at, first_pending, last_approval, last_start;
+	struct db_force forced, down;
 };
 
 #endif

@@ -72,7 +72,7 @@ void replay_rows(const struct replay *r, const struct log_entry *e, row_fn *fn, 
 			FIXED(f->print.md5), FIXED(f->print.sha256), num(f->print.size), num(f->print.exec), num((uint64_t)f->mtime), FIXED(f->blob), num(f->replaces)));
 	}
 	db_record_dirs(e->files, rec->files_count, dir_row, &dirs);
-	if (strcmp(rec->act, "release") == 0)
+	if (record_cuts_release(rec->act))
 		release_row(r, e, fn, arg);
 	free(actor);
 }
@@ -107,9 +107,10 @@ static void end_rows_of_site(struct replay *r, row_fn *fn, void *arg)
 		snprintf(id, sizeof(id), "release/%s", r->site);
 		fn(arg, TABLE_counter, r->seq, ROW(text(id), num(r->release), num(r->release), num(1), text("")));
 	}
-	if (r->last_approval || r->last_start || r->forced_at)
+	if (r->last_approval || r->last_start || r->forced.at)
 		fn(arg, TABLE_schedule, r->seq, ROW(text(r->site), num((uint64_t)r->first_pending), num((uint64_t)r->last_approval), num((uint64_t)r->last_start),
-			num((uint64_t)r->forced_at), text(r->forced_by), text(r->forced_reason)));
+			num((uint64_t)r->forced.at), text(r->forced.by), text(r->forced.reason), num(r->forced.release), FIXED(r->forced.plan),
+			num((uint64_t)r->down.at), text(r->down.by), text(r->down.reason)));
 }
 
 static void end_rows_of_installation(struct replay *r, row_fn *fn, void *arg)

@@ -139,7 +139,7 @@ static enum err take(void *arg, const struct log_entry *e)
 	if (c->o->deep && !x->incomplete)
 		err = check_step(c, x->repo, e, &x->site_before);
 	x->site_before = e->parts.site;
-	if (strcmp(e->record.act, "release") == 0)
+	if (record_cuts_release(e->record.act))
 		check_release(c, x->repo, &x->chain, x->n_releases++, e);
 	return err;
 }

@@ -380,6 +380,11 @@ static void put_note(const char *note, struct buf *out)
 		buf_str(out, "...");
 }
 
+bool record_cuts_release(const char *act)
+{
+	return strcmp(act, "release") == 0 || strcmp(act, "rollback") == 0;
+}
+
 void record_message(const struct record *r, const struct sha256 *digest, struct buf *out)
 {
 	char op[UUID_TEXT];

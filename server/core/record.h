@@ -31,7 +31,7 @@
 struct blob_id { uint8_t b[BLOB_ID_SIZE]; };
 
 /*
- * act: "sign", "review", "revoke", "rule", "require", "preapprove", "pickup", "release", "force", "account", "group",
+ * act: "sign", "review", "revoke", "rule", "require", "preapprove", "pickup", "release", "rollback", "reapprove", "force", "account", "group",
  * "membership", "genesis" (the first record of a log); any word of a-z and '-' is a valid one. Acts without files say what
  * they did in fields (an object of strings, integers, booleans, lists of strings).
  */
@@ -53,6 +53,8 @@ struct record {
 	struct sha256 files_sha256;
 	struct sha256 prev; /* zero in the first */
 };
+
+bool record_cuts_release(const char *act); /* "release", "rollback" */
 
 struct record_file {
 	struct path path;

@@ -229,11 +229,22 @@ enum err db_event_list(struct db *db, uint64_t before_id, unsigned limit, bool (
 enum err db_event_expire(struct db *db, int64_t before) MUST_CHECK;
 
 /* scheduler, releases, runs, targets, counters */
-struct db_schedule { int64_t first_pending, last_approval, last_start, forced_at; const char *forced_by, *forced_reason; }; /* 0: none */
+struct db_force {
+	int64_t at; /* 0: nobody asked */
+	const char *by, *reason;
+	uint64_t release; /* send this one and cut none; 0: cut one */
+	struct sha256 plan; /* what is cut has to be this; zero: whatever it is */
+};
+struct db_schedule {
+	int64_t first_pending, last_approval, last_start; /* 0: none */
+	struct db_force forced;
+	struct db_force down; /* a take-down: release and plan are not used */
+};
 enum err db_schedule_get(struct db *db, const char *site, struct db_schedule *out, struct arena *a) MUST_CHECK; /* zeroes if none */
 enum err db_schedule_approval(struct db *db, const char *site, int64_t at) MUST_CHECK; /* in each sign, revoke, pick-up */
 enum err db_schedule_started(struct db *db, const char *site, int64_t start, bool released) MUST_CHECK; /* end of a cycle; released: nothing is pending up to start */
-enum err db_schedule_force(struct db *db, const char *site, int64_t at, const char *by, const char *reason) MUST_CHECK; /* at 0 clears */
+enum err db_schedule_force(struct db *db, const char *site, const struct db_force *f) MUST_CHECK; /* at 0 clears */
+enum err db_schedule_down(struct db *db, const char *site, const struct db_force *f) MUST_CHECK; /* at 0 clears */
 
 /* Counters and queues (core/named.h). In the caller's transaction if one is open. */
 struct named_store db_named(struct db *db);

@@ -3,20 +3,26 @@
 
 #include <string.h>
 
-DB_STMT(GET, "schedule_get", "SELECT first_pending, last_approval, last_start, forced_at, forced_by, forced_reason FROM schedule WHERE site = ?");
+DB_STMT(GET, "schedule_get", "SELECT first_pending, last_approval, last_start, forced_at, forced_by, forced_reason, forced_release, "
+	"forced_plan, down_at, down_by, down_reason FROM schedule WHERE site = ?");
 enum err db_schedule_get(struct db *db, const char *site, struct db_schedule *out, struct arena *a)
 {
 	struct cursor c;
 
-	*out = (struct db_schedule){ .forced_by = "", .forced_reason = "" };
+	*out = (struct db_schedule){ .forced = { .by = "", .reason = "" }, .down = { .by = "", .reason = "" } };
 	cursor_open(&c, db, &GET, ARGS(a_name(site)));
 	if (cursor_next(&c)) {
 		out->first_pending = cursor_i64(&c, 0);
 		out->last_approval = cursor_i64(&c, 1);
 		out->last_start = cursor_i64(&c, 2);
-		out->forced_at = cursor_i64(&c, 3);
-		out->forced_by = arena_dup(a, cursor_text(&c, 4));
-		out->forced_reason = arena_dup(a, cursor_text(&c, 5));
+		out->forced.at = cursor_i64(&c, 3);
+		out->forced.by = arena_dup(a, cursor_text(&c, 4));
+		out->forced.reason = arena_dup(a, cursor_text(&c, 5));
+		out->forced.release = cursor_u64(&c, 6);
+		cursor_fixed(&c, 7, out->forced.plan.b, sizeof(out->forced.plan.b));
+		out->down.at = cursor_i64(&c, 8);
+		out->down.by = arena_dup(a, cursor_text(&c, 9));
+		out->down.reason = arena_dup(a, cursor_text(&c, 10));
 	}
 	return cursor_close(&c);
 }
@@ -38,9 +44,20 @@ enum err db_schedule_started(struct db *db, const char *site, int64_t start, boo
 	return db_run(db, &STARTED, ARGS(a_name(site), a_i64(start), a_u64(released)), NULL);
 }
 
-DB_STMT(FORCE, "schedule_force", ROW "(?, 0, 0, 0, ?, ?, ?) ON DUPLICATE KEY UPDATE "
-	"forced_at = VALUES(forced_at), forced_by = VALUES(forced_by), forced_reason = VALUES(forced_reason)");
-enum err db_schedule_force(struct db *db, const char *site, int64_t at, const char *by, const char *reason)
+#define WHO(f) a_i64((f)->at), a_name((f)->by ? (f)->by : ""), a_text((f)->reason ? (f)->reason : "")
+
+DB_STMT(FORCE, "schedule_force", "INSERT INTO schedule (site, first_pending, last_approval, last_start, forced_at, forced_by, forced_reason, "
+	"forced_release, forced_plan) VALUES (?, 0, 0, 0, ?, ?, ?, ?, ?) ON DUPLICATE KEY UPDATE forced_at = VALUES(forced_at), "
+	"forced_by = VALUES(forced_by), forced_reason = VALUES(forced_reason), forced_release = VALUES(forced_release), forced_plan = VALUES(forced_plan)");
+enum err db_schedule_force(struct db *db, const char *site, const struct db_force *f)
 {
-	return db_run(db, &FORCE, ARGS(a_name(site), a_i64(at), a_name(by ? by : ""), a_text(reason ? reason : "")), NULL);
+	return db_run(db, &FORCE, ARGS(a_name(site), WHO(f), a_u64(f->release), a_fixed(&f->plan)), NULL);
+}
+
+DB_STMT(DOWN, "schedule_down", "INSERT INTO schedule (site, first_pending, last_approval, last_start, forced_at, forced_by, forced_reason, "
+	"down_at, down_by, down_reason) VALUES (?, 0, 0, 0, 0, '', '', ?, ?, ?) ON DUPLICATE KEY UPDATE down_at = VALUES(down_at), "
+	"down_by = VALUES(down_by), down_reason = VALUES(down_reason)");
+enum err db_schedule_down(struct db *db, const char *site, const struct db_force *f)
+{
+	return db_run(db, &DOWN, ARGS(a_name(site), WHO(f)), NULL);
 }

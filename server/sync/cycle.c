@@ -274,11 +274,11 @@ static enum err clear_force(struct db *db, struct cycle *c)
 	struct db_schedule now;
 	enum err e;
 
-	if (!c->schedule.forced_at)
+	if (!c->schedule.forced.at)
 		return ERR_OK;
 	e = db_schedule_get(db, c->y->s->name, &now, c->a);
-	if (!e && now.forced_at == c->schedule.forced_at)
-		e = db_schedule_force(db, c->y->s->name, 0, "", "");
+	if (!e && now.forced.at == c->schedule.forced.at)
+		e = db_schedule_force(db, c->y->s->name, &(struct db_force){ .at = 0 });
 	return e;
 }
 
@@ -301,7 +301,7 @@ static enum err tx_end_run(struct db *db, void *arg)
 	FAILPOINT_OR(e, run_target_rows);
 	if (!e)
 		e = db_run_finish(db, c->y->s->name, &c->run);
-	if (!e && c->why != WINDOW_RETRY && !c->interrupted)
+	if (!e && c->why != WINDOW_RETRY && !(c->why == WINDOW_FORCED && c->schedule.forced.release) && !c->interrupted)
 		e = db_schedule_started(db, c->y->s->name, c->start, true);
 	FAILPOINT_OR(e, run_schedule_row);
 	if (!e && !c->interrupted)
@@ -442,7 +442,7 @@ static enum err cut_release(struct cycle *c)
 	uint64_t n = 0;
 	enum err e = ERR_OK;
 
-	if (c->why == WINDOW_RETRY) {
+	if (c->why == WINDOW_RETRY || (c->why == WINDOW_FORCED && c->schedule.forced.release)) {
 		e = db_release_get(tools_db(y->tools), y->s->name, 0, &c->release, c->a);
 		return e == ERR_NOT_FOUND ? ERR_OK : e;
 	}
@@ -492,8 +492,8 @@ enum err cycle_run(struct sync *y, enum window_reason why)
 		goto out;
 	c.run = (struct db_run){ .trigger = window_reason_name(why), .actor = "", .reason = "", .started_at = c.start, .state = "running", .message = "" };
 	if (why == WINDOW_FORCED) {
-		c.run.actor = c.schedule.forced_by;
-		c.run.reason = c.schedule.forced_reason;
+		c.run.actor = c.schedule.forced.by;
+		c.run.reason = c.schedule.forced.reason;
 	}
 	FAILPOINT_OR(e, cycle_begun);
 	if (!e)

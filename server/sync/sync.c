@@ -128,7 +128,7 @@ static enum err load(struct sync *y)
 		set_moment(&y->last_start, schedule.last_start);
 		set_future(&y->retry_at, retry);
 		y->unconfirmed = unconfirmed;
-		y->forced = schedule.forced_at != 0;
+		y->forced = schedule.forced.at != 0;
 		y->release = newest.number;
 		y->news++;
 		(void)pthread_cond_broadcast(&y->changed);

@@ -617,9 +617,9 @@ static void sync_acts(void **state)
 	rq = request_of(w.admin, "the minister speaks at noon");
 	assert_ok(act_force(w.s, w.t, &rq, &digest, &a));
 	assert_ok(db_schedule_get(tools_db(w.t), w.s->name, &schedule, arena));
-	assert_int_equal(schedule.forced_at, a.at);
-	assert_string_equal(schedule.forced_by, "own:admin");
-	assert_string_equal(schedule.forced_reason, "the minister speaks at noon");
+	assert_int_equal(schedule.forced.at, a.at);
+	assert_string_equal(schedule.forced.by, "own:admin");
+	assert_string_equal(schedule.forced.reason, "the minister speaks at noon");
 	put(&w, "/more", "more");
 	assert_ok(sign_now(&w, w.editor, "/more", false, &a));
 	rq = request_of(w.admin, "again");

@@ -686,7 +686,7 @@ static void schedule_is(struct arena *a, int64_t first, int64_t last, int64_t st
 	assert_int_equal(s.first_pending, first);
 	assert_int_equal(s.last_approval, last);
 	assert_int_equal(s.last_start, start);
-	assert_int_equal(s.forced_at, forced);
+	assert_int_equal(s.forced.at, forced);
 }
 
 static void schedules(void **state)
@@ -707,13 +707,14 @@ static void schedules(void **state)
 	schedule_is(a, 260, 300, 260, 0);
 	OK(db_schedule_started(db, "sch", 400, true));
 	schedule_is(a, 0, 300, 400, 0);
-	OK(db_schedule_force(db, "sch", 500, "own:zoe", "because"));
+	OK(db_schedule_force(db, "sch", &(struct db_force){ .at = 500, .by = "own:zoe", .reason = "because", .release = 7 }));
 	OK(db_schedule_get(db, "sch", &s, a));
-	assert_string_equal(s.forced_by, "own:zoe");
-	assert_string_equal(s.forced_reason, "because");
-	OK(db_schedule_force(db, "sch", 0, NULL, NULL));
+	assert_string_equal(s.forced.by, "own:zoe");
+	assert_int_equal(s.forced.release, 7);
+	assert_string_equal(s.forced.reason, "because");
+	OK(db_schedule_force(db, "sch", &(struct db_force){ .at = 0 }));
 	schedule_is(a, 0, 300, 400, 0);
-	OK(db_schedule_force(db, "sch2", 1, "own:zoe", "")); /* the first to write the row */
+	OK(db_schedule_force(db, "sch2", &(struct db_force){ .at = 1, .by = "own:zoe" })); /* the first to write the row */
 	OK(db_schedule_started(db, "sch3", 1, true));
 	arena_free(a);
 }

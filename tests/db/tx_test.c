@@ -57,7 +57,7 @@ static enum err add_and_ignore(struct db *db, void *arg)
 
 	if (e)
 		return e;
-	GIVES(ERR_INPUT, db_schedule_force(db, "x", 1, "own:zoe", "\xff\xfe"));
+	GIVES(ERR_INPUT, db_schedule_force(db, "x", &(struct db_force){ .at = 1, .by = "own:zoe", .reason = "\xff\xfe" }));
 	GIVES(ERR_INPUT, db_counter_next(db, "never", &v)); /* nothing runs any more */
 	return ERR_OK;
 }
