@@ -81,6 +81,13 @@ bool ctl_is(const struct ctl *c, int arg, const char *word);
 /* From --password-file, or from the terminal without echo; NULL after a sentence was printed. In the arena. */
 const char *ctl_password(struct ctl *c, bool twice);
 
+/* back.c */
+enum ctl_exit ctl_rollback(struct ctl *c, const char *number);
+void ctl_print_change(const json_t *item); /* "change  /path  who" */
+void ctl_print_plan(const json_t *plan, const char *empty);
+/* After a conflict: what the server says that it would be now; digest_text takes its digest. */
+void ctl_print_now(struct ctl *c, const char *digest_text);
+
 /* progress.c */
 /* While a call of cmd_act waits for its answer, a line on the terminal tells how far the act with that id is. */
 struct progress {
@@ -106,7 +113,7 @@ bool ask_yes(const char *question); /* on the terminal; no by default */
 
 typedef enum ctl_exit command_fn(struct ctl *c);
 command_fn cmd_status, cmd_act, cmd_log, cmd_diff, cmd_show, cmd_role, cmd_access, cmd_preapprove, cmd_sync, cmd_release, cmd_user,
-    cmd_group, cmd_site, cmd_target, cmd_whoami, cmd_login, cmd_logout, cmd_token, cmd_session, cmd_counter,
+    cmd_group, cmd_site, cmd_target, cmd_whoami, cmd_login, cmd_logout, cmd_token, cmd_session, cmd_counter, cmd_reapprove,
     cmd_queue, cmd_notice;
 
 #endif

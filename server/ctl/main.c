@@ -63,8 +63,14 @@ static const struct command COMMANDS[] = {
 	    "stays approved until it is revoked, and a revoked file waits for a signature.\n" },
 	{ "sync", "status | plan | force -m REASON | log [RUN]", "to production: clocks, plan, force, runs", "note plan limit id", 1, 2,
 	    cmd_sync, "--plan DIGEST forces only if the plan is still the one that was shown.\n" },
-	{ "release", "list | show N | verify N | diff [FROM] N | whence URL|PATH", "numbered states of production", "limit paper", 1, 3,
-	    cmd_release, "show --paper head|signature|files writes the file to standard output: with the first two `ssh-keygen -Y\n"
+	{ "reapprove", "PATH@RECORD [-m NOTE] [--plan DIGEST]", "approve an earlier version again, whatever is staged", "note plan id password-file",
+	    1, 1, cmd_reapprove, "A file, or a directory and all below it, as RECORD left it (`drydock log PATH` tells the numbers). What would change\n"
+	    "is shown first, and a terminal is asked; with --plan DIGEST it is done only if that is still what changes.\n" },
+	{ "release", "list | show N | rollback N | verify N | diff [FROM] N | whence URL|PATH", "numbered states of production",
+	    "limit paper note plan id", 1, 3, cmd_release,
+	    "rollback shows what going back to release N changes; with -m REASON it cuts a new release with the files of N and\n"
+	    "has it sent at once, with --plan DIGEST only if that is still what changes.\n"
+	    "show --paper head|signature|files writes the file to standard output: with the first two `ssh-keygen -Y\n"
 	    "verify -n drydock-release` checks a release, the third is for `sha256sum -c`. verify checks it here: record,\n"
 	    "signature, log, tree, chain and files. diff: against the release before, or from FROM to N. whence: which\n"
 	    "release and whose signature a public address comes from.\n" },

@@ -15,13 +15,6 @@ static void print_release(const json_t *item)
 	printf("  commit %.12s\n", text_of(item, "commit"));
 }
 
-static void print_change(const json_t *item)
-{
-	printf("%-7s ", text_of(item, "change"));
-	print_text(text_of(item, "path"));
-	putchar('\n');
-}
-
 static void print_check(const json_t *item)
 {
 	const bool ok = json_is_true(json_object_get(item, "ok"));
@@ -134,14 +127,16 @@ enum ctl_exit cmd_release(struct ctl *c)
 		return ctl_list(c, ctl_query(c, ctl_site(c, "/releases"), "limit", o->limit), print_release, "There is no release yet.");
 	if (ctl_is(c, 0, "show") && o->n_args == 2)
 		return release_show(c, number);
+	if (ctl_is(c, 0, "rollback") && o->n_args == 2)
+		return ctl_rollback(c, number);
 	if (ctl_is(c, 0, "verify") && o->n_args == 2)
 		return release_verified(c, arena_printf(c->arena, "%s/verify", target));
 	if (ctl_is(c, 0, "diff") && (o->n_args == 2 || o->n_args == 3)) {
 		/* One number: against the release before. Two: from the first to the second. */
 		target = ctl_site(c, arena_printf(c->arena, "/releases/%s/diff", o->args[o->n_args - 1]));
-		return ctl_list(c, ctl_query(c, target, "from", o->n_args == 3 ? number : NULL), print_change, "Nothing differs that you may see.");
+		return ctl_list(c, ctl_query(c, target, "from", o->n_args == 3 ? number : NULL), ctl_print_change, "Nothing differs that you may see.");
 	}
 	if (ctl_is(c, 0, "whence") && o->n_args == 2)
 		return release_whence(c, number);
-	return ctl_usage("release list | show N [--paper head|signature|files] | verify N | diff [FROM] N | whence URL|PATH");
+	return ctl_usage("release list | show N [--paper head|signature|files] | rollback N [-m REASON] [--plan DIGEST] | verify N | diff [FROM] N | whence URL|PATH");
 }

@@ -21,6 +21,8 @@ const char *history_verb(const char *act)
 		{ "require", "changed what a signature needs" },
 		{ "pickup", "picked up pre-approved files" },
 		{ "release", "cut a release" },
+		{ "rollback", "rolled back" },
+		{ "reapprove", "approved again" },
 		{ "force", "forced a sync" },
 		{ "account", "changed an account" },
 		{ "group", "changed a group" },

@@ -419,7 +419,7 @@ static enum err recent_item(void *arg, const struct history_item *item)
 {
 	struct recent *l = arg;
 
-	page_timeline_add(l->r, l->items, item, &l->path);
+	(void)page_timeline_add(l->r, l->items, item, &l->path);
 	return ERR_OK;
 }
 

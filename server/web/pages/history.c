@@ -11,7 +11,7 @@
 #define PAGE 50
 #define CSV_LIMIT (64u << 20)
 
-static const char *const ACTS[] = { "sign", "review", "revoke", "pickup", "release", "force", "rule", "require", "preapprove" };
+static const char *const ACTS[] = { "sign", "review", "revoke", "pickup", "release", "rollback", "reapprove", "force", "rule", "require", "preapprove" };
 
 /* What was asked for, as typed and as understood. */
 struct asked {
@@ -215,16 +215,42 @@ struct listing {
 	struct req *r;
 	struct view_list *items;
 	const struct path *about; /* the file that the page is about */
+	const struct path *back; /* the file or directory, if he may take it back to earlier versions */
+	uint64_t now; /* the record that approved the file as it is */
 	size_t n;
 };
+
+/* Did it approve, or take away? Then there is a version to go back to. */
+static bool has_version(const struct listing *l, const struct history_item *item)
+{
+	static const struct blob_id none;
+	const char *act = item->row->act;
+	bool approves = strcmp(act, "sign") == 0 || strcmp(act, "pickup") == 0 || strcmp(act, "rollback") == 0 || strcmp(act, "reapprove") == 0;
+
+	if (!l->about)
+		return approves || strcmp(act, "revoke") == 0;
+	for (size_t i = 0; i < item->n_files && approves; i++)
+		if (path_equal(item->files[i].path, *l->about) && memcmp(&item->files[i].blob, &none, sizeof none) == 0)
+			approves = false; /* it took this one away */
+	return approves && item->row->seq != l->now;
+}
 
 static enum err page_item(void *arg, const struct history_item *item)
 {
 	struct listing *l = arg;
 
 	l->n++;
-	if (l->items)
-		page_timeline_add(l->r, l->items, item, l->about);
+	if (l->items) {
+		struct view_map *m = page_timeline_add(l->r, l->items, item, l->about);
+
+		if (l->back && has_version(l, item)) {
+			struct page_query q = { BUF_INIT(0) };
+
+			page_query_add(&q, "path", l->back->s);
+			page_query_add_int(&q, "record", item->row->seq);
+			view_set(m, VIEW_again_href, addr(l->r, "/reapprove", NULL, page_query_end(l->r, &q)));
+		}
+	}
 	return ERR_OK;
 }
 
@@ -283,6 +309,13 @@ static enum err show(struct req *r, struct asked *a, const char *error)
 	if (!a->q.whole_site)
 		view_set(m, VIEW_file_href, page_href(r, a->q.path, a->q.is_dir));
 	l.items = view_set_list(m, VIEW_items);
+	if (!a->q.whole_site && req_role_on(r, a->q.path) >= ROLE_SIGN) {
+		struct catalog_entry entry;
+
+		l.back = &a->q.path;
+		if (l.about && catalog_get_file(r->site->catalog, a->q.path, &entry, r->arena) == ERR_OK && entry.has_approved)
+			l.now = entry.approved.seq;
+	}
 	if (!error) {
 		e = history_list(r, &a->q, page_item, &l, &next);
 		if (!e && !a->q.before)

@@ -173,7 +173,11 @@ void page_deed(struct req *r, const struct history_item *item, struct page_deed 
 	bool bad = false, removed = json_get_bool(rec->fields, "removed", false, &bad);
 
 	*out = (struct page_deed){ .verb = history_verb(act), .what = "" };
-	if (item->row->files_count) {
+	if (strcmp(act, "rollback") == 0) {
+		out->verb = "cut";
+		out->what = arena_printf(r->arena, "release %" PRId64 " with the files of release %" PRId64, json_get_int(rec->fields, "number", 0, &bad),
+		    json_get_int(rec->fields, "to_release", 0, &bad));
+	} else if (item->row->files_count) {
 		if (strcmp(act, "pickup") == 0)
 			out->verb = "picked up";
 		deed_files(r, item, out);
@@ -203,7 +207,7 @@ void page_deed(struct req *r, const struct history_item *item, struct page_deed 
 	}
 }
 
-void page_timeline_add(struct req *r, struct view_list *items, const struct history_item *item, const struct path *for_file)
+struct view_map *page_timeline_add(struct req *r, struct view_list *items, const struct history_item *item, const struct path *for_file)
 {
 	const struct record *rec = &item->record;
 	struct view_map *m = view_list_add(items);
@@ -242,6 +246,7 @@ void page_timeline_add(struct req *r, struct view_list *items, const struct hist
 	}
 	view_set(m, VIEW_rule, !rec->rule.principal ? NULL : arena_printf(r->arena, "%s on %s for %s", role_name(rec->rule.role),
 	    rec->rule.path.s, rec->rule.principal));
+	return m;
 }
 
 const char *page_href(struct req *r, struct path path, bool is_dir)

@@ -36,9 +36,9 @@ void page_query_add(struct page_query *q, const char *name, const char *value);
 void page_query_add_int(struct page_query *q, const char *name, uint64_t value); /* 0 is left out */
 const char *page_query_end(struct req *r, struct page_query *q); /* in the request's arena; releases q */
 
-/* Items of {{>timeline}}: one act as people read it. for_file: the path that the page is about, or NULL. */
+/* Items of {{>timeline}}: one act as people read it; the map, to add to. for_file: the path that the page is about, or NULL. */
 struct history_item;
-void page_timeline_add(struct req *r, struct view_list *items, const struct history_item *item, const struct path *for_file);
+struct view_map *page_timeline_add(struct req *r, struct view_list *items, const struct history_item *item, const struct path *for_file);
 /* The same as a sentence: verb "signed", what "12 files", and the file it is about if there is just one. */
 struct page_deed {
 	const char *verb, *what;

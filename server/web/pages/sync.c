@@ -228,6 +228,9 @@ static bool release_row(void *arg, const struct db_release *rel)
 	if (l->totals)
 		view_set_int(row, VIEW_files, (int64_t)rel->files_count);
 	view_set_bool(row, VIEW_live, rel->number == l->live);
+	/* Back to the newest: there may be approvals since. */
+	if (req_role_on(l->r, path_root()) == ROLE_ADMIN)
+		view_set(row, VIEW_again_href, addr(l->r, arena_printf(l->r->arena, "/rollback/%llu", (unsigned long long)rel->number), NULL, NULL));
 	return true;
 }
 
