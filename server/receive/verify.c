@@ -99,11 +99,12 @@ enum err receiver_verify(struct receiver *r, FILE *out, uint64_t *bad)
 	if (!e)
 		e = json_canonical(&text, report);
 	json_decref(report);
-	if (!e)
-		e = file_write(r->dir, "report", text.p, text.len, 0644);
 	*bad = v.bad;
+	/* Said even if the report cannot be kept: the disk may be full. */
 	if (!e && out)
 		fprintf(out, "%llu files, %llu differences\n", (unsigned long long)v.files, (unsigned long long)v.bad);
+	if (!e)
+		e = file_write(r->dir, "report", text.p, text.len, 0644);
 out:
 	json_decref(v.named);
 	buf_release(&text);

@@ -95,8 +95,8 @@ def pack(members):
 class Receiver:
     """A state directory of drydock-receive."""
 
-    def __init__(self, signer, site="www", rest=0):
-        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="drydock-receive-"))
+    def __init__(self, signer, site="www", rest=0, at=None):
+        self.dir = pathlib.Path(at or tempfile.mkdtemp(prefix="drydock-receive-"))
         self.state = self.dir / "state"
         signers = self.dir / "signers"
         signers.write_text(signer.line())
@@ -117,6 +117,16 @@ class Receiver:
         r = self.command("receive", input=data, code=None, **kw)
         lines = [line for line in r.stdout.splitlines() if line.startswith(b"{")]
         return json.loads(lines[-1]) if lines else None
+
+    def take_up(self, release, base):
+        """Deliver as a kit does: only the files that the receiver asks for."""
+        ask = self.command("receive", input=pack(release.members(base, need=())), code=None).stdout.split(b"\n")
+        if b"need" not in ask:
+            return json.loads(ask[-2])
+        ask = ask[ask.index(b"need") + 1:]
+        changed = [p for p in sorted(release.files, key=str.encode) if base.lines.get(p) != release.lines[p]]
+        ranges = [map(int, line.split(b"-")) for line in ask[:ask.index(b".")]]
+        return self.deliver(release.members(base, need=[p for low, high in ranges for p in changed[low:high + 1]]))
 
     def live(self):
         top = self.state / "live"
