@@ -274,6 +274,9 @@ static enum err genesis(struct site *s, struct actor_tools *t)
 
 /* --- open and close ------------------------------------------------------------------------------------------------ */
 
+/* Of a scan: more than there are processors, so that beside other work it gets its share (doc/DECISIONS). */
+#define SCAN_THREADS 4
+
 static struct site *site_new(const struct conf *conf, const char *name, const struct node_key *key)
 {
 	struct site *s = mem_alloc(sizeof *s);
@@ -348,7 +351,7 @@ enum err site_open(struct site **out, const struct conf *conf, const struct conf
 	struct site *s = site_new(conf, cs->name, key);
 	char *cache = mem_printf("%s/stat.cache", s->dir);
 	struct catalog_options o = {
-		.staging = cs->staging, .cache_file = cache, .largest_file = cs->largest_file, .watch = cs->watch, .threads = 2,
+		.staging = cs->staging, .cache_file = cache, .largest_file = cs->largest_file, .watch = cs->watch, .threads = SCAN_THREADS,
 	};
 	enum err err;
 

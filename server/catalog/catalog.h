@@ -2,7 +2,7 @@
  * catalog: one site as it stands, in memory: what staging holds beside what is approved, state by state, with counts
  * kept for each directory. Listings, status, selections and plans are answered from here and cost what they show.
  *
- * Staged side: filled by a scan (two threads) and kept current by a watcher (inotify; overflow means rescan), or, with
+ * Staged side: filled by a scan (on a few threads) and kept current by a watcher (inotify; overflow means rescan), or, with
  * the watcher off, by a scan before each question that asks for it. Fingerprints are cached by (size, mtime, ctime,
  * inode) with git's racy-clean rule, and kept in a cache file across restarts (derived: a damaged one is dropped).
  * Approved side: loaded from the database at start and moved by acts after COMMIT.
@@ -30,7 +30,7 @@ struct catalog_options {
 	const char *cache_file; /* stat cache; NULL: none */
 	uint64_t largest_file;
 	bool watch;
-	unsigned threads; /* for scans: 2 */
+	unsigned threads; /* for scans */
 };
 enum err catalog_open(struct catalog **out, const struct catalog_options *o) MUST_CHECK;
 void catalog_close(struct catalog *c); /* writes the cache file */
