@@ -93,6 +93,7 @@ enum err site_export_release(struct site *s, struct actor_tools *t) MUST_CHECK;
 struct act_request {
 	struct person *actor; /* borrowed; NULL: the system (pick-up, release, an offline command) */
 	struct uuid op; /* the id for repetition */
+	bool op_is_new; /* made for this request: nobody can have used it before */
 	const char *note; /* "" if none; valid UTF-8, at most RECORD_NOTE_LIMIT */
 	const char *meaning; /* of a signature: one that the site lists; NULL or "": none */
 	const char *address; /* for events; may be NULL */

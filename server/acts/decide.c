@@ -140,8 +140,11 @@ static enum err answer_again(struct site *s, struct db *db, const struct db_act_
 enum err act_seen(struct site *s, struct actor_tools *t, const struct act_request *rq, const struct sha256 *request, struct act_answer *out)
 {
 	struct db_act_id id;
-	enum err err = db_act_id_get(tools_db(t), s->name, request_identity(rq)->user, &rq->op, &id);
+	enum err err;
 
+	if (rq->op_is_new)
+		return ERR_NOT_FOUND;
+	err = db_act_id_get(tools_db(t), s->name, request_identity(rq)->user, &rq->op, &id);
 	return err ? err : answer_again(s, tools_db(t), &id, &rq->op, request, out);
 }
 
@@ -262,16 +265,33 @@ static void publish(void *arg)
 	p->why[n] = '\0';
 }
 
-/* The rows of the record itself, and the act's own. */
+/* The rows of the record itself, and the act's own; the head, the act id and the scheduler's times. */
 static enum err write_rows(struct db *db, struct decision *d)
 {
+	const char *site = d->s->name, *node = node_key_id(d->s->key);
+	const struct db_head head = { .seq = d->record.seq, .record = d->record_digest, .commit = d->commit };
+	struct db_act_id id = { .request = d->request, .seq = d->record.seq };
 	enum err err = db_record_insert(db, &d->record, buf_text(&d->body), d->body.len, &d->record_digest, &d->commit, d->files, d->n_files);
 
 	/* Ids belong to a person, but a record's id is the log's too. */
 	if (err == ERR_STALE)
 		return err_set(ERR_STALE, "This id has been used already, by somebody else: make a new one.");
 	FAILPOINT_OR(err, act_record_row);
-	return !err && d->write ? d->write(d, d->arg) : err;
+	if (!err && d->write)
+		err = d->write(d, d->arg);
+	if (!err && d->rules_after)
+		err = db_site_bump_rules(db, site);
+	FAILPOINT_OR(err, act_rules_version);
+	if (!err)
+		err = db_head_set(db, site, node, &head);
+	FAILPOINT_OR(err, act_head);
+	memcpy(id.node, node, sizeof id.node);
+	if (!err)
+		err = db_act_id_put(db, site, request_identity(d->rq)->user, &d->rq->op, &id, d->record.at);
+	FAILPOINT_OR(err, act_id);
+	if (!err && d->approval)
+		err = db_schedule_approval(db, site, d->record.at);
+	return err;
 }
 
 static enum err publish_and_write(struct db *db, struct decision *d)
@@ -287,7 +307,10 @@ static enum err publish_and_write(struct db *db, struct decision *d)
 	FAILPOINT_OR(err, act_rows);
 	pool_beside_wait(&beside);
 	d->published = !p.err;
-	return p.err ? err_set(p.err, "%s", p.why) : err;
+	if (p.err)
+		return err_set(p.err, "%s", p.why);
+	FAILPOINT_OR(err, act_published);
+	return err;
 }
 
 /* --- the transaction ----------------------------------------------------------------------------------------------- */
@@ -326,7 +349,6 @@ static enum err transact(struct db *db, void *arg)
 	const char *node = node_key_id(s->key);
 	struct db_act_id id;
 	struct db_site row;
-	struct db_head head;
 	enum err err;
 
 	forget_check(d);
@@ -363,23 +385,6 @@ static enum err transact(struct db *db, void *arg)
 	FAILPOINT_OR(err, act_built);
 	if (!err)
 		err = publish_and_write(db, d);
-	FAILPOINT_OR(err, act_published);
-	if (!err && d->rules_after)
-		err = db_site_bump_rules(db, s->name);
-	FAILPOINT_OR(err, act_rules_version);
-	if (err)
-		return err;
-	head = (struct db_head){ .seq = d->record.seq, .record = d->record_digest, .commit = d->commit };
-	err = db_head_set(db, s->name, node, &head);
-	FAILPOINT_OR(err, act_head);
-	if (err)
-		return err;
-	id = (struct db_act_id){ .request = d->request, .seq = d->record.seq };
-	memcpy(id.node, node, sizeof id.node);
-	err = db_act_id_put(db, s->name, who->user, &d->rq->op, &id, d->record.at);
-	FAILPOINT_OR(err, act_id);
-	if (!err && d->approval)
-		err = db_schedule_approval(db, s->name, d->record.at);
 	FAILPOINT_OR(err, act_recorded);
 	return err;
 }

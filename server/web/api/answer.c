@@ -337,6 +337,7 @@ enum err api_act_request(struct req *r, struct act_request *rq)
 	if (e)
 		return e;
 	*rq = (struct act_request){ .actor = r->person, .note = note ? note : "", .address = r->address };
+	rq->op_is_new = !id;
 	if (!id)
 		uuid_new(&rq->op);
 	else if (!uuid_parse(&rq->op, id))
