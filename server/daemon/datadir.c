@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/un.h>
@@ -21,6 +22,8 @@
 #define FORMAT "drydock data directory, format 1\n"
 #define FORMAT_START "drydock data directory, format "
 #define SMALLEST_FREE (UINT64_C(32) << 20) /* bytes: less than this and the database could not even start cleanly */
+#define FILES_LEAST 512u /* open files: the private database alone asks for some 300 */
+#define FILES_WANTED 4096u
 
 static enum err check_name(const char *dir)
 {
@@ -124,6 +127,25 @@ static enum err check_space(const char *dir)
 	return ERR_OK;
 }
 
+/* For the daemon and, of the same limit, the private database: files, connections, the repositories' packs. */
+static enum err check_open_files(void)
+{
+	struct rlimit r;
+
+	if (getrlimit(RLIMIT_NOFILE, &r))
+		return err_sys(ERR_FAILED, "the limit of open files");
+	if (r.rlim_cur < FILES_WANTED && r.rlim_cur < r.rlim_max) {
+		r.rlim_cur = r.rlim_max < FILES_WANTED ? r.rlim_max : FILES_WANTED;
+		if (setrlimit(RLIMIT_NOFILE, &r))
+			return err_sys(ERR_FAILED, "the limit of open files");
+	}
+	if (r.rlim_cur < FILES_LEAST)
+		return err_set(ERR_FAILED, "only %llu open files are allowed to a process here, and at least %u are needed: raise the hard limit "
+		    "(ulimit -Hn, nofile in /etc/security/limits.conf, LimitNOFILE= of a service). Nothing was changed.",
+		    (unsigned long long)r.rlim_cur, (unsigned)FILES_LEAST);
+	return ERR_OK;
+}
+
 /* Who holds the lock, for the sentence. */
 static enum err in_use(int fd, const char *dir)
 {
@@ -176,6 +198,8 @@ enum err datadir_lock(const char *dir, int *lock)
 		goto out;
 	}
 	e = check_space(dir);
+	if (!e)
+		e = check_open_files();
 	if (e)
 		goto out;
 	snprintf(pid, sizeof(pid), "%ld\n", (long)getpid());

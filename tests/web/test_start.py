@@ -2,6 +2,7 @@
 lost; what goes away while the server runs comes back, and then everything works again."""
 import os
 import pathlib
+import resource
 import shutil
 import signal
 import socket
@@ -135,6 +136,19 @@ def test_no_data_directory(stopped):
     for place in (stopped.dir / "nothing", stopped.staging):
         r = stopped.run(program(), "serve", "--data", place, check=False)
         assert r.returncode in (1, 2) and str(place) in r.stderr, r
+
+
+def test_few_open_files(stopped):
+    """Too few for the database are named, instead of failing somewhere in it; a low soft limit is raised."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    for command in (("serve",), ("admin", "unix:nobody")):
+        r = stopped.run(program(), *command, "--data", stopped.data, check=False, timeout=30,
+                        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (300, 300)))
+        assert r.returncode == 6 and "only 300 open files" in r.stderr and "at least 512" in r.stderr, r.stderr
+        assert len(r.stderr.strip().splitlines()) == 1 and not (stopped.data / "db").exists(), r.stderr
+    r = stopped.run(program(), "admin", "--data", stopped.data, "unix:nobody", check=False,
+                    preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard)))
+    assert r.returncode == 0, r.stderr
 
 
 def test_port_in_use(stopped):

@@ -13,7 +13,6 @@
 #include "web/signing.h"
 
 #define SOON (700 * CLOCK_SECOND / 1000)
-#define REFRESH "2" /* seconds, where no scripts run */
 #define LISTED 16
 
 /* What a step is called: act_files says which it is. */
@@ -177,7 +176,7 @@ static enum err running_page(struct req *r, const struct job_ask *ask, const str
 	view_set(m, VIEW_note, ask->rq.note);
 	view_set(m, VIEW_back_href, ask->single ? page_href(r, ask->dir, false) : page_href(r, ask->dir, true));
 	view_set(m, VIEW_live_src, job_href(r, ask, "/events"));
-	view_set(m, VIEW_refresh, REFRESH);
+	view_set(m, VIEW_refresh, PAGE_REFRESH);
 	return reply_page(r, 200, "act", what, m);
 }
 

@@ -9,6 +9,9 @@
 #include "web/jobs.h"
 #include "web/web.h"
 
+/* How often a page loads itself again where no scripts run, in seconds: of something that goes on and has no form. */
+#define PAGE_REFRESH "2"
+
 /* The handlers, from the rows. */
 #define ROUTE(method, address, right, needs, body_limit, handler) enum err handler(struct req *r);
 #include "web/pages/routes.def"

@@ -413,7 +413,9 @@ enum err page_run(struct req *r)
 			view_set(m, VIEW_message, run.message);
 	}
 	tail = arena_printf(r->arena, "/sync/%llu/events", (unsigned long long)run.run);
-	if (!run.finished_at)
+	if (!run.finished_at) {
 		view_set(m, VIEW_live_src, addr(r, tail, NULL, NULL));
+		view_set(m, VIEW_refresh, PAGE_REFRESH);
+	}
 	return reply_page(r, 200, "run", arena_printf(r->arena, "Sync run %llu", (unsigned long long)run.run), m);
 }
