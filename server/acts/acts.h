@@ -105,6 +105,7 @@ struct act_answer {
 	int64_t at;
 	uint64_t files;
 	bool repeated; /* this id was done before: the same answer again */
+	bool again; /* with ERR_INPUT of an act on files: what was filled in is wrong, a form may be shown again */
 	char pending[256]; /* "" or what could not be carried out yet although the act stands */
 };
 
@@ -121,6 +122,9 @@ struct file_act {
 	const struct expected_file *expected; /* a list: then paths/recursive are ignored */
 	size_t n_expected;
 	bool as_staged; /* whatever is there now: recorded as such */
+	/* What was filled in of what an admin asks for (core/field.h): */
+	json_t *fields; /* by name, as it came from outside; borrowed; NULL: nothing */
+	const struct sha256 *asked; /* the digest of what was shown as asked; NULL: not said */
 	/*
 	 * How far a long act is; may be NULL; called from the acting thread. Steps, in order: "read" (files, done of
 	 * total), "wait" (for another act on the site), "record", "export" (from here on it is recorded).
@@ -159,12 +163,14 @@ const char *sign_need_text(const struct sign_need *f, struct arena *a);
  */
 bool sign_may_own(const struct site *s, const struct rules *rules, const uid_t *signer, struct path path);
 
-/* --- rules, requirements, pre-approvals: acts/rule.c, acts/require.c, acts/preapprove.c ---------------------------------------------------------- */
+/* --- rules, requirements, fields, pre-approvals: acts/rule.c, acts/require.c, acts/field.c, acts/preapprove.c ---------------------------------------------------------- */
 
 /* role < 0 removes (ERR_NOT_FOUND if there is none). Everybody whose rights are to be judged comes from auth. */
 enum err act_rule(struct site *s, struct actor_tools *t, struct auth *auth, const struct act_request *rq, const char *principal, struct path path, int role, struct act_answer *out) MUST_CHECK;
 /* Say what a signature on a path needs beside the role; it asks for nothing: taken back. See requirement_change_allowed. */
 enum err act_require(struct site *s, struct actor_tools *t, const struct act_request *rq, const struct requirement *q, struct act_answer *out) MUST_CHECK;
+/* Say what acts on files ask for; acts 0 removes the field. Its version and node are set here. See field_change_allowed. */
+enum err act_field(struct site *s, struct actor_tools *t, const struct act_request *rq, const struct field_def *def, struct act_answer *out) MUST_CHECK;
 /* Make somebody admin on "/" without asking anybody: `drydockd admin USER`, offline. Recorded as done by the system. */
 enum err act_admin_offline(struct site *s, struct actor_tools *t, const char *principal, struct act_answer *out) MUST_CHECK;
 /* Needs admin on the path. remove: take the pre-approval back (files that it let out stay approved until revoked). */

@@ -352,6 +352,8 @@ enum err approve_check(struct decision *d, void *arg)
 		err = check_roles(d, x, paths, n);
 	if (!err && x->need != ROLE_NONE && x->approval == APPROVAL_SIGNED)
 		err = require_check(d, x);
+	if (!err && x->given)
+		err = field_check(d->rules, d->act, paths, x->n, x->given, node_key_id(d->s->key), d->fields, &x->again);
 	if (!err)
 		err = db_state_get_many(d->db, d->s->name, paths, x->n, see_state, &seen);
 	if (!err && more) {

@@ -8,6 +8,8 @@
 #include "base/failpoint.h"
 #include "base/weaken.h"
 
+#define ACT_FIELDS_LIMIT (1u << 20)
+
 struct file_kind {
 	const char *name;
 	enum role need;
@@ -54,6 +56,17 @@ struct job {
 	struct approve_file *files; /* one for each of sel */
 };
 
+/* Only if there are any: what was asked before there were fields has the digest that it had. */
+static void digest_fields(struct request *r, const json_t *fields)
+{
+	struct buf text = BUF_INIT(ACT_FIELDS_LIMIT);
+
+	/* What cannot be written so is refused by its type. */
+	if (json_object_size(fields) && json_canonical(&text, fields) == ERR_OK && buf_check(&text) == ERR_OK)
+		request_bytes(r, buf_text(&text), text.len);
+	buf_release(&text);
+}
+
 static void digest_request(const struct job *j, struct sha256 *out)
 {
 	const struct file_act *fa = j->fa;
@@ -74,6 +87,7 @@ static void digest_request(const struct job *j, struct sha256 *out)
 	request_text(&r, j->rq->note);
 	if (j->rq->meaning && *j->rq->meaning)
 		request_text(&r, j->rq->meaning);
+	digest_fields(&r, fa->fields);
 	request_end(&r, out);
 }
 
@@ -262,7 +276,7 @@ static enum err read_files(struct job *j)
 static enum err decide_files(struct job *j, const struct sha256 *request, struct act_answer *out)
 {
 	char shown[SHA256_HEX] = "as-staged";
-	struct approve x = { .approval = j->kind->approval, .files = j->files, .n = j->sel.n, .need = j->kind->need };
+	struct approve x = { .approval = j->kind->approval, .files = j->files, .n = j->sel.n, .need = j->kind->need, .given = j->fa };
 	struct decision d = {
 		.s = j->s,
 		.t = j->t,
@@ -297,6 +311,7 @@ static enum err decide_files(struct job *j, const struct sha256 *request, struct
 	if (!err && x.changes.n < j->n_items && !j->s->export_held)
 		export_discard(j->s->export);
 	approve_release(&x);
+	out->again = err && x.again;
 	return err == ERR_STALE ? stale(j) : err;
 }
 
@@ -314,6 +329,21 @@ static enum err meaning_check(const struct job *j)
 		return err_set(ERR_INPUT, *meaning ? "A signature on this site does not mean “%s”: choose one of those that it lists."
 		    : "Say what your signature means%s: this site asks for it.", *meaning ? meaning : "");
 	return *meaning ? err_set(ERR_INPUT, "Nobody asks here what this means: leave the meaning out.") : ERR_OK;
+}
+
+/* Before files are read, perhaps for a long time: would what was filled in be taken? */
+static enum err fields_early(struct job *j, struct act_answer *out)
+{
+	struct path *paths = mem_array(j->sel.n + 1, sizeof *paths);
+	json_t *into = json_object();
+	enum err err;
+
+	for (size_t i = 0; i < j->sel.n; i++)
+		paths[i] = j->sel.items[i].path;
+	err = field_check(j->rules, j->kind->name, paths, j->sel.n, j->fa, node_key_id(j->s->key), into, &out->again);
+	json_decref(into);
+	free(paths);
+	return err == ERR_STALE ? stale(j) : err;
 }
 
 enum err act_files(struct site *s, struct actor_tools *t, const struct act_request *rq, const struct file_act *fa,
@@ -348,6 +378,8 @@ enum err act_files(struct site *s, struct actor_tools *t, const struct act_reque
 		err = compare_shown(&j);
 	if (!err && !j.sel.n)
 		err = err_set(ERR_INPUT, "There is nothing here to %s.", j.kind->name);
+	if (!err)
+		err = fields_early(&j, out);
 	FAILPOINT_OR(err, files_selected);
 	if (!err)
 		err = read_files(&j);

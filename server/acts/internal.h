@@ -237,6 +237,8 @@ struct approve {
 	struct approve_file *files; /* sorted by path */
 	size_t n;
 	enum role need; /* on each path; ROLE_NONE: the system */
+	const struct file_act *given; /* what was filled in; NULL: nobody was asked */
+	bool again; /* set with ERR_INPUT: what was filled in is wrong */
 	const uid_t *signer; /* the UNIX user who signs; NULL: not known, or nobody signs */
 	bool exact; /* the files are all that changes: what stands in their way is among them */
 	const struct preapproved *within; /* what it supersedes must be meant by one of these; NULL: anything */
@@ -261,5 +263,14 @@ void approve_after(struct decision *d, void *arg);
 
 /* ERR_DENIED, naming the first file that lacks something; fields tell what was asked for and who had reviewed. */
 enum err require_check(struct decision *d, const struct approve *x) MUST_CHECK;
+
+/* --- field_check.c: what an admin asks for with an act ---------------------------------------------------------------- */
+
+/*
+ * Sets members of into (a record's fields). ERR_INPUT with *again: what was filled in is wrong; ERR_STALE: something else
+ * is asked for than was shown.
+ */
+enum err field_check(const struct rules *rules, const char *act, const struct path *paths, size_t n, const struct file_act *given, const char *node,
+    json_t *into, bool *again) MUST_CHECK;
 
 #endif

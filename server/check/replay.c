@@ -32,6 +32,8 @@ void replay_free(struct replay *r)
 	free(r->sorted);
 	free(r->rules.p);
 	free(r->requirements.p);
+	free(r->fields.p);
+	free(r->field_versions.p);
 	free(r->preapprovals.p);
 	free(r->accounts.p);
 	free(r->groups.p);
@@ -197,13 +199,37 @@ static void take_up(const struct log_entry *e, const struct record_file *f, stru
 	to->actor = actor;
 }
 
+/* The definitions that a person was asked by: each was set by a record before this one. Of another node's nothing is known here. */
+static enum err asked_check(const struct replay *r, const struct log_entry *e)
+{
+	const json_t *list = json_object_get(e->record.fields, RECORD_FIELD_ASKED);
+
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const char *text = json_string_value(json_array_get(list, i));
+		struct field_ref ref;
+		bool known = false;
+
+		if (!text || !field_ref_parse(&ref, text, r->arena))
+			return err_set(ERR_INPUT, "its field " RECORD_FIELD_ASKED " does not name versions of fields");
+		for (size_t k = 0; k < r->field_versions.n && !known; k++)
+			known = r->field_versions.p[k].seq == ref.version && strcmp(r->field_versions.p[k].name, ref.name) == 0 &&
+			        strcmp(r->field_versions.p[k].path.s, ref.path) == 0;
+		if (!known && !*ref.node)
+			return err_set(ERR_INPUT, "it was asked for the field \"%s\" on %s as record %llu set it, and that record did not", ref.name, ref.path,
+			    (unsigned long long)ref.version);
+	}
+	return ERR_OK;
+}
+
 static enum err add_files(struct replay *r, const struct log_entry *e, enum approval approval)
 {
 	size_t most = e->record.files_count + json_array_size(json_object_get(e->record.fields, "superseded")), n = 0;
 	struct change *list = mem_array(most + 1, sizeof(*list));
 	const char *actor = actor_keep(r, &e->record);
-	enum err err = supersede(r, e, actor, list, &n);
+	enum err err = asked_check(r, e);
 
+	if (!err)
+		err = supersede(r, e, actor, list, &n);
 	for (size_t i = 0; i < e->record.files_count && !err; i++) {
 		struct replay_file *f = file_make(r, e->files[i].path);
 
@@ -320,7 +346,20 @@ static enum err add_rules_file(struct replay *r, const struct log_entry *e)
 
 		LIST_ADD(&now.requirements, (struct one_requirement){ path_copy(x->path, r->arena), x->reviews, x->not_alone, same ? was->seq : e->seq });
 	}
+	/* They say themselves which record set them. */
+	for (size_t i = 0; i < rules_fields(rules); i++) {
+		struct field_def own = *rules_field_at(rules, i);
+		const char **choices = arena_alloc(r->arena, (own.n_choices + 1) * sizeof(*choices));
+
+		for (size_t k = 0; k < own.n_choices; k++)
+			choices[k] = arena_dup(r->arena, own.choices[k]);
+		own = (struct field_def){ path_copy(own.path, r->arena), arena_dup(r->arena, own.name), arena_dup(r->arena, own.label), own.type, choices,
+			own.n_choices, own.acts, own.required, own.place, own.version, arena_dup(r->arena, own.node) };
+		LIST_ADD(&now.fields, own);
+	}
 	rules_unref(rules);
+	free(r->fields.p);
+	r->fields = now.fields;
 	free(r->rules.p);
 	free(r->requirements.p);
 	r->rules = now.rules;
@@ -339,6 +378,27 @@ static enum err add_require(struct replay *r, const struct log_entry *e)
 	now = path && path_check(&p, path) == ERR_OK ? requirement_find(r, p) : NULL;
 	if (now)
 		now->seq = e->seq;
+	return ERR_OK;
+}
+
+/* The rules of the record have the field that it set, with its number; or have it no more. */
+static enum err add_field(struct replay *r, const struct log_entry *e)
+{
+	const char *name = field(r, e, "name");
+	const struct field_def *now = NULL;
+	struct path path;
+	enum err err = field_path(r, e, &path);
+
+	r->rules_version++;
+	if (err || !name)
+		return ERR_INPUT;
+	for (size_t i = 0; i < r->fields.n && !now; i++)
+		if (path_equal(r->fields.p[i].path, path) && strcmp(r->fields.p[i].name, name) == 0)
+			now = &r->fields.p[i];
+	if (removed(e) ? now != NULL : !now || now->version != e->seq)
+		return err_set(ERR_INPUT, "its rules do not say of the field \"%s\" on %s what it set", name, path.s);
+	if (now)
+		LIST_ADD(&r->field_versions, (struct one_version){ now->name, now->path, e->seq });
 	return ERR_OK;
 }
 
@@ -535,6 +595,7 @@ static const struct {
 	{ "pickup", add_pickup },
 	{ "rule", add_rule },
 	{ "require", add_require },
+	{ "field", add_field },
 	{ "preapprove", add_preapprove },
 	{ "release", add_release },
 	{ "force", add_force },

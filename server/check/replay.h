@@ -9,6 +9,7 @@
 
 struct one_rule { const char *principal; struct path path; int role; uint64_t seq; };
 struct one_requirement { struct path path; unsigned reviews; bool not_alone; uint64_t seq; };
+struct one_version { const char *name; struct path path; uint64_t seq; };
 struct one_preapproval { struct preapproved what; const char *actor, *note; int64_t at; uint64_t seq; };
 struct one_account { const char *name, *display; bool enabled; int64_t created_at; uint64_t seq; };
 struct one_group { const char *name; int64_t created_at; uint64_t seq; };
@@ -33,6 +34,8 @@ struct replay {
 	bool is_sorted;
 	LIST(struct one_rule) rules;
 	LIST(struct one_requirement) requirements;
+	LIST(struct field_def) fields;
+	LIST(struct one_version) field_versions; /* all that there ever were */
 	LIST(struct one_preapproval) preapprovals;
 	LIST(struct one_account) accounts;
 	LIST(struct one_group) groups;

@@ -95,6 +95,18 @@ static void end_rows_of_site(struct replay *r, row_fn *fn, void *arg)
 		path_hash(x->path, &hash);
 		fn(arg, TABLE_requirement, x->seq, ROW(text(r->site), FIXED(hash), bytes(x->path.s, x->path.len), num(x->reviews), num(x->not_alone), num(x->seq)));
 	}
+	for (size_t i = 0; i < r->fields.n; i++) {
+		const struct field_def *x = &r->fields.p[i];
+		struct buf choices = BUF_INIT(FIELD_CHOICES_BYTES);
+		struct sha256 hash;
+
+		path_hash(x->path, &hash);
+		field_choices_text(x, &choices);
+		fn(arg, TABLE_field, x->version, ROW(text(r->site), FIXED(hash), text(x->name), bytes(x->path.s, x->path.len), text(x->label),
+			text(field_type_name(x->type)), bytes(buf_text(&choices), choices.len), num(x->acts), num(x->required), num(x->place), num(x->version),
+			text(x->node)));
+		buf_release(&choices);
+	}
 	for (size_t i = 0; i < r->preapprovals.n; i++) {
 		const struct one_preapproval *x = &r->preapprovals.p[i];
 		struct sha256 hash;

@@ -393,7 +393,8 @@ static enum err mend_one(struct db *db, void *arg)
 enum err rows_mend(struct rows *r, struct db *db, const char *site)
 {
 	/* The program may take rows out of these; those of accounts have secrets that no log has. */
-	static const enum db_table_id MENDED[] = { TABLE_file_state, TABLE_rule, TABLE_requirement, TABLE_preapproval, TABLE_own_group, TABLE_membership };
+	static const enum db_table_id MENDED[] = { TABLE_file_state, TABLE_rule, TABLE_requirement, TABLE_field, TABLE_preapproval,
+		TABLE_own_group, TABLE_membership };
 	enum err e = ERR_OK;
 
 	for (size_t i = 0; i < sizeof(MENDED) / sizeof(*MENDED) && !e; i++) {

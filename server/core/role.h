@@ -67,12 +67,11 @@ struct required {
 };
 
 /*
- * A rule set with its requirements: immutable once built, shared between threads by reference count. Rules are keyed by
+ * A rule set with its requirements and fields: immutable once built, shared between threads by reference count. Rules are keyed by
  * (principal, path), requirements by path.
  */
 struct rules;
 struct rules *rules_new(const struct rule *list, size_t n); /* copies; a later rule of the same key replaces */
-struct rules *rules_new_with(const struct rule *list, size_t n, const struct requirement *required, size_t n_required); /* each path once */
 struct rules *rules_ref(struct rules *r);
 void rules_unref(struct rules *r);
 size_t rules_count(const struct rules *r);
@@ -90,8 +89,8 @@ struct required rules_required(const struct rules *r, struct path path);
 /* Is there any requirement that counts for something at path or below it? */
 bool rules_required_at_or_below(const struct rules *r, struct path path);
 /*
- * Canonical JSON: one object a line {"path","principal","role"}, sorted, and then one for each requirement {"not_alone",
- * "path","reviews"}, sorted: the `rules` file of each log commit.
+ * Canonical JSON: one object a line {"path","principal","role"}, sorted, then one for each requirement {"not_alone",
+ * "path","reviews"}, sorted, then one for each field (core/field.h): the `rules` file of each log commit.
  */
 void rules_encode(const struct rules *r, struct buf *out);
 /* ERR_INPUT for bytes that would be written differently. */

@@ -1,13 +1,13 @@
 /*
- * rules: rule sets: what the roles are looked up in, the requirements that stand beside them, and both as bytes.
+ * rules: rule sets: what the roles are looked up in, and the requirements and fields that stand beside them.
  */
+#include "core/field.h"
 #include "core/inside.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/json.h"
 
 struct slot {
 	uint64_t hash;
@@ -24,6 +24,8 @@ struct rules {
 	size_t mask;
 	struct requirement *required; /* by path */
 	size_t n_required;
+	struct field_def *fields; /* by path, then name */
+	size_t n_fields;
 };
 
 /* --- looking up ----------------------------------------------------------------------------------------------------- */
@@ -179,6 +181,14 @@ static int by_required(const void *a, const void *b)
 	return path_compare(((const struct requirement *)a)->path, ((const struct requirement *)b)->path);
 }
 
+static int by_field(const void *a_, const void *b_)
+{
+	const struct field_def *a = a_, *b = b_;
+	int c = path_compare(a->path, b->path);
+
+	return c ? c : strcmp(a->name, b->name);
+}
+
 /* What is sorted while a set is built: of equal keys the later one counts. */
 struct entry {
 	const struct rule *rule;
@@ -215,7 +225,23 @@ static void index_rules(struct rules *r)
 	qsort(r->by_principal, r->n, sizeof(*r->by_principal), by_principal);
 }
 
-struct rules *rules_new_with(const struct rule *list, size_t n, const struct requirement *required, size_t n_required)
+static struct field_def field_copy(const struct field_def *d, struct arena *a)
+{
+	struct field_def own = *d;
+	const char **choices = arena_alloc(a, (d->n_choices + 1) * sizeof(*choices));
+
+	own.path = path_copy(d->path, a);
+	own.name = arena_dup(a, d->name);
+	own.label = arena_dup(a, d->label);
+	own.node = arena_dup(a, d->node);
+	for (size_t i = 0; i < d->n_choices; i++)
+		choices[i] = arena_dup(a, d->choices[i]);
+	own.choices = choices;
+	return own;
+}
+
+struct rules *rules_new_full(const struct rule *list, size_t n, const struct requirement *required, size_t n_required,
+    const struct field_def *fields, size_t n_fields)
 {
 	struct rules *r = mem_alloc(sizeof(*r));
 	struct entry *order = mem_array(n, sizeof(*order));
@@ -241,12 +267,17 @@ struct rules *rules_new_with(const struct rule *list, size_t n, const struct req
 	}
 	r->n_required = n_required;
 	qsort(r->required, n_required, sizeof(*r->required), by_required);
+	r->fields = mem_array(n_fields, sizeof(*r->fields));
+	for (size_t i = 0; i < n_fields; i++)
+		r->fields[i] = field_copy(&fields[i], r->arena);
+	r->n_fields = n_fields;
+	qsort(r->fields, n_fields, sizeof(*r->fields), by_field);
 	return r;
 }
 
 struct rules *rules_new(const struct rule *list, size_t n)
 {
-	return rules_new_with(list, n, NULL, 0);
+	return rules_new_full(list, n, NULL, 0, NULL, 0);
 }
 
 struct rules *rules_ref(struct rules *r)
@@ -263,6 +294,7 @@ void rules_unref(struct rules *r)
 	free(r->by_principal);
 	free(r->table);
 	free(r->required);
+	free(r->fields);
 	arena_free(r->arena);
 	free(r);
 }
@@ -294,7 +326,7 @@ struct rules *rules_with(const struct rules *r, const char *principal, struct pa
 			list[n++] = r->list[i];
 	if (role >= 0)
 		list[n++] = (struct rule){ principal, path, (enum role)role };
-	struct rules *changed = rules_new_with(list, n, r->required, r->n_required);
+	struct rules *changed = rules_new_full(list, n, r->required, r->n_required, r->fields, r->n_fields);
 	free(list);
 	return changed;
 }
@@ -311,7 +343,7 @@ struct rules *rules_require(const struct rules *r, const struct requirement *q)
 			list[n++] = r->required[i];
 	if (q->reviews || q->not_alone)
 		list[n++] = *q;
-	struct rules *changed = rules_new_with(r->list, r->n, list, n);
+	struct rules *changed = rules_new_full(r->list, r->n, list, n, r->fields, r->n_fields);
 	free(list);
 	return changed;
 }
@@ -365,105 +397,36 @@ bool rules_required_at_or_below(const struct rules *r, struct path path)
 	return found;
 }
 
-/* --- as bytes --------------------------------------------------------------------------------------------------------- */
+/* --- fields ----------------------------------------------------------------------------------------------------------- */
 
-/* One line; a principal of 255 and a path of 4,096 bytes, each byte of which may be escaped to two. */
-#define LINE_LIMIT (2 * PATH_LIMIT + 2 * PRINCIPAL_LIMIT + 128)
-
-static void encode_rule(const struct rule *rule, struct buf *out)
+struct rules *rules_field(const struct rules *r, const struct field_def *d)
 {
-	struct json_out o = { .b = out };
+	struct field_def *list = mem_array(r->n_fields + 1, sizeof(*list));
+	size_t n = 0;
 
-	json_out_begin(&o, '{');
-	json_out_name(&o, "path");
-	json_out_strn(&o, rule->path.s, rule->path.len);
-	json_out_kstr(&o, "principal", rule->principal);
-	json_out_kstr(&o, "role", role_name(rule->role));
-	json_out_end(&o, '}');
-	buf_char(out, '\n');
+	for (size_t i = 0; i < r->n_fields; i++)
+		if (by_field(&r->fields[i], d) != 0)
+			list[n++] = r->fields[i];
+	if (d->acts)
+		list[n++] = *d;
+	struct rules *changed = rules_new_full(r->list, r->n, r->required, r->n_required, list, n);
+	free(list);
+	return changed;
 }
 
-static void encode_requirement(const struct requirement *q, struct buf *out)
+size_t rules_fields(const struct rules *r)
 {
-	struct json_out o = { .b = out };
-
-	json_out_begin(&o, '{');
-	json_out_kbool(&o, "not_alone", q->not_alone);
-	json_out_name(&o, "path");
-	json_out_strn(&o, q->path.s, q->path.len);
-	json_out_kint(&o, "reviews", (int64_t)q->reviews);
-	json_out_end(&o, '}');
-	buf_char(out, '\n');
+	return r->n_fields;
 }
 
-void rules_encode(const struct rules *r, struct buf *out)
+const struct field_def *rules_field_at(const struct rules *r, size_t i)
 {
-	for (size_t i = 0; i < r->n; i++)
-		encode_rule(&r->list[i], out);
-	for (size_t i = 0; i < r->n_required; i++)
-		encode_requirement(&r->required[i], out);
+	return &r->fields[i];
 }
 
-struct decoding {
-	struct arena *arena;
-	struct rule *rules;
-	struct requirement *required;
-	size_t n, cap, n_required, cap_required;
-};
-
-static enum err decode_line(struct decoding *d, const char *line, size_t n)
+const struct field_def *rules_field_find(const struct rules *r, struct path path, const char *name)
 {
-	json_t *v = NULL;
-	bool bad = false;
-	struct path path;
-	enum role role = ROLE_NONE;
-	enum err e = n > LINE_LIMIT ? err_set(ERR_INPUT, "too long") : json_parse(&v, line, n);
+	const struct field_def key = { .path = path, .name = name };
 
-	if (e)
-		return err_prefix(e, "not a line of rules");
-	const char *text = json_get_str(v, "path", &bad), *principal = json_get_str(v, "principal", &bad), *name = json_get_str(v, "role", &bad);
-	int64_t reviews = json_get_int(v, "reviews", 0, &bad);
-	bool not_alone = json_get_bool(v, "not_alone", false, &bad);
-	bad |= !text || path_parse(&path, text, strlen(text), d->arena);
-	if (!bad && principal) {
-		bad = !principal_valid(principal) || !name || !role_parse(&role, name);
-		d->rules = mem_grow(d->rules, &d->cap, d->n + 1, sizeof(*d->rules));
-		d->rules[d->n++] = (struct rule){ arena_dup(d->arena, principal), path, role };
-	} else if (!bad) {
-		bad = reviews < 0 || reviews > REQUIRED_REVIEWS_LIMIT;
-		d->required = mem_grow(d->required, &d->cap_required, d->n_required + 1, sizeof(*d->required));
-		d->required[d->n_required++] = (struct requirement){ path, (unsigned)reviews, not_alone };
-	}
-	json_decref(v);
-	return bad ? err_set(ERR_INPUT, "not a line of rules in the form that DryDock writes") : ERR_OK;
-}
-
-enum err rules_decode(struct rules **out, const char *text, size_t len)
-{
-	struct decoding d = { .arena = arena_new() };
-	struct buf again = BUF_INIT(len + 1);
-	enum err e = ERR_OK;
-
-	*out = NULL;
-	for (size_t at = 0, n; at < len && !e; at += n + 1) {
-		const char *end = memchr(text + at, '\n', len - at);
-
-		n = end ? (size_t)(end - (text + at)) : len - at;
-		e = decode_line(&d, text + at, n);
-	}
-	if (!e) {
-		*out = rules_new_with(d.rules, d.n, d.required, d.n_required);
-		/* Written again it is the same bytes, or it was not ours. */
-		rules_encode(*out, &again);
-		if (again.over || again.len != len || (len && memcmp(buf_text(&again), text, len) != 0)) {
-			rules_unref(*out);
-			*out = NULL;
-			e = err_set(ERR_INPUT, "not a list of rules in the form that DryDock writes");
-		}
-	}
-	buf_release(&again);
-	free(d.rules);
-	free(d.required);
-	arena_free(d.arena);
-	return e;
+	return bsearch(&key, r->fields, r->n_fields, sizeof(*r->fields), by_field);
 }

@@ -21,7 +21,10 @@ struct options {
 	const char *server, *data, *site;
 	bool json, help, recursive, all, scan, as_staged, content, staged, remove, not_alone;
 	const char *note, *selection, *from, *id, *user, *act, *since, *until, *limit, *state, *reviews, *plan;
-	const char *password_file, *display, *token_file, *role, *path, *expires, *name, *process, *paper, *meaning, *pattern, *largest;
+	const char *password_file, *display, *token_file, *role, *path, *expires, *name, *process, *paper, *meaning, *pattern, *largest, *label, *type, *place;
+	bool required;
+	const char *choices[128], *fields[64];
+	int n_choices, n_fields; /* -1: too many */
 	int enabled; /* -1: not said */
 	const char *args[4096]; /* what is not an option */
 	int n_args;
@@ -88,6 +91,12 @@ void ctl_print_plan(const json_t *plan, const char *empty);
 /* After a conflict: what the server says that it would be now; digest_text takes its digest. */
 void ctl_print_now(struct ctl *c, const char *digest_text);
 
+/* field.c */
+/* What an act asks for (the answer of /selection): from --field, required ones from the terminal, into the body. */
+enum ctl_exit ctl_fill_in(struct ctl *c, const json_t *shown, json_t *body);
+void print_filled(const json_t *record); /* of a list: name and value */
+void print_asked(const json_t *record); /* of one record: as it was asked then */
+
 /* progress.c */
 /* While a call of cmd_act waits for its answer, a line on the terminal tells how far the act with that id is. */
 struct progress {
@@ -112,7 +121,7 @@ long long number_of(const json_t *obj, const char *name);
 bool ask_yes(const char *question); /* on the terminal; no by default */
 
 typedef enum ctl_exit command_fn(struct ctl *c);
-command_fn cmd_status, cmd_act, cmd_log, cmd_diff, cmd_show, cmd_role, cmd_access, cmd_preapprove, cmd_sync, cmd_release, cmd_user,
+command_fn cmd_status, cmd_act, cmd_log, cmd_diff, cmd_show, cmd_role, cmd_access, cmd_preapprove, cmd_field, cmd_sync, cmd_release, cmd_user,
     cmd_group, cmd_site, cmd_target, cmd_whoami, cmd_login, cmd_logout, cmd_token, cmd_session, cmd_counter, cmd_reapprove,
     cmd_queue, cmd_notice;
 

@@ -214,11 +214,28 @@ static enum ctl_exit show_and_ask(struct ctl *c, json_t *paths, json_t *body)
 	} else {
 		snprintf(question, sizeof question, "%c%s these %lld files?", o->act[0] & ~0x20, o->act + 1,
 		    number_of(shown, "files"));
-		if (ask_yes(question))
+		rc = ctl_fill_in(c, shown, body);
+		if (!rc && ask_yes(question))
 			json_object_set(body, "selection", json_object_get(shown, "digest"));
-		else
+		else if (!rc)
 			rc = EXIT_REFUSED;
 	}
+	json_decref(shown);
+	return rc;
+}
+
+/* What was shown is said already: only what the act asks for is missing. Programs that fill in nothing are not asked. */
+static enum ctl_exit ask_fields(struct ctl *c, const json_t *paths, json_t *body)
+{
+	json_t *shown = NULL;
+	enum ctl_exit rc;
+
+	if (!c->o->n_fields && !isatty(STDIN_FILENO))
+		return EXIT_DONE;
+	rc = ctl_post(c, ctl_site(c, "/selection"), json_pack("{s:s, s:O, s:b, s:b}", "act", c->o->act, "paths", paths, "recursive", c->o->recursive,
+	    "items", 0), &shown);
+	if (!rc)
+		rc = ctl_fill_in(c, shown, body);
 	json_decref(shown);
 	return rc;
 }
@@ -267,7 +284,7 @@ enum ctl_exit cmd_act(struct ctl *c)
 	struct progress line;
 
 	if ((o->n_args == 0) == !o->from || (o->selection != NULL) + (o->from != NULL) + o->as_staged > 1) {
-		fprintf(stderr, "Usage: drydock %s [-r] [-m NOTE] [--selection DIGEST | --from FILE | --as-staged] PATH...\n", o->act);
+		fprintf(stderr, "Usage: drydock %s [-r] [-m NOTE] [--field K=V]... [--selection DIGEST | --from FILE | --as-staged] PATH...\n", o->act);
 		rc = EXIT_USAGE;
 	}
 	for (int i = 0; i < o->n_args; i++)
@@ -283,7 +300,11 @@ enum ctl_exit cmd_act(struct ctl *c)
 		json_t *files = read_list(c);
 
 		rc = files ? EXIT_DONE : EXIT_USAGE;
+		for (size_t i = 0; i < json_array_size(files); i++)
+			json_array_append(paths, json_object_get(json_array_get(files, i), "path"));
 		json_object_set_new(body, "files", files);
+		if (!rc)
+			rc = ask_fields(c, paths, body);
 	} else if (!rc) {
 		json_object_set(body, "paths", paths);
 		json_object_set_new(body, "recursive", json_boolean(o->recursive));
@@ -293,6 +314,8 @@ enum ctl_exit cmd_act(struct ctl *c)
 			json_object_set_new(body, "selection", json_string(o->selection));
 		else
 			rc = show_and_ask(c, paths, body);
+		if (!rc && (o->as_staged || o->selection))
+			rc = ask_fields(c, paths, body);
 	}
 	json_decref(paths);
 	if (!rc && strcmp(o->act, "sign") == 0)
@@ -423,6 +446,7 @@ static enum ctl_exit show_version(struct ctl *c, const char *path, const char *v
 			print_text(text_of(root, "note"));
 			putchar('\n');
 		}
+		print_asked(root);
 		json_array_foreach(json_object_get(root, "files"), i, file)
 			if (strcmp(text_of(file, "path"), path) == 0) {
 				found = true;

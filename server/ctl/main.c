@@ -28,21 +28,23 @@ static const struct command COMMANDS[] = {
 	    "--all lists signed files too, --state picks states (a comma between them). At the end stands the digest of\n"
 	    "the selection that was shown: `drydock sign -r --selection DIGEST PATH` signs exactly that, or nothing.\n"
 	    "--scan reads the whole tree again even while the server watches it.\n" },
-	{ "sign", "[-r] [-m NOTE] [--selection DIGEST | --from FILE | --as-staged] PATH...", "approve files as they are in staging",
-	    "recursive note selection from as-staged id meaning password-file", 0, 4000, cmd_act,
+	{ "sign", "[-r] [-m NOTE] [--field K=V]... [--selection DIGEST | --from FILE | --as-staged] PATH...", "approve files as they are in staging",
+	    "recursive note selection from as-staged id field meaning password-file", 0, 4000, cmd_act,
 	    "--selection takes the digest that `status -r`, `diff` or an earlier answer showed; --from a list in the format\n"
 	    "of sha256sum (\"-\": standard input), whose names are paths of the site. If something changed meanwhile nothing\n"
 	    "is signed, the exit code is 4 and the selection as it is now is shown. Without either, the selection is printed\n"
 	    "and a terminal is asked; off a terminal --as-staged signs whatever is there, and the record says so.\n"
 	    "--id UUID makes a repetition safe: the same act again gets the same answer and is recorded once.\n"
+	    "--field NAME=VALUE, once for each, fills in what an admin asks for (`drydock field list`); of a checkbox the value is\n"
+	    "yes or no. A terminal is asked for the required ones that are missing.\n"
 	    "--meaning TEXT says what the signature means, where the site lists what it can. Where a site asks for the\n"
 	    "password again it is asked on the terminal, or read from --password-file.\n" },
-	{ "review", "[-r] [-m NOTE] [--selection DIGEST | --from FILE | --as-staged] PATH...", "record that files were looked at",
-	    "recursive note selection from as-staged id", 0, 4000, cmd_act, "Options as for sign.\n" },
-	{ "revoke", "[-r] [-m NOTE] [--selection DIGEST | --from FILE | --as-staged] PATH...", "take approved files back",
-	    "recursive note selection from as-staged id", 0, 4000, cmd_act, "Options as for sign. They leave production with the next sync.\n" },
+	{ "review", "[-r] [-m NOTE] [--field K=V]... [--selection DIGEST | --from FILE | --as-staged] PATH...", "record that files were looked at",
+	    "recursive note selection from as-staged id field", 0, 4000, cmd_act, "Options as for sign.\n" },
+	{ "revoke", "[-r] [-m NOTE] [--field K=V]... [--selection DIGEST | --from FILE | --as-staged] PATH...", "take approved files back",
+	    "recursive note selection from as-staged id field", 0, 4000, cmd_act, "Options as for sign. They leave production with the next sync.\n" },
 	{ "log", "[PATH] [--user U] [--act A] [--since T]", "history of the site, a path, a person", "user act since until limit", 0, 1,
-	    cmd_log, "T is a date, a time, or an age such as 3h, 2d, 1w. Acts: sign, review, revoke, rule, preapprove, pickup,\nrelease, force. A slash at the end of PATH: the directory of that name, also where it is a file's now.\n" },
+	    cmd_log, "T is a date, a time, or an age such as 3h, 2d, 1w. Acts: sign, review, revoke, rule, require, field,\npreapprove, pickup, release, force. A slash at the end of PATH: the directory of that name, also where it is a file's now.\n" },
 	{ "diff", "PATH", "approved against staged version", "", 1, 1, cmd_diff, "Prints the digest that `drydock sign --selection` takes.\n" },
 	{ "show", "PATH[@SEQ]", "all about a file, or its bytes", "content staged", 1, 1, cmd_show,
 	    "--content writes the approved version to standard output (@SEQ: the version that record names),\n--staged the staged one.\n" },
@@ -61,6 +63,12 @@ static const struct command COMMANDS[] = {
 	    "Each sync publishes what is at or below PATH, and records it. --pattern '*.jpg': only names like that; --largest 2MiB:\n"
 	    "only files up to that size; --until 90d or a date: then it ends. `remove` names the same --pattern. What was let out\n"
 	    "stays approved until it is revoked, and a revoked file waits for a signature.\n" },
+	{ "field", "list [PATH] | set PATH NAME | remove PATH NAME", "what signing, reviewing or revoking asks for", "label type choice act required place note id", 1, 3,
+	    cmd_field,
+	    "set: whoever acts on a file at PATH or below is asked for it. --label: what people read; --type text (a line), choice,\n"
+	    "checkbox or date; --choice TEXT once for each choice; --act sign,review,revoke: with which acts (sign); --required: no\n"
+	    "act without it, a checkbox has to be ticked; --place N: forms show lower ones first. Setting it again is a new version;\n"
+	    "records keep the one that was asked then. Of one name the nearest definition counts; it is required if any above says so.\n" },
 	{ "sync", "status | plan | force -m REASON | log [RUN]", "to production: clocks, plan, force, runs", "note plan limit id", 1, 2,
 	    cmd_sync, "--plan DIGEST forces only if the plan is still the one that was shown.\n" },
 	{ "reapprove", "PATH@RECORD [-m NOTE] [--plan DIGEST]", "approve an earlier version again, whatever is staged", "note plan id password-file",
@@ -105,7 +113,7 @@ static const struct command COMMANDS[] = {
 
 enum { OPT_SERVER = 256, OPT_DATA, OPT_SITE, OPT_JSON, OPT_VERSION, OPT_ALL, OPT_SCAN, OPT_AS_STAGED, OPT_CONTENT, OPT_STAGED, OPT_SELECTION,
 	OPT_FROM, OPT_ID, OPT_USER, OPT_ACT, OPT_SINCE, OPT_UNTIL, OPT_LIMIT, OPT_STATE, OPT_REVIEWS, OPT_NOT_ALONE, OPT_PLAN, OPT_PASSWORD_FILE, OPT_DISPLAY, OPT_TOKEN_FILE, OPT_ROLE, OPT_PATH, OPT_EXPIRES,
-	OPT_PAPER, OPT_MEANING, OPT_PATTERN, OPT_LARGEST };
+	OPT_PAPER, OPT_MEANING, OPT_PATTERN, OPT_LARGEST, OPT_FIELD, OPT_LABEL, OPT_TYPE, OPT_CHOICE, OPT_REQUIRED, OPT_PLACE };
 
 static const struct option OPTIONS[] = {
 	{ "help", no_argument, NULL, 'h' },
@@ -143,6 +151,12 @@ static const struct option OPTIONS[] = {
 	{ "meaning", required_argument, NULL, OPT_MEANING },
 	{ "pattern", required_argument, NULL, OPT_PATTERN },
 	{ "largest", required_argument, NULL, OPT_LARGEST },
+	{ "field", required_argument, NULL, OPT_FIELD },
+	{ "label", required_argument, NULL, OPT_LABEL },
+	{ "type", required_argument, NULL, OPT_TYPE },
+	{ "choice", required_argument, NULL, OPT_CHOICE },
+	{ "required", no_argument, NULL, OPT_REQUIRED },
+	{ "place", required_argument, NULL, OPT_PLACE },
 	{ "name", required_argument, NULL, 'i' },
 	{ "process", required_argument, NULL, 'p' },
 	{ "paper", required_argument, NULL, OPT_PAPER },
@@ -199,6 +213,14 @@ static bool word_in(const char *words, const char *word)
 	return false;
 }
 
+/* One more of an option that may be given several times. */
+static void option_add(const char **list, int *n, int most)
+{
+	*n = *n < 0 || *n == most ? -1 : *n + 1;
+	if (*n > 0)
+		list[*n - 1] = optarg;
+}
+
 static void option_take(struct options *o, int c)
 {
 	switch (c) {
@@ -237,6 +259,12 @@ static void option_take(struct options *o, int c)
 	case OPT_PATH: o->path = optarg; break;
 	case OPT_EXPIRES: o->expires = optarg; break;
 	case OPT_MEANING: o->meaning = optarg; break;
+	case OPT_FIELD: option_add(o->fields, &o->n_fields, (int)(sizeof o->fields / sizeof *o->fields)); break;
+	case OPT_LABEL: o->label = optarg; break;
+	case OPT_TYPE: o->type = optarg; break;
+	case OPT_CHOICE: option_add(o->choices, &o->n_choices, (int)(sizeof o->choices / sizeof *o->choices)); break;
+	case OPT_REQUIRED: o->required = true; break;
+	case OPT_PLACE: o->place = optarg; break;
 	case OPT_PAPER: o->paper = optarg; break;
 	default: break;
 	}
@@ -254,7 +282,7 @@ static const char *option_name(int c)
 /* Options may stand anywhere (GNU order); -1 after a sentence was printed. */
 static int options_parse(struct options *o, int argc, char **argv, const struct command **cmd)
 {
-	int seen[64], n_seen = 0, c;
+	int seen[256], n_seen = 0, c;
 
 	o->enabled = -1;
 	while ((c = getopt_long(argc, argv, "hrm:i:p:", OPTIONS, NULL)) != -1) {
@@ -269,6 +297,10 @@ static int options_parse(struct options *o, int argc, char **argv, const struct 
 		option_take(o, c);
 		if (n_seen < (int)(sizeof seen / sizeof *seen))
 			seen[n_seen++] = c;
+	}
+	if (o->n_fields < 0 || o->n_choices < 0) {
+		fputs(o->n_fields < 0 ? "drydock: too many --field.\n" : "drydock: too many --choice.\n", stderr);
+		return -1;
 	}
 	if (optind == argc) {
 		*cmd = NULL;

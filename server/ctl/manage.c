@@ -75,6 +75,7 @@ static void print_record(const json_t *item)
 		print_text(text_of(item, "note"));
 	}
 	putchar('\n');
+	print_filled(item);
 	json_array_foreach(files, i, file) {
 		printf("        %.12s  ", text_of(file, "sha256"));
 		print_text(text_of(file, "path"));

@@ -20,6 +20,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "core/field.h"
 #include "core/named.h"
 #include "core/preapproved.h"
 #include "core/record.h"
@@ -155,12 +156,16 @@ enum err db_state_get_many(struct db *db, const char *site, const struct path *p
 /* Every row, in no order that means anything, one at a time: fn must not use this connection. */
 enum err db_state_all(struct db *db, const char *site, bool (*fn)(void *arg, const struct db_state_row *row), void *arg) MUST_CHECK;
 
-/* rules, with the requirements */
+/* rules, with the requirements and fields */
 enum err db_rules_load(struct db *db, const char *site, struct rules **out) MUST_CHECK;
 enum err db_rule_set(struct db *db, const char *site, const struct rule *rule, uint64_t seq) MUST_CHECK;
 enum err db_rule_remove(struct db *db, const char *site, const char *principal, struct path path) MUST_CHECK; /* ERR_NOT_FOUND */
 enum err db_requirement_set(struct db *db, const char *site, const struct requirement *q, uint64_t seq) MUST_CHECK;
 enum err db_requirement_remove(struct db *db, const char *site, struct path path) MUST_CHECK; /* ERR_NOT_FOUND */
+/* *out: to be freed; what it points to lives in the arena. */
+enum err db_fields_load(struct db *db, const char *site, struct field_def **out, size_t *n, struct arena *a) MUST_CHECK;
+enum err db_field_set(struct db *db, const char *site, const struct field_def *d) MUST_CHECK;
+enum err db_field_remove(struct db *db, const char *site, struct path path, const char *name) MUST_CHECK; /* ERR_NOT_FOUND */
 /* Every review of these files, of whatever version, any order, the same person perhaps several times. */
 struct db_review { struct path path; struct sha256 sha256; bool exec; const char *actor; };
 enum err db_review_many(struct db *db, const char *site, const struct path *paths, size_t n,

@@ -1,4 +1,4 @@
-/* The rules in force, and the requirements beside them. */
+/* The rules in force, with the requirements and fields beside them. */
 #include "db/internal.h"
 
 #include <stdlib.h>
@@ -58,12 +58,17 @@ static enum err load_required(struct db *db, struct loading *l)
 enum err db_rules_load(struct db *db, const char *site, struct rules **out)
 {
 	struct loading l = { .site = site, .a = arena_new() };
+	struct field_def *fields = NULL;
+	size_t n_fields;
 	enum err e = load_rules(db, &l);
 
 	if (!e)
 		e = load_required(db, &l);
 	if (!e)
-		*out = rules_new_with(l.rules, l.n, l.required, l.n_required);
+		e = db_fields_load(db, site, &fields, &n_fields, l.a);
+	if (!e)
+		*out = rules_new_full(l.rules, l.n, l.required, l.n_required, fields, n_fields);
+	free(fields);
 	free(l.rules);
 	free(l.required);
 	arena_free(l.a);

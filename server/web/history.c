@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/weaken.h"
+#include "core/field.h"
 
 /* A page of records is filtered after it is read: at most this many rows are looked at for one page. */
 #define HISTORY_LOOK 5000
@@ -19,6 +20,7 @@ const char *history_verb(const char *act)
 		{ "rule", "changed a rule" },
 		{ "preapprove", "changed a pre-approval" },
 		{ "require", "changed what a signature needs" },
+		{ "field", "changed what acts ask for" },
 		{ "pickup", "picked up pre-approved files" },
 		{ "release", "cut a release" },
 		{ "rollback", "rolled back" },
@@ -120,11 +122,44 @@ static bool knows(struct req *r, const char *path)
 	return path_check(&p, path) == ERR_OK && (req_role_on(r, p) >= ROLE_VIEW || role_sees_below(r->rules, &r->person->who, p));
 }
 
+/* Is a field of that name still among those of which he may know? */
+static bool asked_still(const json_t *refs, const char *name)
+{
+	const size_t n = strlen(name);
+
+	for (size_t i = 0; i < json_array_size(refs); i++) {
+		const char *text = json_string_value(json_array_get(refs, i));
+
+		if (text && strncmp(text, name, n) == 0 && text[n] == ' ')
+			return true;
+	}
+	return false;
+}
+
+/* What was filled in for paths that he does not see. */
+static void leave_out_asked(struct req *r, json_t *fields, struct arena *a)
+{
+	json_t *refs = json_object_get(fields, RECORD_FIELD_ASKED), *v;
+	struct field_ref ref;
+	const char *name;
+	void *next;
+
+	for (size_t i = json_array_size(refs); i-- > 0;)
+		if (!field_ref_parse(&ref, json_string_value(json_array_get(refs, i)), a) || !knows(r, ref.path))
+			json_array_remove(refs, i);
+	json_object_foreach_safe(fields, next, name, v) {
+		if (field_name_valid(name) && !asked_still(refs, name))
+			json_object_del(fields, name);
+	}
+	if (refs && !json_array_size(refs))
+		json_object_del(fields, RECORD_FIELD_ASKED);
+}
+
 /*
  * What a record says beside its files, for somebody who does not see everything: no path, rule or person that has to do
  * with files which he does not see. All that shows records gets them from here.
  */
-static void leave_out(struct req *r, struct history_item *item)
+static void leave_out(struct req *r, struct history_item *item, struct arena *a)
 {
 	json_t *fields = item->record.fields, *list = json_object_get(fields, "superseded");
 
@@ -136,6 +171,8 @@ static void leave_out(struct req *r, struct history_item *item)
 	if (list && !json_array_size(list))
 		json_object_del(fields, "superseded");
 	json_object_del(fields, "rules");
+	if (field_act_parse(item->row->act))
+		leave_out_asked(r, fields, a);
 	if (!item->whole) {
 		json_object_del(fields, "reviewed_by");
 		json_object_del(fields, "required_reviews");
@@ -163,7 +200,7 @@ static enum err item_fill(struct req *r, const struct db_record_row *row, const 
 	if (row->files_count == 0) {
 		*visible = visible_without_files(r, &item->record, all);
 		if (!all)
-			leave_out(r, item);
+			leave_out(r, item, a);
 		return ERR_OK;
 	}
 	look.files = arena_alloc(a, look.cap * sizeof *look.files);
@@ -176,7 +213,7 @@ static enum err item_fill(struct req *r, const struct db_record_row *row, const 
 	item->whole = !look.hidden;
 	*visible = look.n > 0;
 	if (!all)
-		leave_out(r, item);
+		leave_out(r, item, a);
 	return ERR_OK;
 }
 

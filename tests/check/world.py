@@ -36,6 +36,13 @@ def history(d):
     must(d.api_site("/requirements"), {"path": "/legal", "reviews": 1, "not_alone": True})
     must(d.api_site("/requirements"), {"path": "/nothing", "not_alone": True})
     must(d.api_site("/requirements"), {"path": "/nothing"})
+    field = {"path": "/a", "name": "ticket", "label": "Ticket", "required": True, "acts": ["sign", "revoke"]}
+    must(d.api_site("/fields"), field)
+    must(d.api_site("/fields"), {**field, "label": "Number of the “ticket”", "required": False, "place": 3})
+    must(d.api_site("/fields"), {"path": "/a/c", "name": "kind", "label": "Kind", "type": "choice", "choices": ["new", "as it was"], "acts": ["review"]})
+    must(d.api_site("/fields"), {"path": "/nothing", "name": "kind", "label": "Kind", "type": "checkbox"})
+    must(d.api_site("/fields"), {"path": "/nothing", "name": "kind", "remove": True})
+    d.act("review", "/a/c/d.css", fields={"kind": "as it was"})
     must(d.api_site("/preapprovals"), {"path": "/data", "note": "prices change by the hour"})
     must(d.api_site("/preapprovals"), {"path": "/nothing", "note": "for a moment"})
     must(d.api_site("/preapprovals"), {"path": "/nothing", "remove": True})
@@ -47,7 +54,7 @@ def history(d):
     d.sync()
     d.remove("/a/b.html")
     d.write("/a/b.html/index.html", b"<p>a directory now\n")
-    d.sign("/a/b.html/index.html", note="a file became a directory")
+    d.sign("/a/b.html/index.html", note="a file became a directory", fields={"ticket": "A-8"})
     d.sync()
 
 

@@ -305,6 +305,8 @@ ROUTES = {
     ("GET", "/api/v1/sites/:site/roles/lint"): query(),
     ("GET", "/api/v1/sites/:site/requirements"): query(),
     ("POST", "/api/v1/sites/:site/requirements"): path_in_json(ADMIN, (404,), "nothing is asked for", reviews=0),
+    ("GET", "/api/v1/sites/:site/fields"): query(),
+    ("POST", "/api/v1/sites/:site/fields"): path_in_json(ADMIN, (404,), "There is no field", name="nothing", remove=True),
     ("GET", "/api/v1/sites/:site/access"): query(),
     ("GET", "/api/v1/sites/:site/preapprovals"): query(),
     ("POST", "/api/v1/sites/:site/preapprovals"): path_in_json(ADMIN, (404,), "is not pre-approved", remove=True),

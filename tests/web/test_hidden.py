@@ -64,11 +64,13 @@ def act(d, n):
         must("POST", d.api_site("/requirements"), {"path": DIR, "reviews": 1, "note": f"{HIDDEN}note"})
         must("POST", d.api_site("/review"), {"paths": [FILE], "as_staged": True, "note": f"{HIDDEN}note"}, uid=None)
         must("POST", d.api_site("/requirements"), {"path": DIR, "reviews": 0, "note": f"{HIDDEN}note"})
+        must("POST", d.api_site("/fields"), {"path": DIR, "name": f"{HIDDEN}field", "label": f"{HIDDEN}label", "acts": ["sign", "revoke"]})
         must("POST", d.api_site("/sign"), {"paths": ["/docs", "/index.html"], "recursive": True, "as_staged": True, "note": "all of docs"})
         mixer = d.login("mixer")
         assert mixer.post(d.api_site("/revoke"), json={"paths": ["/docs/a.html", DEEP], "as_staged": True, "note": "both"}).status_code == 200
         must("POST", d.api_site("/sign"), {"paths": [FILE], "as_staged": True, "note": f"{HIDDEN}note"})
-        answer = mixer.post(d.api_site("/sign"), json={"paths": ["/docs/a.html", DIR + f"/{HIDDEN}new0.html"], "as_staged": True, "note": "both"})
+        answer = mixer.post(d.api_site("/sign"), json={"paths": ["/docs/a.html", DIR + f"/{HIDDEN}new0.html"], "as_staged": True, "note": "both",
+                                                        "fields": {f"{HIDDEN}field": f"{HIDDEN}value"}})
         assert answer.status_code == 200, answer.text
     else:
         must("POST", d.api_site("/sign"), {"paths": [FILE], "as_staged": True, "note": f"{HIDDEN}note"})
@@ -77,6 +79,7 @@ def act(d, n):
     must("POST", d.api_site("/roles"), {"principal": f"own:{HIDDEN}user", "path": DIR + f"/{n}", "role": "review", "note": f"{HIDDEN}note"})
     must("POST", d.api_site("/preapprovals"), {"path": DIR + f"/auto{n}", "note": f"{HIDDEN}note"})
     must("POST", d.api_site("/requirements"), {"path": DIR + f"/law{n}", "reviews": 2, "note": f"{HIDDEN}note"})
+    must("POST", d.api_site("/fields"), {"path": DIR + f"/field{n}", "name": f"{HIDDEN}field{n}", "label": f"{HIDDEN}label"})
 
 
 # --- questions ---------------------------------------------------------------------------------------------------------
@@ -107,6 +110,8 @@ def bodies(path):
     yield {"path": path, "principal": "own:alice", "role": "view", "note": "n"}
     yield {"path": path, "principal": f"own:{HIDDEN}user", "role": None, "note": "n"}
     yield {"path": path, "reviews": 0, "note": "n"}
+    yield {"path": path, "name": "zq", "remove": True}
+    yield {"act": "sign", "paths": [path], "items": False, "fields": {"zq": "x"}}
     yield {"path": path, "reason": "r", "remove": True}
 
 

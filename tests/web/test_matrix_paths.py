@@ -179,7 +179,7 @@ def test_the_oracle_knows_every_row():
 
 
 def state(d):
-    return d.records()[0]["seq"], d.must("GET", d.api_site("/roles")), d.must("GET", d.api_site("/requirements")), d.must("GET", d.api_site("/preapprovals"))
+    return d.records()[0]["seq"], d.must("GET", d.api_site("/roles")), d.must("GET", d.api_site("/requirements")), d.must("GET", d.api_site("/fields")), d.must("GET", d.api_site("/preapprovals"))
 
 
 def asked_of(who, records):

@@ -75,6 +75,23 @@ static enum err shown_parse(struct req *r, struct file_act *fa)
 	return e;
 }
 
+/* What was filled in, and the digest of what was shown as asked for. */
+static enum err fields_parse_body(struct req *r, struct file_act *fa)
+{
+	bool bad = false;
+	const char *asked;
+	struct sha256 *digest = arena_alloc(r->arena, sizeof *digest);
+	enum err e = api_text(r, "asked", false, &asked);
+
+	fa->fields = json_get_obj(r->body, "fields", &bad);
+	if (!e && bad)
+		e = err_set(ERR_INPUT, "\"fields\" must be an object: a value for each name.");
+	if (!e && asked && !hex_parse(digest->b, sizeof digest->b, asked))
+		e = err_set(ERR_INPUT, "\"asked\" is a digest of 64 lower-case hex digits, as selection gave it.");
+	fa->asked = asked ? digest : NULL;
+	return e;
+}
+
 /* The difference that a refused act met: the selection as it is now. */
 static json_t *conflict_json(const struct selection *s)
 {
@@ -83,7 +100,7 @@ static json_t *conflict_json(const struct selection *s)
 	json_t *root = NULL, *extra = json_object();
 
 	json_out_begin(&o, '{');
-	answer_selection(&o, s);
+	answer_selection(&o, s, true);
 	json_out_end(&o, '}');
 	if (buf_check(&b) == ERR_OK && json_parse(&root, b.p, b.len) == ERR_OK)
 		json_object_set_new(extra, "selection", root);
@@ -165,6 +182,8 @@ enum err api_act(struct req *r)
 		e = api_text(r, "password", false, &password);
 	if (!e)
 		e = shown_parse(r, &fa);
+	if (!e)
+		e = fields_parse_body(r, &fa);
 	if (!e)
 		e = sign_password(r, fa.act, password);
 	if (e == ERR_RETRY)

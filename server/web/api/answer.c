@@ -200,11 +200,13 @@ void answer_record_file(struct json_out *o, const struct record_file *f)
 	json_out_end(o, '}');
 }
 
-void answer_selection(struct json_out *o, const struct selection *s)
+void answer_selection(struct json_out *o, const struct selection *s, bool items)
 {
 	answer_hash(o, "digest", &s->digest);
 	json_out_kint(o, "files", (int64_t)s->n);
 	json_out_kint(o, "bytes", (int64_t)s->bytes);
+	if (!items)
+		return;
 	json_out_name(o, "items");
 	json_out_begin(o, '[');
 	for (size_t i = 0; i < s->n; i++) {

@@ -41,8 +41,11 @@ void answer_record_file(struct json_out *o, const struct record_file *f); /* an 
 struct history_query;
 enum err answer_history(struct req *r, struct answer *a, const struct history_query *q) MUST_CHECK;
 void answer_plan(struct req *r, struct json_out *o, const struct plan *plan); /* items: his paths only */
-void answer_selection(struct json_out *o, const struct selection *s); /* digest, files, bytes, items: members */
+void answer_selection(struct json_out *o, const struct selection *s, bool items); /* digest, files, bytes, and the items: members */
 
+struct field_ask;
+/* "fields": what is asked for, and "asked": its digest; members. */
+void answer_asked(struct json_out *o, const struct field_ask *k);
 /* {"reviews","have","by","text"} of what a signature needs, or null. */
 void answer_need(struct req *r, struct json_out *o, const struct sign_need *f);
 

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "web/api/api.h"
+#include "web/asked.h"
 #include "web/history.h"
 
 static enum err time_query(struct req *r, const char *name, int64_t *out)
@@ -66,6 +67,24 @@ enum err api_log(struct req *r)
 	return e ? reply_error(r, e, NULL) : answer_send(r, &a, 200);
 }
 
+static void asked_item(void *arg, const struct asked_then *f)
+{
+	struct json_out *o = arg;
+
+	json_out_begin(o, '{');
+	json_out_kstr(o, "name", f->name);
+	json_out_kstr(o, "path", f->path);
+	json_out_kint(o, "version", (int64_t)f->version);
+	json_out_kstr(o, "label", f->label);
+	json_out_kstr(o, "type", f->label ? field_type_name(f->type) : NULL);
+	json_out_name(o, "value");
+	if (json_is_boolean(f->value))
+		json_out_bool(o, json_is_true(f->value));
+	else
+		json_out_str(o, json_string_value(f->value));
+	json_out_end(o, '}');
+}
+
 static bool record_file(void *arg, const struct record_file *f)
 {
 	answer_record_file(arg, f);
@@ -92,9 +111,14 @@ enum err api_record(struct req *r)
 	answer_record(&a.out, item.row, &item.record);
 	if (item.whole)
 		json_out_kint(&a.out, "files_count", (int64_t)item.row->files_count);
+	json_out_name(&a.out, "asked");
+	json_out_begin(&a.out, '[');
+	e = asked_then(r, &item, asked_item, &a.out);
+	json_out_end(&a.out, ']');
 	json_out_name(&a.out, "files");
 	json_out_begin(&a.out, '[');
-	e = history_files(r, seq, after, (unsigned)limit, record_file, &a.out, &next);
+	if (!e)
+		e = history_files(r, seq, after, (unsigned)limit, record_file, &a.out, &next);
 	json_out_end(&a.out, ']');
 	if (next)
 		json_out_kstr(&a.out, "next", next);

@@ -4,6 +4,7 @@
 
 #include "base/weaken.h"
 #include "web/api/api.h"
+#include "web/asked.h"
 #include "web/rights.h"
 
 struct listing {
@@ -200,7 +201,10 @@ static void needs_answer(struct req *r, struct answer *a, const struct needs *ne
 	json_out_end(&a->out, ']');
 }
 
-/* POST /api/v1/sites/:site/selection {act, paths, recursive}: what an act would take up, with its digest. Writes nothing. */
+/*
+ * POST /api/v1/sites/:site/selection {act, paths, recursive, items}: what an act would take up and asks for, with its digest.
+ * Writes nothing. items false: without the list.
+ */
 enum err api_selection(struct req *r)
 {
 	struct catalog_view view = req_view(r);
@@ -209,7 +213,9 @@ enum err api_selection(struct req *r)
 	const char *act;
 	bool recursive;
 	struct needs needs = { .n = 0 };
+	struct field_ask asked;
 	struct selection s;
+	bool items;
 	struct answer a;
 	enum err e;
 
@@ -219,19 +225,27 @@ enum err api_selection(struct req *r)
 	if (!e)
 		e = api_bool(r, "recursive", false, &recursive);
 	if (!e)
+		e = api_bool(r, "items", true, &items);
+	if (!e)
 		e = api_paths(r, &paths, &n);
 	if (!e)
 		e = catalog_select(r->site->catalog, act, paths, n, recursive, &view, ROLE_VIEW, &s);
 	if (e)
 		return reply_error(r, e, NULL);
-	if (strcmp(act, "sign") == 0 && (e = rights_needs(r, &s, &needs))) {
+	if (strcmp(act, "sign") == 0)
+		e = rights_needs(r, &s, &needs);
+	if (!e)
+		e = asked_selection(r, act, &s, &asked);
+	if (e) {
 		selection_release(&s);
 		return reply_error(r, e, NULL);
 	}
 	answer_begin(&a);
 	json_out_kstr(&a.out, "act", act);
-	answer_selection(&a.out, &s);
-	needs_answer(r, &a, &needs);
+	answer_selection(&a.out, &s, items);
+	if (items)
+		needs_answer(r, &a, &needs);
+	answer_asked(&a.out, &asked);
 	selection_release(&s);
 	return answer_send(r, &a, 200);
 }

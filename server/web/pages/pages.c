@@ -197,6 +197,9 @@ void page_deed(struct req *r, const struct history_item *item, struct page_deed 
 		out->what = arena_printf(r->arena, "%" PRId64 " review%s before a signature on %s%s", json_get_int(rec->fields, "reviews", 0, &bad),
 		    json_get_int(rec->fields, "reviews", 0, &bad) == 1 ? "" : "s", visible(r, field(rec, "path")),
 		    json_get_bool(rec->fields, "not_alone", false, &bad) ? ", and that nobody signs his own files alone" : "");
+	} else if (strcmp(act, "field") == 0) {
+		out->verb = removed ? "removed" : "defined";
+		out->what = arena_printf(r->arena, "the field “%s” on %s", visible(r, field(rec, "name")), visible(r, field(rec, "path")));
 	} else if (strcmp(act, "preapprove") == 0) {
 		out->verb = removed ? "took back" : "pre-approved";
 		out->what = arena_printf(r->arena, "%s%s%s%s", removed ? "the pre-approval of " : "", visible(r, field(rec, "path")),
