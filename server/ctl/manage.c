@@ -416,31 +416,38 @@ enum ctl_exit cmd_sync(struct ctl *c)
 	return ctl_act(c, ctl_site(c, "/sync/force"), body, "A sync is asked for; `drydock sync status` tells how it goes");
 }
 
-enum ctl_exit cmd_target(struct ctl *c)
+/* A target that would not take a sync is a failure of the command. */
+static enum ctl_exit target_test(struct ctl *c)
 {
-	const char *target;
-	json_t *root = NULL, *item;
-	enum ctl_exit rc;
-	size_t i;
+	json_t *root = NULL;
+	enum ctl_exit rc = ctl_post(c, ctl_site(c, arena_printf(c->arena, "/targets/%s/test", c->o->args[1])), json_object(), &root);
 
-	if (!ctl_is(c, 0, "list"))
-		return ctl_usage("target list");
-	target = ctl_site(c, "/sync");
-	rc = ctl_get(c, target, &root);
 	if (!rc && c->o->json) {
-		json_t *out = json_pack("{s:O}", "items", json_object_get(root, "targets"));
-
-		json_dumpf(out, stdout, JSON_COMPACT);
-		putchar('\n');
-		json_decref(out);
+		ctl_print_answer(c);
 	} else if (!rc) {
-		json_array_foreach(json_object_get(root, "targets"), i, item)
-			print_target(item);
-		if (json_array_size(json_object_get(root, "targets")) == 0)
-			puts("No target is configured: releases are cut, and go nowhere.");
+		for (const char *p = text_of(root, "output"); *p; p += strcspn(p, "\n") + (p[strcspn(p, "\n")] != '\0')) {
+			print_text(arena_dupn(c->arena, p, strcspn(p, "\n")));
+			putchar('\n');
+		}
+		if (*text_of(root, "error")) {
+			fputs("FAILED: ", stdout);
+			print_text(text_of(root, "error"));
+			putchar('\n');
+		}
 	}
+	if (!rc && !json_is_true(json_object_get(root, "ok")))
+		rc = EXIT_BROKEN;
 	json_decref(root);
 	return rc;
+}
+
+enum ctl_exit cmd_target(struct ctl *c)
+{
+	if (ctl_is(c, 0, "list") && c->o->n_args == 1)
+		return ctl_list(c, ctl_site(c, "/targets"), print_target, "No target is configured: releases are cut, and go nowhere.");
+	if (ctl_is(c, 0, "test") && c->o->n_args == 2 && !strchr(c->o->args[1], '/'))
+		return target_test(c);
+	return ctl_usage("target list | test NAME");
 }
 
 /* --- people ---------------------------------------------------------------------------------------------------------- */

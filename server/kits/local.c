@@ -733,7 +733,7 @@ int main(int argc, char **argv)
 	const char *mode = variable("DRYDOCK_MODE"), *previous = variable("DRYDOCK_PREVIOUS");
 	bool ok;
 
-	if (argc != 2 || strcmp(argv[1], "sync")) {
+	if (argc != 2 || (strcmp(argv[1], "sync") && strcmp(argv[1], "test"))) {
 		fputs("This is a kit: DryDock runs it. See sync-scripts/README.\n", stderr);
 		return 2;
 	}
@@ -741,6 +741,11 @@ int main(int argc, char **argv)
 	k.previous = *previous && strcmp(previous, "0");
 	k.adopt = !strcmp(variable("DRYDOCK_OPTION_ADOPT"), "yes");
 	ok = open_dirs(&k);
+	if (!strcmp(argv[1], "test")) {
+		if (ok)
+			printf("%s is a directory, and can be written\n", variable("DRYDOCK_PLACE"));
+		return fflush(stdout) || !ok;
+	}
 	if (ok && !strcmp(mode, "changes"))
 		ok = sync_changes(&k, variable("DRYDOCK_CHANGES"));
 	else if (ok && !strcmp(mode, "full"))

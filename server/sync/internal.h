@@ -35,6 +35,7 @@ struct sync {
 	pthread_cond_t changed; /* poked, status, output */
 	bool stop;
 	volatile int cancel; /* ends running kits */
+	bool testing; /* a target is being tested */
 	bool reload; /* the database may know something new */
 	bool carry; /* an act may have left the export to us */
 	bool load_failed; /* the last time it was asked */
@@ -64,6 +65,7 @@ enum err cycle_unconfirmed(struct sync *y, struct db *db, int64_t *since) MUST_C
 /* --- kit.c --------------------------------------------------------------------------------------------------------- */
 
 struct kit_run {
+	bool test; /* only asked whether a sync could go there: what it says is shown, and nothing at the place is written */
 	const struct conf *conf;
 	const char *site;
 	const struct conf_target *target;

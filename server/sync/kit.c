@@ -20,6 +20,7 @@
 #define ENV_MOST 96
 #define LINE_LIMIT 65536 /* a report names many files */
 #define RECEIPT_LIMIT 4096
+#define TEST_DEADLINE (40 * CLOCK_SECOND) /* somebody waits for the answer */
 
 /* --- what it is given ----------------------------------------------------------------------------------------------- */
 
@@ -317,6 +318,11 @@ static enum kit_outcome confirm(const struct kit_run *k, struct kit_result *out)
 	return KIT_CONFIRMED;
 }
 
+static int64_t deadline_of(const struct kit_run *k)
+{
+	return k->test && k->target->deadline_us > TEST_DEADLINE ? TEST_DEADLINE : k->target->deadline_us;
+}
+
 static void say_why(const struct kit_run *k, const struct spawn_result *res, struct kit_result *out)
 {
 	char line[128] = "";
@@ -324,7 +330,7 @@ static void say_why(const struct kit_run *k, const struct spawn_result *res, str
 	if (res->cancelled)
 		snprintf(line, sizeof(line), "ended because the server stops");
 	else if (res->timed_out)
-		snprintf(line, sizeof(line), "ended because it took longer than %lld s", (long long)(k->target->deadline_us / CLOCK_SECOND));
+		snprintf(line, sizeof(line), "ended because it took longer than %lld s", (long long)(deadline_of(k) / CLOCK_SECOND));
 	else if (!out->message[0]) {
 		/* 128+n is signal n, as shells say it; above the last signal it is the kit's own. */
 		const bool signal = res->status > 128 && res->status <= 128 + SIGRTMAX;
@@ -342,10 +348,10 @@ static void judge(const struct kit_run *k, const struct spawn_result *res, struc
 	const bool well = !res->status && !res->timed_out && !res->cancelled;
 
 	out->status = res->status;
-	if (out->receipt)
+	if (out->receipt && !k->test)
 		out->outcome = KIT_CONFIRMED;
 	else if (well)
-		out->outcome = confirm(k, out);
+		out->outcome = k->test ? KIT_ACTIVE : confirm(k, out);
 	else
 		out->outcome = out->sent ? KIT_SENT : KIT_FAILED;
 	out->ok = out->outcome >= KIT_ACTIVE;
@@ -374,8 +380,8 @@ static enum err run(const struct kit_run *k, struct kit_result *out, struct aren
 		{ k->conf->kits, false },
 		{ k->export_dir, false },
 		{ k->work_dir, true },
-		{ k->target->place[0] == '/' ? k->target->place : k->work_dir, true },
-		{ *k->target->host ? k->papers : file, false },
+		{ k->target->place[0] == '/' ? k->target->place : k->work_dir, !k->test },
+		{ *k->target->host && k->papers ? k->papers : file, false },
 		{ *k->target->key_file ? k->target->key_file : file, false },
 		{ *k->target->known_hosts ? k->target->known_hosts : file, false },
 	};
@@ -383,7 +389,7 @@ static enum err run(const struct kit_run *k, struct kit_result *out, struct aren
 	FAILPOINT_OR(e, kit_prepared);
 	if (e)
 		goto out;
-	const char *const argv[] = { file, "sync", NULL };
+	const char *const argv[] = { file, k->test ? "test" : "sync", NULL };
 
 	env_add(&env, "PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
 	env_add(&env, "LANG", "C.UTF-8");
@@ -398,7 +404,7 @@ static enum err run(const struct kit_run *k, struct kit_result *out, struct aren
 	env_add(&env, "DRYDOCK_MODE", k->changes ? "changes" : "full");
 	env_add(&env, "DRYDOCK_CHANGES", k->changes ? arena_printf(a, "%s/changes", k->work_dir) : "");
 	if (*k->target->host) {
-		env_add(&env, "DRYDOCK_PAPERS", k->papers);
+		env_add(&env, "DRYDOCK_PAPERS", k->papers ? k->papers : "");
 		env_number(&env, "DRYDOCK_LIST_FROM", k->list_from);
 		env_add(&env, "DRYDOCK_HOST", k->target->host);
 		env_add(&env, "DRYDOCK_SSH_USER", k->target->ssh_user);
@@ -413,7 +419,7 @@ static enum err run(const struct kit_run *k, struct kit_result *out, struct aren
 		.argv = argv,
 		.env = env.list,
 		.cwd = k->work_dir,
-		.deadline_us = k->target->deadline_us,
+		.deadline_us = deadline_of(k),
 		.err_out = &errors,
 		.progress = on_output,
 		.progress_arg = &reader,

@@ -7,6 +7,7 @@
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "export/export.h"
 #include "sync/internal.h"
 
 #define LONGEST_WAIT (30 * CLOCK_SECOND) /* between looks at the clock: a machine that slept has missed nothing */
@@ -417,6 +418,56 @@ enum err sync_output(struct sync *y, struct db *db, uint64_t run, const char *ta
 		e = err_set(ERR_NOT_FOUND, "Run %llu did not send to %s.", (unsigned long long)run, target);
 	*end = k.end;
 	return e;
+}
+
+static enum err begin_test(struct sync *y)
+{
+	bool busy;
+
+	(void)pthread_mutex_lock(&y->lock);
+	busy = y->testing || y->stop;
+	y->testing = y->testing || !busy;
+	(void)pthread_mutex_unlock(&y->lock);
+	return busy ? err_set(ERR_BUSY, "A target of this site is being tested already. Try again in a moment.") : ERR_OK;
+}
+
+static void run_test(struct sync *y, const struct conf_target *t, struct buf *text, bool *ok, char why[512])
+{
+	struct live live = { .text = BUF_INIT(OUTPUT_LIMIT) };
+	char *work = mem_printf("%s/run/%s.test", y->s->dir, t->name);
+	const struct kit_run k = { .test = true, .conf = y->conf, .site = y->s->name, .target = t, .export_dir = export_path(y->s->export),
+		.work_dir = work, .live = &live, .y = y, .cancel = &y->cancel };
+	struct kit_result result;
+
+	(void)pthread_mutex_init(&live.lock, NULL);
+	kit_run(&k, &result);
+	buf_add(text, buf_text(&live.text), live.text.len);
+	*ok = result.ok;
+	snprintf(why, 512, "%s", result.message);
+	kit_result_release(&result);
+	buf_release(&live.text);
+	(void)pthread_mutex_destroy(&live.lock);
+	free(work);
+}
+
+enum err sync_test(struct sync *y, const char *target, struct buf *text, bool *ok, char why[512])
+{
+	const struct conf_target *t = NULL;
+	enum err e;
+
+	for (size_t i = 0; i < y->s->conf->n_targets; i++)
+		if (!strcmp(y->s->conf->targets[i].name, target))
+			t = &y->s->conf->targets[i];
+	if (!t)
+		return err_set(ERR_NOT_FOUND, "There is no target %s.", target);
+	e = begin_test(y);
+	if (e)
+		return e;
+	run_test(y, t, text, ok, why);
+	(void)pthread_mutex_lock(&y->lock);
+	y->testing = false;
+	(void)pthread_mutex_unlock(&y->lock);
+	return ERR_OK;
 }
 
 void sync_wait(struct sync *y, uint64_t *seen, int64_t timeout_us)

@@ -39,6 +39,11 @@ void sync_status(struct sync *y, struct sync_status *out);
  * there will be no more. Valid UTF-8, lines. ERR_NOT_FOUND: that run did not send to that target.
  */
 enum err sync_output(struct sync *y, struct db *db, uint64_t run, const char *target, size_t from, struct buf *out, bool *end) MUST_CHECK;
+/*
+ * Ask a target's kit whether a sync could go there; nothing is touched. May take as long as its network does (40 s).
+ * ERR_NOT_FOUND: no such target; ERR_BUSY: one is being tested. What the kit said is added to text; *ok false: why says it.
+ */
+enum err sync_test(struct sync *y, const char *target, struct buf *text, bool *ok, char why[512]) MUST_CHECK;
 /* Wait until anything changed since *seen (a counter), or the timeout. */
 void sync_wait(struct sync *y, uint64_t *seen, int64_t timeout_us);
 

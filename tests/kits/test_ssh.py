@@ -344,3 +344,69 @@ def test_a_report_that_somebody_else_signed():
         d.sign("/index.html")
         d.sync()
         assert target(d)["report"]["release"] == 1
+
+
+def every_file(top):
+    return sorted((str(p.relative_to(top)), p.lstat().st_mtime_ns, p.lstat().st_ino) for p in top.rglob("*") if p.name != "lock")
+
+
+def test_a_target_is_tested_and_nothing_is_touched():
+    with world() as (d, p):
+        d.add_account("alice")
+        d.add_account("vera", "view", "/")
+        alice = d.login("alice")
+        d.sign("/", recursive=True)
+        d.sync()
+        d.write("/index.html", "changed")
+        d.sign("/index.html")
+        before, place = every_file(p.state), every_file(d.production)
+        code, body = d.api("POST", d.api_site("/targets/machine/test"), {})[:2]
+        assert code == 200 and body["ok"] and body["error"] is None and "production answers: site www, release 1" in body["output"]
+        assert d.must("POST", d.api_site("/targets/production/test"), {})["ok"]
+        assert "The test of machine went well" in alice.post("/s/www/sync/test", data={"csrf": alice.csrf, "target": "machine"}).text
+        assert every_file(p.state) == before and every_file(d.production) == place and p.accepted()["number"] == 1
+        run = d.cli("target", "test", "machine")
+        assert run.returncode == 0 and "release 1" in run.stdout
+        # What is wrong is said, and is a failure of the command.
+        p.stop()
+        body = d.must("POST", d.api_site("/targets/machine/test"), {})
+        assert not body["ok"] and "cannot be reached" in body["error"]
+        run = d.cli("target", "test", "machine")
+        assert run.returncode == 6 and "FAILED: " in run.stdout
+        assert "The test of machine failed: " in alice.post("/s/www/sync/test", data={"csrf": alice.csrf, "target": "machine"}).text
+        p.start()
+        p.bind("echo ")
+        assert "something else" in d.must("POST", d.api_site("/targets/machine/test"), {})["error"]
+        p.bind()
+        d.production.rename(d.production.with_suffix(".away"))
+        assert "there is no such directory" in d.must("POST", d.api_site("/targets/production/test"), {})["error"]
+        d.production.with_suffix(".away").rename(d.production)
+        assert d.api("POST", d.api_site("/targets/nowhere/test"), {})[0] == 404
+        assert d.cli("target", "test", "nowhere").returncode == 2
+        vera = d.login("vera")
+        assert vera.post("/s/www/sync/test", data={"csrf": vera.csrf, "target": "machine"}).status_code in (403, 404)
+        # The state of nothing changed by it.
+        assert target(d)["state"] == "waiting" or target(d)["release"] == 1
+
+
+def test_a_test_that_writes_or_hangs():
+    with world() as (d, p):
+        kits = d.dir / "kits"
+        kits.mkdir()
+        (kits / "bold").write_text('#!/bin/sh\n[ "$1" = test ] || exit 1\n(echo x >"$DRYDOCK_PLACE/written") 2>/dev/null && echo wrote it\nexit 0\n')
+        (kits / "hung").write_text("#!/bin/sh\nsleep 300\n")
+        d.stop()
+        text = d.conf.read_text().rstrip()
+        blocks = ""
+        for kit in ("bold", "hung"):
+            (kits / kit).chmod(0o755)
+            place = d.dir / f"place-{kit}"
+            place.mkdir()
+            d._own(place)
+            blocks += f'\ttarget "{kit}" {{\n\t\tkit = "{kit}"\n\t\tplace = "{place}"\n\t\tdeadline = "1s"\n\t}}\n'
+        d.conf.write_text(f'kits = "{kits}"\n' + text[:-1] + blocks + "}\n")
+        d.start()
+        assert d.must("POST", d.api_site("/targets/bold/test"), {})["ok"]
+        if has_landlock():
+            assert not (d.dir / "place-bold" / "written").exists()
+        assert "longer than 1 s" in d.must("POST", d.api_site("/targets/hung/test"), {})["error"]

@@ -118,6 +118,41 @@ enum err api_sync(struct req *r)
 	return answer_send(r, &a, 200);
 }
 
+/* GET /api/v1/sites/:site/targets */
+enum err api_targets(struct req *r)
+{
+	struct sync_status st;
+	struct answer a;
+
+	sync_status(r->sync, &st);
+	answer_items(&a);
+	return answer_items_send(r, &a, target_items(r, &a.out, &st));
+}
+
+/* POST /api/v1/sites/:site/targets/:name/test {} : asks its kit, and answers when it has */
+enum err api_target_test(struct req *r)
+{
+	const char *name = req_segment(r, "name");
+	struct buf text = BUF_INIT(1 << 20);
+	struct answer a;
+	char why[512];
+	bool ok;
+	enum err e = sync_test(r->sync, name, &text, &ok, why);
+
+	if (e) {
+		buf_release(&text);
+		return reply_error(r, e, NULL);
+	}
+	answer_begin(&a);
+	json_out_kstr(&a.out, "name", name);
+	json_out_kbool(&a.out, "ok", ok);
+	json_out_kstr(&a.out, "error", ok ? NULL : why);
+	json_out_name(&a.out, "output");
+	json_out_strn(&a.out, buf_text(&text), text.len);
+	buf_release(&text);
+	return answer_send(r, &a, 200);
+}
+
 /* GET /api/v1/sites/:site/sync/plan : his paths only; the digest is of the whole plan, and for admins */
 enum err api_plan(struct req *r)
 {

@@ -263,7 +263,7 @@ static void clocks(struct req *r, struct view_map *m)
 		view_set(m, VIEW_trouble_text, arena_dup(r->arena, st.trouble));
 }
 
-static enum err sync_page(struct req *r, unsigned status, const char *error)
+static enum err sync_page(struct req *r, unsigned status, const char *error, const char *went_well, const char *failed)
 {
 	struct view_map *m = view_map_new(r->arena);
 	struct db *db = tools_db(r->tools);
@@ -296,12 +296,16 @@ static enum err sync_page(struct req *r, unsigned status, const char *error)
 	if (r->method == METHOD_POST)
 		view_set(m, VIEW_reason, req_form(r, "reason"));
 	page_notice(r, m);
+	if (went_well)
+		view_set(m, VIEW_notice, went_well);
+	if (failed)
+		view_set(m, VIEW_trouble_text, failed);
 	return reply_page(r, status, "sync", "Sync", m);
 }
 
 enum err page_sync(struct req *r)
 {
-	return sync_page(r, 200, NULL);
+	return sync_page(r, 200, NULL, NULL, NULL);
 }
 
 /* POST /s/:site/sync/force {op, reason, plan} */
@@ -316,13 +320,28 @@ enum err page_force(struct req *r)
 	if (!op || !uuid_parse(&rq.op, op) || !plan || !hex_parse(digest.b, sizeof digest.b, plan))
 		return reply_error(r, err_set(ERR_INPUT, "The form is not complete. Open the sync page again."), NULL);
 	if (!*rq.note)
-		return sync_page(r, 400, "Say why it cannot wait: the reason is recorded.");
+		return sync_page(r, 400, "Say why it cannot wait: the reason is recorded.", NULL, NULL);
 	e = act_force(r->site, r->tools, &rq, &digest, &done);
 	if (e == ERR_STALE)
-		return sync_page(r, 409, arena_dup(r->arena, err_text()));
+		return sync_page(r, 409, arena_dup(r->arena, err_text()), NULL, NULL);
 	if (e)
 		return reply_error(r, e, NULL);
 	return page_done(r, "/sync", NULL, NULL, &done);
+}
+
+/* POST /s/:site/sync/test {target} */
+enum err page_target_test(struct req *r)
+{
+	const char *name = req_form(r, "target"), *said = NULL;
+	struct buf text = BUF_INIT(1 << 20);
+	char why[512];
+	bool ok = false;
+	enum err e = sync_test(r->sync, name ? name : "", &text, &ok, why);
+
+	if (!e)
+		said = arena_printf(r->arena, "The test of %s %s: %s", name, ok ? "went well" : "failed", ok ? buf_text(&text) : why);
+	buf_release(&text);
+	return e ? reply_error(r, e, NULL) : sync_page(r, 200, NULL, ok ? said : NULL, ok ? NULL : said);
 }
 
 /* --- one run ----------------------------------------------------------------------------------------------------------- */
