@@ -157,3 +157,83 @@ def test_a_login_that_comes_too_soon(d, name):
         assert 'why="too many failed logins"' in line and "from=127.0.0.1" in line
     # the right password is not tried either, until then
     assert page.post("/api/v1/login", headers={"Origin": page.base}, json={"name": name, "password": PASSWORD}).status_code == 429
+
+
+# --- what admins see of it ---------------------------------------------------------------------------------------------
+
+
+def events(b, **query):
+    r = b.get("/api/v1/events", params=query)
+    assert r.status_code == 200, r.text
+    return r.json()
+
+
+def test_admins_see_logins_and_refusals(d):
+    view, admin = d.login("view"), d.login("alice")
+    assert view.post(d.api_site("/sign"), json={"paths": ["/docs/b.html"], "as_staged": True}).status_code == 403
+    view.post("/api/v1/login", headers={"Origin": view.base}, json={"name": "sign", "password": "wrong"})
+    view.post("/api/v1/login", headers={"Origin": view.base}, json={"name": "nobody-at-all", "password": "wrong"})
+    items = events(admin)["items"]
+    assert [i["id"] for i in items] == sorted((i["id"] for i in items), reverse=True)
+    newest = {i["kind"]: i for i in reversed(items)}
+    assert newest["refused"]["user"] == "own:view" and newest["refused"]["path"] == "/docs/b.html" and "/docs/b.html: you have not the right to sign it" in newest["refused"]["why"]
+    failed = [i for i in items if i["kind"] == "login-failed"][:2]
+    assert [(i["user"], i["why"], i["address"]) for i in failed] == [(None, "unknown name", "127.0.0.1"), ("own:sign", "wrong password", "127.0.0.1")]
+    assert "nobody-at-all" not in str(items), "it may have been a password"
+    page = Page(admin.get("/events"))
+    assert "login refused" in page.text and "act refused" in page.text and "you have not the right to sign it" in page.text
+    assert "/events" in Page(admin.get("/account")).links
+    # paged
+    first = events(admin, limit=2)
+    assert [i["id"] for i in first["items"]] == [i["id"] for i in items[:2]]
+    assert events(admin, limit=2, before=first["next"])["items"][0]["id"] == items[2]["id"]
+    assert "next" not in events(admin, limit=1000)
+
+
+def test_others_do_not(d):
+    for name in ("view", "review", "sign", "part"):
+        b = d.login(name)
+        assert b.get("/api/v1/events").status_code == 403 and b.get("/events").status_code == 403
+        assert "/events" not in Page(b.get("/account")).links
+
+
+def test_events_of_a_part_that_is_hidden():
+    """An admin of the site from whom a part is hidden: nothing of a refusal there, and no sentence of one elsewhere."""
+    with Drydock(files={"/docs/a.html": "a", "/zqsecret/b.html": "b"}, accounts=("alice",)) as d:
+        d.add_account("half", "admin", "/")
+        d.role("own:half", "none", "/zqsecret")
+        d.add_account("vera", "view", "/")
+        vera = d.login("vera")
+        for paths in (["/zqsecret/b.html"], ["/docs/a.html"], ["/docs/a.html", "/zqsecret/b.html"], ["/docs/a.html", "/zqsecret"]):
+            assert vera.post(d.api_site("/sign"), json={"paths": paths, "recursive": True, "as_staged": True}).status_code == 403
+        everything = [i for i in events(d.login("alice"))["items"] if i["kind"] == "refused"]
+        assert len(everything) == 4 and "zqsecret" in str(everything)
+        half = d.login("half")
+        some = [i for i in events(half)["items"] if i["kind"] == "refused"]
+        assert [i["path"] for i in some] == ["/docs/a.html"] * 3 and not any(i["why"] for i in some)
+        assert "zqsecret" not in half.get("/events").text and "/docs/a.html" in half.get("/events").text
+
+
+# --- the same work for who is there and who is not ----------------------------------------------------------------------
+
+
+def test_a_login_of_nobody_takes_as_much_work(d):
+    """A hash for each, whoever is named: processor time of the server, since the answers come at the same steps anyway."""
+    d.add_account("slow", "view", "/")
+    d.add_account("off", "view", "/")
+    d.must("POST", "/api/v1/users", {"name": "off", "enabled": False})
+    b = d.browser()
+
+    def work(name):
+        before = d.cpu()
+        assert b.post("/api/v1/login", headers={"Origin": b.base}, json={"name": name, "password": "wrong"}).status_code == 403
+        return d.cpu() - before
+
+    spent = {"slow": [], "off": [], "nobody-%d": [], "bad name\x01%d": []}
+    for i in range(2):  # three tries of one name are free, and one who is not there has as many names as he wants
+        for name, list_ in spent.items():
+            list_.append(work(name % i if "%" in name else name))
+    least = {name: min(x) for name, x in spent.items()}
+    print(least)
+    assert min(least.values()) > 0.005, "a password hash is not to be had for less"
+    assert max(least.values()) < 5 * min(least.values())

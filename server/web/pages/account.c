@@ -147,6 +147,8 @@ static enum err show_account(struct req *r, unsigned status, const struct token_
 	struct view_list *places = view_set_list(m, VIEW_places);
 	for (size_t i = 0; i < n; i++) {
 		struct rules *rules = site_rules(sites[i].site);
+		if (role_on(rules, &r->person->who, path_root()) == ROLE_ADMIN)
+			view_set(m, VIEW_events_href, "/events");
 		if (role_sees_below(rules, &r->person->who, path_root())) {
 			struct view_map *p = view_list_add(places);
 			view_set(p, VIEW_href, arena_printf(r->arena, "/s/%s/", sites[i].site->name));
