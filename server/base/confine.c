@@ -8,6 +8,7 @@
 #include <linux/filter.h>
 #include <linux/landlock.h>
 #include <linux/seccomp.h>
+#include <signal.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -161,6 +162,9 @@ static void limit(int what, uint64_t most)
 void confine_kit(void *fd)
 {
 	confine_self(fd);
+	/* Should we be killed, it ends too: the next daemon starts another one at that place. Our thread waits for it. */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL))
+		_exit(126);
 #ifdef OUR_ARCH
 	if (WEAK(kit_signals))
 		return;

@@ -23,7 +23,8 @@ enum err confine_open(const struct confine_path *paths, size_t n, int *fd) MUST_
 void confine_self(void *fd); /* for spawn's before_exec; arg: int * */
 /*
  * The same for a kit, which may use the network and other programs: nor can it leave its session, all of which
- * ends with it (spawn.h), or send a signal to us.
+ * ends with it (spawn.h), or send a signal to us; and it ends
+ * with the thread that started it.
  */
 void confine_kit(void *fd);
 

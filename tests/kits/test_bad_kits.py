@@ -14,7 +14,7 @@ from drydock import Drydock  # noqa: E402
 PAGES = {"/index.html": "<h1>one</h1>", "/docs/a.html": "a", "/docs/b.html": "b"}
 SH = "#!/bin/sh\n"
 PY = f"#!{sys.executable}\n"
-ACTIVE, FAILED = "active", "failed"
+UNCONFIRMED, FAILED = "unconfirmed", "failed"
 
 # name: (text of the kit, state afterwards, words of the message)
 KITS = {
@@ -30,7 +30,8 @@ KITS = {
     "spin": (SH + "while :; do :; done\n", FAILED, "longer than 2 s"),
     "stop-self": (SH + "kill -STOP $$\n", FAILED, "longer than 2 s"),
     "read-input": (SH + "cat; exit 3\n", FAILED, "status 3"),
-    "fork-and-leave": (SH + "sleep 300 & exit 0\n", ACTIVE, ""),
+    "fork-and-leave": (SH + "sleep 300 & exit 0\n", UNCONFIRMED, ""),
+    "exit-0-without-sending": (SH + "exit 0\n", UNCONFIRMED, ""),
     "fork-and-fail": (SH + "sleep 300 & exit 4\n", FAILED, "status 4"),
     "leave-in-own-group": (SH + "timeout 300 sleep 250 & sleep 0.2; exit 24\n", FAILED, "status 24"),
     "leave-with-output": (PY + "import os, time\nif os.fork() == 0:\n    os.setsid()\n    while True:\n        print('still here', flush=True)\n"
@@ -119,3 +120,28 @@ def test_each_is_named_and_nothing_is_touched():
         assert not left, left
         check = d.run(pathlib.Path(d.argv()[0]), "fsck", "--data", d.data, check=False)
         assert check.returncode == 0, check.stdout
+
+
+def test_a_kit_ends_with_the_daemon():
+    """A daemon that is killed leaves no kit behind that would work at a place beside the next one's."""
+    with Drydock(files=PAGES, accounts=(), start=False) as d:
+        kits = d.dir / "kits"
+        kits.mkdir()
+        (kits / "long").write_text(SH + 'echo "$$" >"$DRYDOCK_PLACE/pid"\nwhile :; do sleep 0.1; done\n')
+        (kits / "long").chmod(0o755)
+        place = d.dir / "place"
+        place.mkdir()
+        d._own(place)
+        text = d.conf.read_text().rstrip()
+        d.conf.write_text(f'kits = "{kits}"\n{text[:-1]}\ttarget "long" {{\n\t\tkit = "long"\n\t\tplace = "{place}"\n\t}}\n}}\n')
+        d.start()
+        d.sign("/index.html")
+        d.must("POST", d.api_site("/sync/force"), {"reason": "a test"})
+        end = time.monotonic() + 30
+        while not ((place / "pid").exists() and (place / "pid").read_text()) and time.monotonic() < end:
+            time.sleep(0.05)
+        pid = int((place / "pid").read_text())
+        d.kill()
+        while pathlib.Path(f"/proc/{pid}").exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        assert not pathlib.Path(f"/proc/{pid}").exists()
