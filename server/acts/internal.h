@@ -9,7 +9,6 @@
 #include "base/json.h"
 
 #define INSTALLATION "installation"
-#define LOG_REF_PREFIX "refs/drydock/log/"
 #define MAIN_REF "refs/heads/main"
 #define RELEASE_TAG_PREFIX "refs/tags/release/"
 

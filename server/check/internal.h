@@ -4,7 +4,6 @@
 
 #include "check/check.h"
 
-#define LOG_REF_PREFIX "refs/drydock/log/"
 #define MAIN_REF "refs/heads/main"
 #define TAG_PREFIX "refs/tags/release/"
 #define INSTALLATION "installation"

@@ -25,6 +25,10 @@ struct options {
 	bool required;
 	const char *choices[128], *fields[64];
 	int n_choices, n_fields; /* -1: too many */
+	const char *output; /* -o: a file, "-": standard output */
+	bool current;
+	const char *keys[64]; /* --key, as often as it was given */
+	int n_keys;
 	int enabled; /* -1: not said */
 	const char *args[4096]; /* what is not an option */
 	int n_args;
@@ -44,6 +48,9 @@ struct ctl {
 	struct arena *arena;
 	int status; /* of the last answer */
 	struct buf answer;
+	int sink; /* >= 0: the body of an answer with status 200 and a known length goes there, not to `answer`; -1: none */
+	bool sunk; /* it did */
+	void *handle; /* libcurl's */
 	bool quiet; /* what cannot be reached is not said */
 	struct progress *line; /* on the terminal, to be taken away when an answer came; NULL: none */
 	char cookie[512], csrf[128]; /* over HTTP: of the session */
@@ -123,6 +130,6 @@ bool ask_yes(const char *question); /* on the terminal; no by default */
 typedef enum ctl_exit command_fn(struct ctl *c);
 command_fn cmd_status, cmd_act, cmd_log, cmd_diff, cmd_show, cmd_role, cmd_access, cmd_preapprove, cmd_field, cmd_sync, cmd_release, cmd_user,
     cmd_group, cmd_site, cmd_target, cmd_whoami, cmd_login, cmd_logout, cmd_token, cmd_session, cmd_counter, cmd_reapprove,
-    cmd_queue, cmd_notice;
+    cmd_queue, cmd_notice, cmd_evidence, cmd_verify;
 
 #endif

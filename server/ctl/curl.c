@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/sys.h"
 #include "ctl/ctl.h"
 
 struct curl_api {
@@ -54,7 +55,12 @@ static void load_once(void)
 static size_t take_body(char *p, size_t size, size_t n, void *arg)
 {
 	struct ctl *c = arg;
+	long status = 0;
 
+	if (c->sink >= 0 && api.getinfo(c->handle, CURLINFO_RESPONSE_CODE, &status) == CURLE_OK && status == 200) {
+		c->sunk = true;
+		return sys_write_all(c->sink, p, size * n) ? 0 : size * n;
+	}
 	buf_add(&c->answer, p, size * n);
 	return buf_check(&c->answer) ? 0 : size * n;
 }
@@ -93,6 +99,7 @@ static enum ctl_exit call(struct ctl *c, const char *method, const char *target,
 	if (!h)
 		return EXIT_BROKEN;
 	buf_reset(&c->answer);
+	c->handle = h;
 	headers = api.append(headers, "Accept: application/json");
 	headers = api.append(headers, "Expect:");
 	headers = api.append(headers, arena_printf(c->arena, "Origin: %s", c->place));

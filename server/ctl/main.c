@@ -48,6 +48,14 @@ static const struct command COMMANDS[] = {
 	{ "diff", "PATH", "approved against staged version", "", 1, 1, cmd_diff, "Prints the digest that `drydock sign --selection` takes.\n" },
 	{ "show", "PATH[@SEQ]", "all about a file, or its bytes", "content staged", 1, 1, cmd_show,
 	    "--content writes the approved version to standard output (@SEQ: the version that record names),\n--staged the staged one.\n" },
+	{ "export-evidence", "PATH [-o FILE]", "the history of PATH as an archive that is checked without DryDock", "output current", 1, 1, cmd_evidence,
+	    "One archive with the bytes of every version that was approved at or below PATH (--current: of what is approved now only),\n"
+	    "all records and signed commits of the site, the public keys, and a README: `drydock verify` or stock git, sha256sum and\n"
+	    "ssh-keygen check it. For admins of the whole site, because records name other paths too. -o -: to standard output.\n" },
+	{ "verify", "ARCHIVE [--key FILE|FINGERPRINT]", "check such an archive; needs no server", "key", 1, 1, cmd_verify,
+	    "Every signature, the chain of records without a gap, the approved trees, and every byte. --key: a public key that you trust,\n"
+	    "as a file or its fingerprint (SHA256:...); given more than once, any of them vouches. Without it the archive's own key is\n"
+	    "believed, which is said. Exit code 6: it is not good, and each failure is named.\n" },
 	{ "role", "list [PATH] | set PRINCIPAL PATH ROLE | remove PRINCIPAL PATH | preview PRINCIPAL PATH ROLE|remove | lint [PATH] | require [PATH]",
 	    "who may do what", "note id limit reviews not-alone", 1, 4, cmd_role,
 	    "Roles: admin, sign, review, view, none. Principals: alice, own:alice, unix:bob, @editors, own:@editors.\n"
@@ -114,7 +122,7 @@ static const struct command COMMANDS[] = {
 
 enum { OPT_SERVER = 256, OPT_DATA, OPT_SITE, OPT_JSON, OPT_VERSION, OPT_ALL, OPT_SCAN, OPT_AS_STAGED, OPT_CONTENT, OPT_STAGED, OPT_SELECTION,
 	OPT_FROM, OPT_ID, OPT_USER, OPT_ACT, OPT_SINCE, OPT_UNTIL, OPT_LIMIT, OPT_STATE, OPT_REVIEWS, OPT_NOT_ALONE, OPT_PLAN, OPT_PASSWORD_FILE, OPT_DISPLAY, OPT_TOKEN_FILE, OPT_ROLE, OPT_PATH, OPT_EXPIRES,
-	OPT_PAPER, OPT_MEANING, OPT_PATTERN, OPT_LARGEST, OPT_FIELD, OPT_LABEL, OPT_TYPE, OPT_CHOICE, OPT_REQUIRED, OPT_PLACE };
+	OPT_PAPER, OPT_MEANING, OPT_PATTERN, OPT_LARGEST, OPT_FIELD, OPT_LABEL, OPT_TYPE, OPT_CHOICE, OPT_REQUIRED, OPT_PLACE, OPT_CURRENT, OPT_KEY };
 
 static const struct option OPTIONS[] = {
 	{ "help", no_argument, NULL, 'h' },
@@ -161,6 +169,9 @@ static const struct option OPTIONS[] = {
 	{ "name", required_argument, NULL, 'i' },
 	{ "process", required_argument, NULL, 'p' },
 	{ "paper", required_argument, NULL, OPT_PAPER },
+	{ "output", required_argument, NULL, 'o' },
+	{ "current", no_argument, NULL, OPT_CURRENT },
+	{ "key", required_argument, NULL, OPT_KEY },
 	{ NULL, 0, NULL, 0 },
 };
 /* The first seven belong to every command. */
@@ -170,7 +181,7 @@ static void help(FILE *out)
 {
 	fputs("Usage: drydock [OPTIONS] COMMAND [ARGUMENTS]\n\nCommands:\n", out);
 	for (size_t i = 0; i < N_COMMANDS; i++)
-		fprintf(out, "  %-11s %s\n", COMMANDS[i].name, COMMANDS[i].summary);
+		fprintf(out, "  %-15s %s\n", COMMANDS[i].name, COMMANDS[i].summary);
 	fputs("\nOptions for every command:\n"
 	    "  --server URL|SOCKET  the server (or DRYDOCK_SERVER)\n"
 	    "  --data DIR           the server whose data directory this is, by its local socket (or DRYDOCK_DATA)\n"
@@ -232,6 +243,12 @@ static void option_take(struct options *o, int c)
 	case OPT_LARGEST: o->largest = optarg; break;
 	case 'i': o->name = optarg; break;
 	case 'p': o->process = optarg; break;
+	case 'o': o->output = optarg; break;
+	case OPT_CURRENT: o->current = true; break;
+	case OPT_KEY:
+		if (o->n_keys < (int)(sizeof o->keys / sizeof *o->keys))
+			o->keys[o->n_keys++] = optarg;
+		break;
 	case OPT_SERVER: o->server = optarg; break;
 	case OPT_DATA: o->data = optarg; break;
 	case OPT_SITE: o->site = optarg; break;
@@ -286,7 +303,7 @@ static int options_parse(struct options *o, int argc, char **argv, const struct 
 	int seen[256], n_seen = 0, c;
 
 	o->enabled = -1;
-	while ((c = getopt_long(argc, argv, "hrm:i:p:", OPTIONS, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "hrm:i:p:o:", OPTIONS, NULL)) != -1) {
 		if (c == '?') {
 			fputs("Try `drydock --help`.\n", stderr);
 			return -1;
@@ -381,7 +398,7 @@ int main(int argc, char **argv)
 {
 	static struct options o;
 	const struct command *cmd;
-	struct ctl c = { .o = &o, .answer = BUF_INIT((size_t)1 << 30) };
+	struct ctl c = { .o = &o, .answer = BUF_INIT((size_t)1 << 30), .sink = -1 };
 	enum ctl_exit rc;
 
 	setlocale(LC_CTYPE, "C.UTF-8");
@@ -402,7 +419,7 @@ int main(int argc, char **argv)
 	c.arena = arena_new();
 	/* cmd_act serves three commands: it finds its own name in front of the arguments */
 	o.act = cmd->run == cmd_act ? cmd->name : o.act;
-	rc = find_server(&c, &o) ? cmd->run(&c) : EXIT_USAGE;
+	rc = cmd->run == cmd_verify || find_server(&c, &o) ? cmd->run(&c) : EXIT_USAGE;
 	buf_release(&c.answer);
 	arena_free(c.arena);
 	return (int)written(rc);

@@ -14,6 +14,7 @@
 #include "ctl/ctl.h"
 
 #define HEAD_LIMIT 65536
+#define POUR 262144 /* bytes at a time */
 
 static int connect_to(const char *place)
 {
@@ -89,6 +90,59 @@ static bool unchunk(struct buf *b)
 	return true;
 }
 
+/* The head is there: the body of a good answer goes to the sink. 1: all of it did; 0: it is for the buffer; -1: it was cut. */
+static int pour(struct ctl *c, int fd)
+{
+	char *end = c->answer.p ? strstr(c->answer.p, "\r\n\r\n") : NULL, *head, *piece;
+	const char *length;
+	unsigned long long left;
+	size_t have;
+	int rc = 1;
+
+	if (!end || strncmp(c->answer.p, "HTTP/1.", 7) != 0 || atoi(c->answer.p + 9) != 200)
+		return 0;
+	head = arena_dupn(c->arena, c->answer.p, (size_t)(end - c->answer.p) + 2);
+	length = header_value(head, "Content-Length");
+	if (!length)
+		return 0;
+	c->status = 200;
+	left = strtoull(length, NULL, 10);
+	have = c->answer.len - (size_t)(end + 4 - c->answer.p);
+	if (have > left || sys_write_all(c->sink, end + 4, have))
+		return -1;
+	piece = arena_alloc(c->arena, POUR);
+	for (left -= have; left && rc == 1;) {
+		const ssize_t n = read(fd, piece, left < POUR ? (size_t)left : POUR);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0 || sys_write_all(c->sink, piece, (size_t)n))
+			rc = -1;
+		else
+			left -= (unsigned long long)n;
+	}
+	c->sunk = true;
+	return rc;
+}
+
+/* As much as has the whole head, or all. */
+static int read_head(struct ctl *c, int fd)
+{
+	char piece[4096];
+
+	for (;;) {
+		const ssize_t n = read(fd, piece, sizeof piece);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -1 : 0;
+		buf_add(&c->answer, piece, (size_t)n);
+		if (strstr(c->answer.p, "\r\n\r\n") || c->answer.len > HEAD_LIMIT)
+			return 0;
+	}
+}
+
 static bool answer_parse(struct ctl *c)
 {
 	char *end = c->answer.p ? strstr(c->answer.p, "\r\n\r\n") : NULL;
@@ -114,7 +168,7 @@ static enum ctl_exit call(struct ctl *c, const char *method, const char *target,
 {
 	struct buf head = BUF_INIT(HEAD_LIMIT);
 	enum ctl_exit rc = EXIT_UNREACHABLE;
-	int fd = connect_to(c->place);
+	int fd = connect_to(c->place), poured;
 
 	if (fd < 0 && c->quiet)
 		return EXIT_UNREACHABLE;
@@ -134,6 +188,11 @@ static enum ctl_exit call(struct ctl *c, const char *method, const char *target,
 	} else if (send_all(fd, head.p, head.len) || (body && send_all(fd, body, body_len))) {
 		if (!c->quiet)
 			perror("drydock: sending to the server");
+	} else if (c->sink >= 0 && read_head(c, fd) == 0 && (poured = pour(c, fd)) != 0) {
+		if (poured > 0)
+			rc = EXIT_DONE;
+		else
+			fprintf(stderr, "drydock: the archive was cut off: %s\n", errno ? strerror(errno) : "the server ended");
 	} else if (buf_read_fd(&c->answer, fd)) {
 		if (!c->quiet)
 			fprintf(stderr, "drydock: reading the server's answer: %s\n", err_text());

@@ -251,7 +251,7 @@ static enum err fsck_server_place(struct ctl *c, const char *site, const char *t
 
 static enum err fsck_server(const struct conf *conf, const struct fsck_options *o, struct printing *p)
 {
-	struct ctl c = { .place = mem_printf("%s/" DATADIR_SOCKET, conf->data), .arena = arena_new(), .answer = BUF_INIT(OUTPUT_LIMIT) };
+	struct ctl c = { .place = mem_printf("%s/" DATADIR_SOCKET, conf->data), .arena = arena_new(), .answer = BUF_INIT(OUTPUT_LIMIT), .sink = -1 };
 	bool any = o->site == NULL;
 	enum err e = any ? fsck_server_place(&c, "installation", "/check", o, p) : ERR_OK;
 

@@ -2,84 +2,15 @@
  * Commits and tags, written and signed by the node, and the check of a signature. The bytes are a pure function of
  * record, tree and key, so an act that is tried again makes the same objects.
  */
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/utf8.h"
 #include "repo/internal.h"
+#include "repo/plain.h"
 #include "repo/sshsig.h"
 
-#define NAME_LIMIT 512
-#define COMMIT_LIMIT ((size_t)1024 * 1024)
 #define SIGN_SPACE "git"
-
-/* --- who ---------------------------------------------------------------------------------------------------------- */
-
-/*
- * A name that cannot end its line or its field: valid UTF-8, no control character, no '<' or '>'; no blank at either
- * end. In an address, nothing either that would need quotes there.
- */
-static void put_clean(struct buf *out, const char *name, bool address)
-{
-	struct buf text = BUF_INIT(4 * NAME_LIMIT);
-	struct buf clean = BUF_INIT(4 * NAME_LIMIT);
-	const char *s;
-	size_t begin = 0, end;
-
-	utf8_visible(&text, name, strnlen(name, NAME_LIMIT), false);
-	for (s = buf_text(&text); *s; s++) {
-		unsigned char c = (unsigned char)*s;
-		if (c < 0x20 || c == 0x7f || c == '<' || c == '>')
-			continue;
-		if (address && (c == ' ' || strchr("()[]\\,;:@\"", c)))
-			c = '-';
-		buf_char(&clean, (char)c);
-	}
-	end = clean.len;
-	while (begin < end && (clean.p[begin] == ' ' || clean.p[begin] == '.'))
-		begin++;
-	while (end > begin && (clean.p[end - 1] == ' ' || clean.p[end - 1] == '.'))
-		end--;
-	if (begin == end)
-		buf_str(out, "unknown");
-	else
-		buf_add(out, clean.p + begin, end - begin);
-	buf_release(&text);
-	buf_release(&clean);
-}
-
-static void put_time(struct buf *out, int64_t at)
-{
-	buf_fmt(out, " %lld +0000\n", at > 0 ? (long long)(at / CLOCK_SECOND) : 0);
-}
-
-static void put_node(struct buf *out, const char *field, const struct node_key *k, int64_t at)
-{
-	buf_fmt(out, "%s DryDock node %.12s <node@drydock.invalid>", field, node_key_id(k));
-	put_time(out, at);
-}
-
-static void put_person(struct buf *out, const char *field, const struct identity *who, int64_t at)
-{
-	buf_fmt(out, "%s ", field);
-	put_clean(out, who->name ? who->name : "", false);
-	buf_str(out, " <");
-	put_clean(out, who->name ? who->name : "", true);
-	buf_char(out, '@');
-	put_clean(out, who->provider ? who->provider : "", true);
-	buf_str(out, ".invalid>");
-	put_time(out, at);
-}
-
-static void put_id(struct buf *out, const char *field, const struct blob_id *id)
-{
-	buf_str(out, field);
-	buf_char(out, ' ');
-	buf_hex(out, id->b, BLOB_ID_SIZE);
-	buf_char(out, '\n');
-}
 
 /* --- writing ------------------------------------------------------------------------------------------------------ */
 
@@ -145,22 +76,6 @@ static void put_entry(struct buf *out, unsigned mode, const char *name, const st
 	buf_add(out, id->b, BLOB_ID_SIZE);
 }
 
-/* Header and message: a pure function of record, tree, parent and key. */
-static enum err log_text(const struct record *record, const struct sha256 *digest, const struct blob_id *tree,
-    const struct blob_id *parent, const struct node_key *k, struct buf *head, struct buf *body)
-{
-	enum err e;
-
-	put_id(head, "tree", tree);
-	if (!blob_id_zero(parent))
-		put_id(head, "parent", parent);
-	put_person(head, "author", &record->actor, record->at);
-	put_node(head, "committer", k, record->at);
-	record_message(record, digest, body);
-	e = buf_check(head);
-	return e ? e : buf_check(body);
-}
-
 enum err repo_pack_commit(struct repo_pack *p, const struct repo_commit *c, const struct node_key *k, struct blob_id *commit)
 {
 	struct buf head = BUF_INIT(COMMIT_LIMIT), body = BUF_INIT(COMMIT_LIMIT), tree = BUF_INIT(1024);
@@ -185,7 +100,7 @@ enum err repo_pack_commit(struct repo_pack *p, const struct repo_commit *c, cons
 		e = pack_object(p, GIT_OBJECT_TREE, tree.p, tree.len, &top);
 	if (e)
 		goto out;
-	e = log_text(c->record, &c->record_digest, &top, &c->parent, k, &head, &body);
+	e = plain_log_text(c->record, &c->record_digest, &top, &c->parent, node_key_id(k), &head, &body);
 	if (!e)
 		e = write_signed(p, &head, &body, k, commit);
 out:
@@ -204,11 +119,11 @@ enum err repo_pack_release_commit(struct repo_pack *p, const struct blob_id *sit
 
 	if (blob_id_zero(&tree))
 		e = pack_object(p, GIT_OBJECT_TREE, "", 0, &tree);
-	put_id(&head, "tree", &tree);
+	plain_put_id(&head, "tree", &tree);
 	if (parent && !blob_id_zero(parent))
-		put_id(&head, "parent", parent);
-	put_node(&head, "author", k, at);
-	put_node(&head, "committer", k, at);
+		plain_put_id(&head, "parent", parent);
+	plain_put_node(&head, "author", node_key_id(k), at);
+	plain_put_node(&head, "committer", node_key_id(k), at);
 	buf_str(&body, message);
 	if (body.len == 0 || body.p[body.len - 1] != '\n')
 		buf_char(&body, '\n');
@@ -233,9 +148,9 @@ enum err repo_pack_tag(struct repo_pack *p, const char *name, const struct blob_
 
 	if (git_reference_name_is_valid(&valid, ref) != 0 || !valid)
 		e = err_set(ERR_INPUT, "%s is not a name for a tag", name);
-	put_id(&all, "object", commit);
+	plain_put_id(&all, "object", commit);
 	buf_fmt(&all, "type commit\ntag %s\n", name);
-	put_node(&all, "tagger", k, at);
+	plain_put_node(&all, "tagger", node_key_id(k), at);
 	buf_char(&all, '\n');
 	buf_str(&all, message);
 	if (*message == '\0' || message[strlen(message) - 1] != '\n')
@@ -259,62 +174,13 @@ enum err repo_pack_tag(struct repo_pack *p, const char *name, const struct blob_
 
 /* --- reading ------------------------------------------------------------------------------------------------------ */
 
-static bool id_line(const char **p, const char *end, const char *field, struct blob_id *id)
-{
-	char hex[2 * BLOB_ID_SIZE + 1];
-	size_t n = strlen(field);
-
-	if ((size_t)(end - *p) < n + 2 * BLOB_ID_SIZE + 1 || memcmp(*p, field, n) != 0 || (*p)[n + 2 * BLOB_ID_SIZE] != '\n')
-		return false;
-	memcpy(hex, *p + n, 2 * BLOB_ID_SIZE);
-	hex[2 * BLOB_ID_SIZE] = '\0';
-	*p += n + 2 * BLOB_ID_SIZE + 1;
-	return hex_parse(id->b, BLOB_ID_SIZE, hex);
-}
-
 enum err commit_parse(const struct object *o, struct blob_id *tree, struct blob_id *parent)
 {
-	const char *p = o->p, *end = p + o->n;
-	struct blob_id first = { 0 }, second;
+	struct blob_id first;
 
-	if (!id_line(&p, end, "tree ", tree))
+	if (!plain_commit_parse(o->p, o->n, tree, parent ? parent : &first))
 		return err_set(ERR_FAILED, "a commit in the repository is not one that DryDock wrote");
-	if (id_line(&p, end, "parent ", &first) && id_line(&p, end, "parent ", &second))
-		return err_set(ERR_FAILED, "a commit in the repository has two parents");
-	if (parent)
-		*parent = first;
 	return ERR_OK;
-}
-
-/* The bytes that were signed, and the armored signature. */
-static enum err split_signature(const struct object *o, struct buf *bytes, struct buf *armored)
-{
-	const char *p = o->p, *end = p + o->n;
-	bool in_signature = false, seen = false;
-
-	while (p < end && *p != '\n') {
-		const char *newline = memchr(p, '\n', (size_t)(end - p));
-		const char *next = newline ? newline + 1 : end;
-
-		if (next - p > 7 && memcmp(p, "gpgsig ", 7) == 0) {
-			if (seen)
-				return err_set(ERR_DENIED, "the commit has two signatures");
-			in_signature = seen = true;
-			buf_add(armored, p + 7, (size_t)(next - p) - 7);
-		} else if (*p == ' ' && in_signature) {
-			buf_add(armored, p + 1, (size_t)(next - p) - 1);
-		} else {
-			in_signature = false;
-			buf_add(bytes, p, (size_t)(next - p));
-		}
-		p = next;
-	}
-	buf_add(bytes, p, (size_t)(end - p));
-	if (!seen)
-		return err_set(ERR_DENIED, "the commit has no signature");
-	if (buf_check(armored))
-		return err_set(ERR_DENIED, "the commit's signature is too large to be one");
-	return buf_check(bytes);
 }
 
 /* *bytes: what was signed, if the signature is good. */
@@ -326,7 +192,7 @@ static enum err verify(struct repo *r, const struct blob_id *commit, const struc
 
 	if (e)
 		return e;
-	e = split_signature(&o, bytes, &armored);
+	e = plain_commit_split(o.p, o.n, bytes, &armored);
 	if (!e)
 		e = node_key_verify(k, SIGN_SPACE, bytes->p, bytes->len, armored.p, armored.len);
 	object_release(&o);
@@ -391,7 +257,7 @@ enum err repo_log_verify(struct repo *r, const struct blob_id *commit, const str
 	enum err e = verify(r, commit, k, &bytes);
 
 	if (!e)
-		e = log_text(record, digest, &c->tree, &c->parent, k, &head, &body);
+		e = plain_log_text(record, digest, &c->tree, &c->parent, node_key_id(k), &head, &body);
 	if (!e && (bytes.len != head.len + 1 + body.len || memcmp(bytes.p, head.p, head.len) != 0 || bytes.p[head.len] != '\n' ||
 	    memcmp(bytes.p + head.len + 1, buf_text(&body), body.len) != 0))
 		e = err_set(ERR_DENIED, "its author, times or message are not those of its record");
@@ -410,7 +276,7 @@ enum err repo_tag_target(struct repo *r, const struct blob_id *tag, struct blob_
 	if (e)
 		return e;
 	p = o.p;
-	if (!id_line(&p, o.p + o.n, "object ", commit))
+	if (!plain_id_line(&p, o.p + o.n, "object ", commit))
 		e = err_set(ERR_FAILED, "a tag in the repository is not one that DryDock wrote");
 	object_release(&o);
 	return e;

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <sys/types.h>
 
+#include "repo/plain.h"
 #include "repo/repo.h"
 
 /* Which repository an object of the shared cache belongs to: the same directory, and not one made anew in its place. */
@@ -39,10 +40,6 @@ extern const char *const git_environment[];
 enum err git_ready(void) MUST_CHECK; /* libgit2 is started once, at first use */
 /* The code, with libgit2's sentence behind ours. */
 enum err git_failed(enum err code, const char *fmt, ...) PRINTF_LIKE(2, 3);
-
-#define TREE_MODE_FILE 0100644u
-#define TREE_MODE_EXEC 0100755u
-#define TREE_MODE_DIR 0040000u
 
 /* --- objects ------------------------------------------------------------------------------------------------------ */
 
@@ -81,13 +78,6 @@ void recent_forget(void);
 
 /* --- trees -------------------------------------------------------------------------------------------------------- */
 
-struct tree_entry {
-	const char *name; /* not terminated; inside the tree's bytes or a path */
-	size_t len;
-	unsigned mode;
-	struct blob_id id;
-};
-
 struct tree {
 	struct object object; /* owns the names */
 	struct tree_entry *entries; /* in git's order */
@@ -98,8 +88,6 @@ struct tree {
 enum err tree_parse(struct tree *t) MUST_CHECK; /* of t->object */
 enum err repo_tree_read(struct repo *r, const struct blob_id *id, struct tree *out) MUST_CHECK; /* zero: an empty one */
 void tree_release(struct tree *t);
-/* git's order: bytewise, a directory as if its name ended in '/'. */
-int tree_entry_compare(const struct tree_entry *a, const struct tree_entry *b);
 /* The entry of that name and kind; NULL. */
 const struct tree_entry *tree_find(const struct tree *t, const char *name, size_t len, bool dir);
 

@@ -80,7 +80,8 @@ enum err repo_blob_read(struct repo *r, const struct blob_id *id, struct buf *ou
 }
 
 /* Loose, in pieces. libgit2 checks the id of an object that it reads whole, but not of a stream: that is done here. */
-static enum err copy_stream(struct repo *r, git_odb_stream *stream, uint64_t size, const struct blob_id *id, int fd)
+static enum err feed_stream(struct repo *r, git_odb_stream *stream, uint64_t size, const struct blob_id *id,
+    enum err (*fn)(void *arg, const void *p, size_t n), void *arg)
 {
 	const size_t piece = 256 * 1024;
 	uint8_t sum[EVP_MAX_MD_SIZE];
@@ -97,9 +98,7 @@ static enum err copy_stream(struct repo *r, git_odb_stream *stream, uint64_t siz
 			e = git_failed(ERR_FAILED, "a large object of %s is damaged", r->dir);
 		else if (EVP_DigestUpdate(ctx, bytes, (size_t)got) != 1)
 			e = err_set(ERR_FAILED, "SHA-1 failed");
-		else if (sys_write_all(fd, bytes, (size_t)got) != 0)
-			e = err_sys(ERR_FAILED, "cannot write a copy");
-		else
+		else if (!(e = fn(arg, bytes, (size_t)got)))
 			size -= (uint64_t)got;
 	}
 	if (!e && (EVP_DigestFinal_ex(ctx, sum, NULL) != 1 || memcmp(sum, id->b, BLOB_ID_SIZE) != 0))
@@ -109,7 +108,7 @@ static enum err copy_stream(struct repo *r, git_odb_stream *stream, uint64_t siz
 	return e;
 }
 
-enum err repo_blob_copy(struct repo *r, const struct blob_id *id, int fd)
+enum err repo_blob_feed(struct repo *r, const struct blob_id *id, enum err (*fn)(void *arg, const void *p, size_t n), void *arg)
 {
 	git_odb_stream *stream = NULL;
 	git_object_t type;
@@ -124,17 +123,38 @@ enum err repo_blob_copy(struct repo *r, const struct blob_id *id, int fd)
 	memcpy(oid.id, id->b, BLOB_ID_SIZE);
 	/* only loose objects can be streamed, and only they are too large to be held in memory */
 	if (size > REPO_LOOSE_ABOVE && git_odb_open_rstream(&stream, &n, &type, r->odb, &oid) == 0) {
-		e = copy_stream(r, stream, size, id, fd);
+		e = feed_stream(r, stream, size, id, fn, arg);
 		git_odb_stream_free(stream);
 		return e;
 	}
 	e = object_read(r, id, GIT_OBJECT_BLOB, &o);
 	if (e)
 		return e;
-	if (sys_write_all(fd, o.p, o.n) != 0)
-		e = err_sys(ERR_FAILED, "cannot write a copy");
+	e = fn(arg, o.p, o.n);
 	object_release(&o);
 	return e;
+}
+
+static enum err write_copy(void *fd, const void *p, size_t n)
+{
+	return sys_write_all(*(int *)fd, p, n) ? err_sys(ERR_FAILED, "cannot write a copy") : ERR_OK;
+}
+
+enum err repo_blob_copy(struct repo *r, const struct blob_id *id, int fd)
+{
+	return repo_blob_feed(r, id, write_copy, &fd);
+}
+
+enum err repo_object(struct repo *r, const struct blob_id *id, const char *type, struct buf *out)
+{
+	struct object o;
+	enum err e = object_read(r, id, git_object_string2type(type), &o);
+
+	if (e)
+		return e;
+	buf_add(out, o.p, o.n);
+	object_release(&o);
+	return buf_check(out);
 }
 
 /*

@@ -99,17 +99,6 @@ enum err git_failed(enum err code, const char *fmt, ...)
 	return err_set(code, "%s: %s", text, g && g->message ? g->message : "unknown reason");
 }
 
-bool blob_id_equal(const struct blob_id *a, const struct blob_id *b)
-{
-	return memcmp(a->b, b->b, BLOB_ID_SIZE) == 0;
-}
-
-bool blob_id_zero(const struct blob_id *a)
-{
-	static const struct blob_id zero;
-	return blob_id_equal(a, &zero);
-}
-
 static enum err make_dir(int dir, const char *name)
 {
 	if (sys_mkdir(dir, name, 0700) != 0 && errno != EEXIST)

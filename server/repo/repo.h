@@ -19,6 +19,7 @@
 #include "core/path.h"
 #include "core/plan.h"
 #include "core/record.h"
+#include "repo/plain.h"
 
 /* The node's Ed25519 key: node.key (OpenSSH private key format, 0600) and node.pub, in the data directory. */
 struct node_key;
@@ -43,9 +44,6 @@ enum err repo_create(const char *dir) MUST_CHECK; /* bare; existing: fine */
 enum err repo_open(struct repo **out, const char *dir) MUST_CHECK;
 void repo_close(struct repo *r);
 void repo_refresh(struct repo *r);
-
-bool blob_id_equal(const struct blob_id *a, const struct blob_id *b);
-bool blob_id_zero(const struct blob_id *a);
 
 /* --- writing: the objects of one act ------------------------------------------------------------------------------ */
 
@@ -131,6 +129,10 @@ enum err repo_blob_read(struct repo *r, const struct blob_id *id, struct buf *ou
 enum err repo_blob_size(struct repo *r, const struct blob_id *id, uint64_t *size) MUST_CHECK;
 /* A blob written to a descriptor; streamed when it is loose. */
 enum err repo_blob_copy(struct repo *r, const struct blob_id *id, int fd) MUST_CHECK;
+/* The same to a function, in pieces. */
+enum err repo_blob_feed(struct repo *r, const struct blob_id *id, enum err (*fn)(void *arg, const void *p, size_t n), void *arg) MUST_CHECK;
+/* The bytes of an object as git has them; type: "commit", "tree", "blob". */
+enum err repo_object(struct repo *r, const struct blob_id *id, const char *type, struct buf *out) MUST_CHECK;
 /* The id that size bytes of a descriptor, from its position on, would have. To compare with an id that is known. */
 enum err repo_blob_id_of(int fd, uint64_t size, struct blob_id *id) MUST_CHECK;
 /* A file of the approved tree of a log commit. */

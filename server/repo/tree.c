@@ -10,40 +10,6 @@
 
 /* --- reading ------------------------------------------------------------------------------------------------------ */
 
-int tree_entry_compare(const struct tree_entry *a, const struct tree_entry *b)
-{
-	size_t n = a->len < b->len ? a->len : b->len;
-	int c = memcmp(a->name, b->name, n);
-	unsigned char x, y;
-
-	if (c != 0)
-		return c;
-	x = a->len > n ? (unsigned char)a->name[n] : a->mode == TREE_MODE_DIR ? '/' : 0;
-	y = b->len > n ? (unsigned char)b->name[n] : b->mode == TREE_MODE_DIR ? '/' : 0;
-	return (int)x - (int)y;
-}
-
-static bool entry_parse(struct tree_entry *e, const char **p, const char *end)
-{
-	const char *at = *p, *nul;
-	unsigned mode = 0;
-
-	for (; at < end && *at >= '0' && *at <= '7' && mode < 0200000; at++)
-		mode = mode << 3 | (unsigned)(*at - '0');
-	if (at == end || *at != ' ')
-		return false;
-	at++;
-	nul = memchr(at, '\0', (size_t)(end - at));
-	if (!nul || end - nul - 1 < BLOB_ID_SIZE)
-		return false;
-	e->name = at;
-	e->len = (size_t)(nul - at);
-	e->mode = mode;
-	memcpy(e->id.b, nul + 1, BLOB_ID_SIZE);
-	*p = nul + 1 + BLOB_ID_SIZE;
-	return mode == TREE_MODE_FILE || mode == TREE_MODE_EXEC || mode == TREE_MODE_DIR;
-}
-
 enum err tree_parse(struct tree *t)
 {
 	const char *p = t->object.p, *end = p + t->object.n;
@@ -54,7 +20,7 @@ enum err tree_parse(struct tree *t)
 		if (t->n == cap)
 			t->entries = mem_grow(t->entries, &cap, t->n + 1, sizeof(*t->entries));
 		e = &t->entries[t->n];
-		if (!entry_parse(e, &p, end) || path_part_problem(e->name, e->len) ||
+		if (!tree_entry_parse(e, &p, end) || path_part_problem(e->name, e->len) ||
 		    (t->n > 0 && tree_entry_compare(e - 1, e) >= 0))
 			return err_set(ERR_FAILED, "a tree in the repository is not one that DryDock wrote");
 		t->n++;

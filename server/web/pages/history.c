@@ -272,6 +272,19 @@ static enum err other_life(struct req *r, const struct asked *a, struct view_map
 	return ERR_OK;
 }
 
+/* Of the path that the page is about: records of other filters belong to the same chain. */
+static const char *evidence_link(struct req *r, const struct asked *a)
+{
+	struct buf query = BUF_INIT(4 * PATH_LIMIT);
+	const char *out;
+
+	buf_str(&query, "path=");
+	percent_encode(&query, a->q.whole_site ? "/" : a->q.path.s, true);
+	out = addr(r, "/evidence", NULL, arena_dup(r->arena, buf_text(&query)));
+	buf_release(&query);
+	return out;
+}
+
 static const char *heading(struct req *r, const struct asked *a)
 {
 	const char *of = a->q.whole_site ? NULL : a->q.path.s;
@@ -328,6 +341,8 @@ static enum err show(struct req *r, struct asked *a, const char *error)
 	view_set(m, VIEW_next_href, next ? link_to(r, a, next, NULL, NULL) : NULL);
 	view_set(m, VIEW_csv_href, link_to(r, a, a->q.before, "csv", NULL));
 	view_set(m, VIEW_json_href, link_to(r, a, a->q.before, "json", NULL));
+	if (l.n && req_role_on(r, path_root()) == ROLE_ADMIN)
+		view_set(m, VIEW_evidence_href, evidence_link(r, a));
 	return reply_page(r, error ? 400 : 200, "history", "History", m);
 }
 
