@@ -330,15 +330,14 @@ static void *watch(void *g_)
 	pthread_setname_np(pthread_self(), "gate");
 	while (!atomic_load(&g->stopping)) {
 		int n = epoll_wait(g->epoll, events, AT_ONCE, atomic_load(&g->queued) ? LOOK_MS : -1);
-		uint64_t word;
+		eventfd_t told;
 
 		/* Those that are here first: an event must not be about somebody who was sent away for one who came in. */
 		for (int i = 0; i < n; i++)
 			if (events[i].data.ptr && !listener_of(g, events[i].data.ptr))
 				look_at(g, events[i].data.ptr, events[i].events);
 			else if (!events[i].data.ptr)
-				while (read(g->wake, &word, sizeof(word)) > 0)
-					;
+				(void)!eventfd_read(g->wake, &told);
 		serve(g);
 		for (int i = 0; i < n; i++)
 			if (events[i].data.ptr && listener_of(g, events[i].data.ptr))
@@ -349,9 +348,7 @@ static void *watch(void *g_)
 
 static void wake(struct gate *g)
 {
-	const uint64_t one = 1;
-
-	if (write(g->wake, &one, sizeof(one)) < 0 && errno != EAGAIN)
+	if (eventfd_write(g->wake, 1) && errno != EAGAIN)
 		log_event(LOG_LEVEL_WARN, "http.gate", "text", "cannot wake the thread", NULL);
 }
 
