@@ -47,7 +47,7 @@ static bool take_target(void *arg, const struct db_target *t)
 
 		if (strcmp(now->item.target, t->target))
 			continue;
-		now->item.failed = !strcmp(t->state, "failed");
+		now->item.failed = !strcmp(t->state, "failed") || !strcmp(t->state, "unconfirmed");
 		now->item.release = t->number;
 		now->item.since = t->changed_at;
 		now->item.next = t->retry_at;

@@ -21,6 +21,7 @@ TITLE = "Hafenbehörde “Süd” <b>&"
 # Fails while the file `broken` is there.
 KIT = '''#!/bin/sh
 [ ! -e "$DRYDOCK_PLACE/broken" ] || { echo '{"error":"no route\\\\nto \\u202ehost"}'; exit 3; }
+cp -R "$DRYDOCK_EXPORT/." "$DRYDOCK_PLACE/"
 '''
 
 
