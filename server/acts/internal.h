@@ -140,7 +140,7 @@ enum err carry_export(struct site *s, struct actor_tools *t, const struct blob_i
 enum err carry_ref(struct repo *repo, const char *ref, const struct blob_id *now) MUST_CHECK;
 /* site_recover with the writer lock held; at_start: temporary files of others are nobody's. */
 enum err recover_locked(struct site *s, struct actor_tools *t, bool at_start) MUST_CHECK;
-/* refs/heads/main and the tag of the newest release, as the database has it. */
+/* refs/heads/main and the tags of the releases, as the database has them. */
 enum err release_refs(struct site *s, struct actor_tools *t) MUST_CHECK;
 
 /* --- release.c: what a release and a rollback share -------------------------------------------------------------------- */

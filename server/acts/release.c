@@ -213,15 +213,76 @@ void cutting_done(struct cutting *c, struct site *s)
 		log_event(LOG_LEVEL_WARN, "release.manifest", "site", s->name, "why", err_text(), NULL);
 }
 
+/* The tags of the newest releases that are missing, made again: all in one pack. */
+struct retagging {
+	struct site *s;
+	struct repo *repo;
+	struct repo_pack *pack; /* NULL: none was missing yet */
+	struct retag {
+		uint64_t number;
+		struct blob_id tag;
+	} *list;
+	size_t n, cap;
+	enum err err;
+};
+
+/* The tag is a pure function of release, time and key: made again, it is the same object. */
+static bool retag_one(void *arg, const struct db_release *r)
+{
+	struct retagging *x = arg;
+	struct blob_id tag;
+	char ref[96], message[256], name[64];
+	struct uuid op;
+
+	snprintf(ref, sizeof ref, RELEASE_TAG_PREFIX "%llu", (unsigned long long)r->number);
+	x->err = repo_ref_get(x->repo, ref, &tag);
+	if (x->err != ERR_NOT_FOUND || strcmp(r->node, node_key_id(x->s->key)) != 0) {
+		x->err = x->err == ERR_NOT_FOUND ? ERR_OK : x->err;
+		return !x->err;
+	}
+	uuid_new(&op);
+	release_words(x->s, r->number, message, name);
+	x->err = x->pack ? ERR_OK : repo_pack_begin(x->repo, &op, &x->pack);
+	if (!x->err)
+		x->err = repo_pack_tag(x->pack, name, &r->main_commit, message, r->at, x->s->key, &tag);
+	if (x->err)
+		return false;
+	x->list = mem_grow(x->list, &x->cap, x->n + 1, sizeof *x->list);
+	x->list[x->n++] = (struct retag){ r->number, tag };
+	return true;
+}
+
+static enum err retag(struct site *s, struct actor_tools *t, struct repo *repo)
+{
+	struct retagging x = { .s = s, .repo = repo };
+	const unsigned keep = s->conf ? s->conf->release_keep : 1;
+	enum err err = db_release_list(tools_db(t), s->name, 0, keep, retag_one, &x);
+
+	if (!err)
+		err = x.err;
+	if (!err && x.n)
+		err = repo_pack_publish(x.pack, false);
+	FAILPOINT_OR(err, recover_tags_made);
+	for (size_t i = 0; i < x.n && !err; i++) {
+		char ref[96];
+
+		snprintf(ref, sizeof ref, RELEASE_TAG_PREFIX "%llu", (unsigned long long)x.list[i].number);
+		err = carry_ref(repo, ref, &x.list[i].tag);
+		FAILPOINT_OR(err, recover_tag);
+	}
+	if (x.n && !err)
+		log_event(LOG_LEVEL_WARN, "recover.tags", "site", s->name, "tags", log_u64(x.n), NULL);
+	repo_pack_free(x.pack);
+	free(x.list);
+	return err;
+}
+
 enum err release_refs(struct site *s, struct actor_tools *t)
 {
 	struct arena *a = arena_new();
-	struct repo_pack *pack = NULL;
 	struct db_release last;
-	struct blob_id main = { 0 }, tag;
+	struct blob_id main = { 0 };
 	struct repo *repo;
-	char ref[96], message[256], name[64];
-	struct uuid op;
 	enum err err = tools_repo(t, s, &repo);
 
 	if (!err)
@@ -232,25 +293,9 @@ enum err release_refs(struct site *s, struct actor_tools *t)
 	if (err || !blob_id_equal(&main, &last.main_commit))
 		err = repo_ref_set(repo, MAIN_REF, &last.main_commit);
 	FAILPOINT_OR(err, recover_main);
-	if (err)
-		goto out;
-	snprintf(ref, sizeof ref, RELEASE_TAG_PREFIX "%llu", (unsigned long long)last.number);
-	err = repo_ref_get(repo, ref, &tag);
-	if (err != ERR_NOT_FOUND)
-		goto out;
-	/* The tag is a pure function of release, time and key: made again, it is the same object. */
-	uuid_new(&op);
-	release_words(s, last.number, message, name);
-	err = repo_pack_begin(repo, &op, &pack);
 	if (!err)
-		err = repo_pack_tag(pack, name, &last.main_commit, message, last.at, s->key, &tag);
-	if (!err)
-		err = repo_pack_publish(pack, false);
-	FAILPOINT_OR(err, recover_tag_made);
-	if (!err)
-		err = carry_ref(repo, ref, &tag);
+		err = retag(s, t, repo);
 out:
-	repo_pack_free(pack);
 	arena_free(a);
 	return err;
 }

@@ -63,6 +63,7 @@ struct check_place {
 	pthread_mutex_t *writer;
 	const atomic_bool *export_held; /* a sync run holds the export: it stands still at a release, and is compared with that */
 	const atomic_bool *export_behind; /* the server knows that it has to follow, and sees to it */
+	unsigned release_keep; /* so many releases have their tags; 0: the newest has */
 	bool grants; /* the account that asks is the program's: see to its rights */
 };
 

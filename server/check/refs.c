@@ -113,6 +113,7 @@ enum err check_refs(struct check *c, struct repo *repo, const struct release_cha
 void check_release(struct check *c, struct repo *repo, const struct release_chain *chain, size_t nth, const struct log_entry *e)
 {
 	json_int_t number = json_integer_value(json_object_get(e->record.fields, "number"));
+	const size_t keep = c->p->release_keep ? c->p->release_keep : 1;
 	char ref[96], hex[COMMIT_HEX];
 	struct blob_id tag, commit, tree;
 
@@ -126,6 +127,8 @@ void check_release(struct check *c, struct repo *repo, const struct release_chai
 		found(c, FINDING_RELEASE_COMMIT, commit_hex(&commit, hex), "release %lld: %s", (long long)number, err_text());
 	else if (repo_commit_tree(repo, &commit, &tree) || !blob_id_equal(&tree, &e->parts.site))
 		found(c, FINDING_RELEASE_COMMIT, commit_hex(&commit, hex), "release %lld has not the approved tree of record %llu", (long long)number, (unsigned long long)e->seq);
+	if (repo_ref_get(repo, ref, &tag) == ERR_NOT_FOUND && nth + keep < chain->n)
+		return; /* an old one, dropped when a newer release was cut */
 	if (repo_ref_get(repo, ref, &tag) || repo_tag_target(repo, &tag, &tree))
 		found(c, FINDING_RELEASE_REF, ref, "the tag of the release that record %llu cut is missing", (unsigned long long)e->seq);
 	else if (!blob_id_equal(&tree, &commit))

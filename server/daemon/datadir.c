@@ -52,7 +52,7 @@ static enum err check_empty(const char *dir)
 	return e;
 }
 
-enum err datadir_init(const char *dir)
+enum err datadir_init(const char *dir, enum err (*fill)(void *arg, int dir), void *arg)
 {
 	struct node_key *key = NULL;
 	char *file = NULL;
@@ -88,9 +88,11 @@ enum err datadir_init(const char *dir)
 	file = mem_printf("%s/allowed_signers", dir);
 	e = node_key_write_allowed_signers(key, file, clock_wall());
 	FAILPOINT_OR(e, init_signers);
-	if (e)
-		goto out;
-	e = file_write(fd, "format", FORMAT, strlen(FORMAT), 0644);
+	if (!e)
+		e = fill(arg, fd);
+	FAILPOINT_OR(e, init_filled);
+	if (!e)
+		e = file_write(fd, "format", FORMAT, strlen(FORMAT), 0644);
 out:
 	free(file);
 	node_key_free(key);

@@ -19,10 +19,11 @@
 #define DATADIR_SOCKET "drydock.sock"
 
 /*
- * Make one: the directory, format and key. An empty directory, or one that does not exist, becomes one; anything else
- * is refused (ERR_STALE if it is a data directory already).
+ * Make one: the directory and its key, what else is put in by fill, and the format, which makes it one. An empty directory, or
+ * one that does not exist, or what an attempt left that was cut short, becomes one; anything else is refused (ERR_STALE if it
+ * is a data directory already).
  */
-enum err datadir_init(const char *dir) MUST_CHECK;
+enum err datadir_init(const char *dir, enum err (*fill)(void *arg, int dir), void *arg) MUST_CHECK;
 /*
  * Check and lock it, for as long as the process lives. ERR_NOT_FOUND: not a data directory; ERR_STALE: of another
  * format; ERR_BUSY: in use, naming the process.

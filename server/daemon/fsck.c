@@ -108,11 +108,12 @@ char **datadir_sites(const char *data)
 
 enum err place_open_site(struct check_place *p, struct installation *in, const char *name, struct db *db)
 {
+	const struct conf_site *conf = conf_site(in->conf, name);
 	char *export;
 	struct stat st;
 	enum err e = ERR_OK;
 
-	*p = (struct check_place){ .name = name, .key = in->key, .db = db, .grants = in->private != NULL };
+	*p = (struct check_place){ .name = name, .key = in->key, .db = db, .release_keep = conf ? conf->release_keep : 0, .grants = in->private != NULL };
 	p->dir = mem_printf("%s/sites/%s", in->conf->data, name);
 	p->repo_dir = mem_printf("%s/repo.git", p->dir);
 	export = mem_printf("%s/export", p->dir);

@@ -87,34 +87,29 @@ out:
 	return e;
 }
 
+static enum err fill(void *arg, int fd)
+{
+	const struct init_options *o = arg;
+	enum err e = write_admins(o, fd);
+
+	FAILPOINT_OR(e, init_admins);
+	/* One that is there is of an attempt that was cut short. */
+	return e ? e : write_conf(o, fd);
+}
+
 static enum err make(const struct init_options *o)
 {
+	union { const struct init_options *in; void *out; } arg = { .in = o };
 	struct conf *conf = NULL;
 	char *file = mem_printf("%s/" CONF_FILE, o->data);
-	int fd = -1;
 	enum err e;
 
 	(void)umask(022);
-	e = datadir_init(o->data);
-	FAILPOINT_OR(e, init_format);
-	if (e)
-		goto out;
-	fd = open(o->data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0) {
-		e = err_sys(ERR_FAILED, "%s", o->data);
-		goto out;
-	}
-	e = write_admins(o, fd);
-	FAILPOINT_OR(e, init_admins);
-	if (!e && !file_exists(fd, CONF_FILE))
-		e = write_conf(o, fd);
+	e = datadir_init(o->data, fill, arg.out);
 	/* What was given on the command line is judged by the one parser there is. */
 	if (!e)
 		e = conf_load(&conf, file);
 	conf_free(conf);
-out:
-	if (fd >= 0)
-		(void)close(fd);
 	free(file);
 	return e;
 }

@@ -143,6 +143,17 @@ static enum err open_database(struct installation *in, bool migrate)
 	return e;
 }
 
+/* Recorded by a start that ended before it could remove the note? */
+static bool is_admin(struct site *s, const char *principal)
+{
+	struct rules *rules = site_rules(s);
+	const struct rule *r = rules_find(rules, principal, path_root());
+	bool is = r && r->role == ROLE_ADMIN;
+
+	rules_unref(rules);
+	return is;
+}
+
 /* What `drydockd init --admin` noted: done once, by the system. */
 static enum err take_first_admins(struct installation *in)
 {
@@ -158,6 +169,8 @@ static enum err take_first_admins(struct installation *in)
 		for (size_t i = 0; i < in->n_sites && !e; i++) {
 			struct act_answer answer;
 
+			if (is_admin(in->sites[i], line))
+				continue;
 			e = act_admin_offline(in->sites[i], in->tools, line, &answer);
 			if (e)
 				e = err_prefix(e, "%s: making %s an admin of site %s", name, line, in->sites[i]->name);

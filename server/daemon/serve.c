@@ -159,7 +159,7 @@ static enum err clear_socket(const char *name)
 static struct check_place place_of(const struct installation *in, struct site *s)
 {
 	return (struct check_place){ .name = s->name, .dir = s->dir, .repo_dir = s->repo_dir, .key = in->key, .export = s->export,
-		.writer = &s->writer, .export_held = &s->export_held, .export_behind = &s->export_behind, .grants = in->private != NULL };
+		.writer = &s->writer, .export_held = &s->export_held, .export_behind = &s->export_behind, .release_keep = s->conf ? s->conf->release_keep : 0, .grants = in->private != NULL };
 }
 
 static enum err start_keeper(struct serve *s)

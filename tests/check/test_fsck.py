@@ -193,3 +193,26 @@ def test_the_manual_names_every_finding():
     text = (top / "doc" / "manual.md").read_text()
     found = [line.split('"')[1] for line in (top / "server" / "check" / "findings.def").read_text().splitlines() if line.startswith("FINDING(")]
     assert len(found) > 25 and [name for name in found if f"`{name}`" not in text] == []
+
+
+def test_tags_of_releases_that_are_not_kept_are_not_missed():
+    """release_keep drops old tags; one of the newest that is gone is found, and made again by a start."""
+    with Drydock(files={"/a": "a"}, site_config="\trelease_keep = 2\n", accounts=()) as d:
+        for i in range(4):
+            d.write("/a", f"a {i}")
+            d.sign("/a")
+            d.sync()
+        d.stop()
+        assert d.git("tag").stdout.split() == ["release/3", "release/4"]
+
+        def fsck(expect):
+            r = d.run(program(), "fsck", "--data", d.data, check=False)
+            assert r.returncode == expect, r.stdout + r.stderr
+            return r.stdout
+        fsck(0)
+        d.run(program(), "rebuild", "--replace", "--data", d.data)
+        d.git("update-ref", "-d", "refs/tags/release/3")
+        assert "refs/tags/release/3" in fsck(2)
+        d.start()
+        d.stop()
+        fsck(0)
