@@ -353,6 +353,8 @@ static enum err reply_login(struct life *l)
 	}
 	const char *location = arena_dup(l->r.arena, buf_text(&b));
 	buf_release(&b);
+	if (cookie_token(l))
+		reply_why(&l->r, "There is no such session, or it has ended.");
 	return reply_redirect(&l->r, location);
 }
 
