@@ -57,7 +57,6 @@ struct log_entry {
 
 struct log {
 	struct repo *repo; /* of the calling thread */
-	const char *dir;
 	const char *site;
 	const struct node_key *key;
 	struct blob_id *ids; /* of seq 1, 2, ... */
@@ -147,7 +146,7 @@ enum err check_step(struct check *c, struct repo *repo, const struct log_entry *
 struct versions;
 struct versions *versions_new(struct check *c);
 void versions_add(struct versions *v, struct repo *repo, const struct log_entry *e);
-enum err versions_check(struct versions *v) MUST_CHECK; /* deep: reads what was added, on two threads */
+enum err versions_check(struct versions *v, const struct repo *repo) MUST_CHECK; /* deep: reads what was added, on two threads */
 void versions_free(struct versions *v);
 
 enum err check_export(struct check *c, struct repo *repo) MUST_CHECK; /* exported.c */

@@ -252,7 +252,7 @@ enum err log_each(struct log *l, enum err (*fn)(void *arg, const struct log_entr
 
 	pthread_mutex_init(&r.lock, NULL);
 	for (size_t i = 0; i < THREADS && !e; i++)
-		e = repo_open(&r.repos[i], l->dir);
+		e = repo_open_like(&r.repos[i], l->repo);
 	for (size_t at = 0; at < l->n && !e; at += AHEAD) {
 		size_t n = l->n - at < AHEAD ? l->n - at : AHEAD;
 

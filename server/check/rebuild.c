@@ -195,7 +195,8 @@ enum err rebuild_site(const struct check_place *p, bool replace, const struct ch
 	e = repo_open(&r.repo, p->repo_dir);
 	if (e)
 		return e;
-	r.log = (struct log){ .repo = r.repo, .dir = p->repo_dir, .site = p->name, .key = p->key, .check = &r.c };
+	repo_learn(r.repo);
+	r.log = (struct log){ .repo = r.repo, .site = p->name, .key = p->key, .check = &r.c };
 	e = rebuild_open(&r);
 	found_end(&r.c);
 	replay_free(r.c.replay);

@@ -52,6 +52,7 @@ static enum err look_at_ends(struct pass *x, struct blob_id *ref, enum err *ref_
 	if (!e)
 		e = releases_open(x->c, x->repo, &x->chain);
 	let_go(p);
+	repo_learn(x->repo);
 	return e;
 }
 
@@ -222,7 +223,7 @@ static enum err check_open(struct pass *x)
 	if (!e && x->rows && c->mend && !c->p->writer && !c->log_damaged)
 		e = rows_mend(x->rows, c->p->db, c->p->name);
 	if (!e && c->o->deep)
-		e = versions_check(x->versions);
+		e = versions_check(x->versions, x->repo);
 	if (!e)
 		e = check_refs(c, x->repo, &x->chain);
 	if (!e)
@@ -251,7 +252,7 @@ static enum err check_one(struct check *c, const void *arg)
 		found(c, FINDING_REPO_UNREADABLE, c->p->repo_dir, "%s", err_text());
 		return ERR_OK;
 	}
-	x.log = (struct log){ .repo = x.repo, .dir = c->p->repo_dir, .site = c->p->name, .key = c->p->key, .check = c };
+	x.log = (struct log){ .repo = x.repo, .site = c->p->name, .key = c->p->key, .check = c };
 	x.versions = versions_new(c);
 	c->replay = replay_new(c->p->name, c->p->key);
 	e = check_open(&x);

@@ -193,14 +193,14 @@ static int by_record(const void *a, const void *b)
 	return 0;
 }
 
-enum err versions_check(struct versions *v)
+enum err versions_check(struct versions *v, const struct repo *repo)
 {
 	enum err e = ERR_OK;
 
 	/* Packs have them in the order of the records, more or less. */
 	qsort(v->slots, v->n_slots, sizeof(*v->slots), by_record);
 	for (size_t i = 0; i < THREADS && !e; i++)
-		e = repo_open(&v->repos[i], v->c->p->repo_dir);
+		e = repo_open_like(&v->repos[i], repo);
 	v->next = 0;
 	if (!e)
 		pool_each(THREADS, THREADS, read_some, v);

@@ -40,13 +40,22 @@ static const struct statements { const struct db_stmt *all, *whole, *clear, *fil
 #undef APART
 };
 
+/* "?, ?, ?" */
+static const unsigned char COLUMNS[TABLE_COUNT] = {
+#define RECORDED(id, table, key, columns, marks) [TABLE_##id] = (sizeof(marks) + 1) / 3,
+#define DERIVED(id, table, key, columns, marks, where, loose) [TABLE_##id] = (sizeof(marks) + 1) / 3,
+#define KEPT(id, table, columns, marks, why) [TABLE_##id] = (sizeof(marks) + 1) / 3,
+#define APART(...)
+#include "db/tables.def"
+#undef RECORDED
+#undef DERIVED
+#undef KEPT
+#undef APART
+};
+
 unsigned db_table_columns(enum db_table_id id)
 {
-	unsigned n = 1;
-
-	for (const char *p = db_tables[id].columns; (p = strchr(p, ',')); p++)
-		n++;
-	return n;
+	return COLUMNS[id];
 }
 
 const char *db_table_column(enum db_table_id id, unsigned i, char out[64])
@@ -74,11 +83,12 @@ static enum err each_row(struct db *db, enum db_table_id id, const struct db_stm
     bool (*fn)(void *arg, const struct db_value *row), void *arg)
 {
 	struct db_value row[TABLE_MOST_COLUMNS] = { 0 };
+	const unsigned columns = db_table_columns(id);
 	struct cursor c;
 
 	cursor_open_stream(&c, db, s, args, n);
 	while (cursor_next(&c)) {
-		for (unsigned i = 0; i < db_table_columns(id); i++)
+		for (unsigned i = 0; i < columns; i++)
 			cursor_value(&c, i, &row[i]);
 		if (!fn(arg, row))
 			break;

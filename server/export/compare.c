@@ -62,17 +62,24 @@ static enum err compare_one(void *arg, int dir, const char *name, const char *pa
 {
 	struct compare *c = arg;
 	char *full = mem_printf("/%s/", path);
-	size_t n = strlen(full), i = place_lower_bound(&c->plan, full);
-	bool is_dir = i < c->plan.n && strncmp(c->plan.items[i].path.s, full, n) == 0;
+	size_t n = strlen(full), i;
 	enum err err = ERR_OK;
+	bool is_dir;
 
 	(void)dir;
 	(void)name;
 	full[n - 1] = '\0';
 	i = place_lower_bound(&c->plan, full);
-	if (i < c->plan.n && strcmp(c->plan.items[i].path.s, full) == 0)
+	if (i < c->plan.n && strcmp(c->plan.items[i].path.s, full) == 0) {
 		err = compare_file(c, i, st);
-	else if (!is_dir)
+		free(full);
+		return err;
+	}
+	full[n - 1] = '/';
+	i = place_lower_bound(&c->plan, full);
+	is_dir = i < c->plan.n && strncmp(c->plan.items[i].path.s, full, n) == 0;
+	full[n - 1] = '\0';
+	if (!is_dir)
 		tell(c, EXPORT_ALIEN, full, S_ISREG(st->st_mode) || S_ISDIR(st->st_mode) ? "is not part of the approved tree" :
 		    "is a link or special file, and not part of the approved tree");
 	else if (!S_ISDIR(st->st_mode))

@@ -202,7 +202,7 @@ static enum err walk_dir(struct walk *w, const char *path)
 {
 	char **names = NULL;
 	size_t n = 0;
-	int fd = place_open(w->e, path);
+	int fd = place_open(w->e, path), again = -1; /* the second is let go of while one of its directories is walked */
 	enum err err;
 
 	if (fd < 0)
@@ -212,20 +212,23 @@ static enum err walk_dir(struct walk *w, const char *path)
 		char *below = mem_printf("%s%s%s", path, *path ? "/" : "", names[i]);
 		struct stat st;
 		bool enter = false;
-		fd = place_open(w->e, path);
-		if (fd < 0) {
+		if (again < 0)
+			again = place_open(w->e, path);
+		if (again < 0)
 			err = err_sys(ERR_FAILED, "cannot open %s in the export", path);
-		} else {
-			if (fstatat(fd, names[i], &st, AT_SYMLINK_NOFOLLOW) == 0)
-				err = w->fn(w->arg, fd, names[i], below, &st, &enter);
-			else if (errno != ENOENT)
-				err = err_sys(ERR_FAILED, "cannot examine %s in the export", below);
-			sys_close(fd);
-		}
-		if (!err && enter)
+		else if (fstatat(again, names[i], &st, AT_SYMLINK_NOFOLLOW) == 0)
+			err = w->fn(w->arg, again, names[i], below, &st, &enter);
+		else if (errno != ENOENT)
+			err = err_sys(ERR_FAILED, "cannot examine %s in the export", below);
+		if (!err && enter) {
+			sys_close(again);
+			again = -1;
 			err = walk_dir(w, below);
+		}
 		free(below);
 	}
+	if (again >= 0)
+		sys_close(again);
 	for (size_t i = 0; i < n; i++)
 		free(names[i]);
 	free(names);

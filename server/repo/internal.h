@@ -25,7 +25,8 @@ struct repo {
 	unsigned epoch; /* of the repacks: see repo.c */
 	int64_t refreshed; /* clock_boot of the last look */
 	struct timespec packs_seen; /* time of objects/pack at the last scan; zero: scan in any case */
-	pthread_mutex_t lock; /* of odb: the threads that fill one pack share it */
+	pthread_mutex_t lock; /* of odb: the threads that fill one pack share it; and of packs */
+	struct packs_hand *packs; /* NULL: nothing was learned */
 };
 
 void repo_repacked(void); /* packs were taken away */
@@ -43,19 +44,25 @@ enum err git_failed(enum err code, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 /* --- objects ------------------------------------------------------------------------------------------------------ */
 
-/* Bytes of one object: from libgit2, or from the cache of what this process published lately. */
+/* Bytes of one object: from libgit2, from packs.c, or from the cache of what this process published lately. */
 struct object {
 	const char *p;
 	size_t n;
 	git_object_t type;
 	git_odb_object *odb;
 	struct recent *recent;
+	char *own;
 };
 
 enum err object_read(struct repo *r, const struct blob_id *id, git_object_t want, struct object *out) MUST_CHECK;
 void object_release(struct object *o);
 /* Is it there, as far as this handle knows? Does not look for new packs: a wrong "no" costs a few bytes on disk. */
 bool object_known(struct repo *r, const struct blob_id *id);
+
+/* packs.c. False: not there, or not so that it can be told: ask libgit2. */
+bool packs_read(struct repo *r, const struct blob_id *id, struct object *out) MUST_CHECK;
+bool packs_size(struct repo *r, const struct blob_id *id, git_object_t *type, uint64_t *size) MUST_CHECK;
+void packs_drop(struct repo *r); /* with the handle's lock held, or at its end */
 
 /*
  * recent: objects that this process published lately, so that the next act reads the last one's commit and trees

@@ -155,7 +155,7 @@ enum err object_read(struct repo *r, const struct blob_id *id, git_object_t want
 		out->p = out->recent->bytes;
 		out->n = out->recent->n;
 		out->type = out->recent->type;
-	} else {
+	} else if (!packs_read(r, id, out)) {
 		memcpy(look.oid.id, id->b, BLOB_ID_SIZE);
 		got = repo_look(r, look_bytes, &look);
 		out->odb = look.found;
@@ -178,6 +178,7 @@ void object_release(struct object *o)
 {
 	git_odb_object_free(o->odb);
 	recent_unref(o->recent);
+	free(o->own);
 	*o = (struct object){ 0 };
 }
 

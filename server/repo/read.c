@@ -40,12 +40,15 @@ enum err repo_blob_size(struct repo *r, const struct blob_id *id, uint64_t *size
 	char hex[2 * BLOB_ID_SIZE + 1];
 	struct recent *o = recent_find(&r->tag, id);
 	struct look_header look = { 0 };
+	uint64_t whole;
 	int got;
 
 	if (o) {
 		look.n = o->n;
 		look.type = o->type;
 		recent_unref(o);
+	} else if (packs_size(r, id, &look.type, &whole)) {
+		look.n = (size_t)whole;
 	} else {
 		memcpy(look.oid.id, id->b, BLOB_ID_SIZE);
 		got = repo_look(r, look_header, &look);

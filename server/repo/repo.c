@@ -223,6 +223,7 @@ void repo_close(struct repo *r)
 {
 	if (!r)
 		return;
+	packs_drop(r);
 	git_odb_free(r->odb);
 	git_repository_free(r->git);
 	pthread_mutex_destroy(&r->lock);

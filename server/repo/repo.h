@@ -44,6 +44,10 @@ enum err repo_create(const char *dir) MUST_CHECK; /* bare; existing: fine */
 enum err repo_open(struct repo **out, const char *dir) MUST_CHECK;
 void repo_close(struct repo *r);
 void repo_refresh(struct repo *r);
+/* Before many objects are read: learn where all of them are (36 bytes each). What comes later is found all the same. */
+void repo_learn(struct repo *r);
+/* Another handle on the same repository, for another thread; it knows what r has learned. */
+enum err repo_open_like(struct repo **out, const struct repo *r) MUST_CHECK;
 
 /* --- writing: the objects of one act ------------------------------------------------------------------------------ */
 

@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <glob.h>
 #include <pthread.h>
 #include <sys/stat.h>
 
@@ -9,6 +10,7 @@
 #include "base/log.h"
 #include "base/pool.h"
 #include "base/sys.h"
+#include "repo/internal.h"
 
 static unsigned count_files(const char *dir, const char *sub)
 {
@@ -845,6 +847,109 @@ static void maintained_meanwhile(void **state)
 	repo_close(m.reads);
 }
 
+/* --- a handle that has learned where everything is --------------------------------------------------------------------- */
+
+static const char *const LEARNED[] = { "first\n", "second, a little longer\n", "third, the longest of all of them\n" };
+#define N_LEARNED (sizeof(LEARNED) / sizeof(*LEARNED))
+
+/* Each version is read as it was written, or not at all. How many were read. */
+static unsigned read_learned(struct repo *r, const struct blob_id *ids)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < N_LEARNED; i++) {
+		struct buf text = BUF_INIT(1024);
+		uint64_t size;
+
+		if (repo_blob_read(r, &ids[i], &text) == ERR_OK) {
+			assert_string_equal(buf_text(&text), LEARNED[i]);
+			assert_ok(repo_blob_size(r, &ids[i], &size));
+			assert_int_equal(size, strlen(LEARNED[i]));
+			n++;
+		}
+		buf_release(&text);
+	}
+	return n;
+}
+
+static void flip(const char *name, off_t at)
+{
+	int fd = open(name, O_RDWR | O_CLOEXEC);
+	char c;
+
+	assert_true(fd >= 0);
+	assert_int_equal(pread(fd, &c, 1, at), 1);
+	c ^= 0x10;
+	assert_int_equal(pwrite(fd, &c, 1, at), 1);
+	close(fd);
+}
+
+/* No bit of a pack or of its index makes other bytes of a version, or finds one for the learned handle alone. */
+static void flip_each(struct fixture *f, const char *end, const struct blob_id *ids)
+{
+	char *pattern = mem_printf("%s/objects/pack/*.%s", f->repo, end);
+	glob_t files;
+
+	assert_int_equal(glob(pattern, 0, NULL, &files), 0);
+	for (size_t i = 0; i < files.gl_pathc; i++) {
+		struct stat st;
+
+		assert_int_equal(chmod(files.gl_pathv[i], 0644), 0);
+		assert_int_equal(stat(files.gl_pathv[i], &st), 0);
+		for (off_t at = 0; at < st.st_size; at += at < 16 || at > 1032 ? 1 : 61) {
+			struct repo *plain, *r;
+
+			flip(files.gl_pathv[i], at);
+			recent_forget();
+			assert_ok(repo_open(&plain, f->repo));
+			assert_ok(repo_open(&r, f->repo));
+			repo_learn(r);
+			assert_int_equal(read_learned(r, ids), read_learned(plain, ids));
+			repo_close(r);
+			repo_close(plain);
+			flip(files.gl_pathv[i], at);
+		}
+	}
+	globfree(&files);
+	free(pattern);
+}
+
+static void learned(void **state)
+{
+	struct fixture *f = *state;
+	struct blob_id head = { 0 }, ids[N_LEARNED];
+	struct repo *r, *like;
+	struct act a;
+
+	for (size_t i = 0; i < N_LEARNED; i++) {
+		if (i == N_LEARNED - 1) {
+			assert_ok(repo_open(&r, f->repo));
+			repo_learn(r);
+			assert_ok(repo_open_like(&like, r));
+		}
+		act_begin(&a, f);
+		ids[i] = act_text(&a, "/a", LEARNED[i]);
+		act_end(&a, &head);
+	}
+	recent_forget();
+	/* the last came after it had learned */
+	assert_int_equal(read_learned(r, ids), N_LEARNED);
+	assert_int_equal(read_learned(like, ids), N_LEARNED);
+	repo_learn(r);
+	assert_int_equal(read_learned(r, ids), N_LEARNED);
+	assert_ok(repo_commit_verify(r, &head, f->key));
+	flip_each(f, "pack", ids);
+	flip_each(f, "idx", ids);
+	/* the packs that it knows are gone, and what is in the new one are differences */
+	free(fixture_git(f, "repack", "-adfq", NULL));
+	recent_forget();
+	assert_int_equal(read_learned(r, ids), N_LEARNED);
+	repo_learn(r);
+	assert_int_equal(read_learned(r, ids), N_LEARNED);
+	repo_close(like);
+	repo_close(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -865,6 +970,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(checked, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(left_locks, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(lost_indexes, fixture_begin, fixture_end),
+		cmocka_unit_test_setup_teardown(learned, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(maintained, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(maintained_meanwhile, fixture_begin, fixture_end),
 	};
