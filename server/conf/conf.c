@@ -243,7 +243,7 @@ static enum err check_targets(const struct parse *p, const struct conf *c)
 		for (size_t j = 0; j < c->sites[i].n_targets; j++) {
 			const struct conf_target *t = &c->sites[i].targets[j];
 
-			if (strcmp(t->kit, "tar-ssh") && !*t->host)
+			if (strcmp(t->kit, "tar-ssh") && strcmp(t->kit, "rsync-ssh") && !*t->host)
 				continue;
 			if (!*t->host || t->key_file[0] != '/' || t->known_hosts[0] != '/' || *t->host == '-' || *t->ssh_user == '-')
 				return err_set(ERR_INPUT, "%s: site \"%s\", target \"%s\": set host, and key_file and known_hosts as paths from the root",

@@ -165,7 +165,7 @@ const struct option conf_target_options[] = {
 	    "Where the kit brings the files: for `local` an existing directory on this machine, which holds nothing else." },
 	{ "deadline", OPTION_DURATION, AT(deadline_us), "10min", SECONDS(1), DAYS(1), CHECK_NOTHING, false, NULL,
 	    "A kit that takes longer is ended, and tried again later." },
-	{ "host", OPTION_TEXT, AT(host), "", 0, 253, CHECK_NOTHING, false, NULL, "For the kit tar-ssh: the production machine." },
+	{ "host", OPTION_TEXT, AT(host), "", 0, 253, CHECK_NOTHING, false, NULL, "For the kits tar-ssh and rsync-ssh: the production machine." },
 	{ "ssh_user", OPTION_TEXT, AT(ssh_user), "drydock", 0, 64, CHECK_NOTHING, false, NULL,
 	    "The user there, who owns the receiver's state directory." },
 	{ "ssh_port", OPTION_NUMBER, AT(ssh_port), "22", 1, 65535, CHECK_NOTHING, false, NULL, "The port of its sshd." },

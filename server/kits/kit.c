@@ -1,5 +1,6 @@
 #include "kits/kit.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
@@ -52,25 +53,61 @@ void kit_sent(void)
 	print_json(json_pack("{s:b}", "sent", 1));
 }
 
-bool kit_ssh_start(struct kit_ssh *s, const char *command)
+#define SSH_WORDS 48
+
+/* ssh to the target's host with its key only. master: it is the connection; else it may use that. NULL-terminated. */
+static void ssh_argv(const char *argv[SSH_WORDS], const char *command, bool master, bool shared)
 {
-	char *known = mem_printf("UserKnownHostsFile=\"%s\"", kit_variable("DRYDOCK_KNOWN_HOSTS"));
-	char *user = mem_printf("%s@%s", kit_variable("DRYDOCK_SSH_USER"), kit_variable("DRYDOCK_HOST"));
-	const char *const argv[] = { "ssh", "-F", "none", "-T", "-p", kit_variable("DRYDOCK_PORT"), "-i", kit_variable("DRYDOCK_KEY_FILE"), "-o", known, "-o",
-		"GlobalKnownHostsFile=none", "-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-o",
-		"PreferredAuthentications=publickey", "-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4", "-o",
-		"ForwardAgent=no", "-o", "ClearAllForwardings=yes", "-o", "LogLevel=ERROR", "--", user, command, NULL };
+	static const char *const fixed[] = { "ssh", "-F", "none", "-T", "-o", "GlobalKnownHostsFile=none", "-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes",
+		"-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-o", "PreferredAuthentications=publickey", "-o", "ConnectTimeout=20", "-o",
+		"ServerAliveInterval=15", "-o", "ServerAliveCountMax=4", "-o", "ForwardAgent=no", "-o", "ClearAllForwardings=yes", "-o", "LogLevel=ERROR" };
+	static char known[4200], user[400];
+	size_t n = sizeof(fixed) / sizeof(*fixed);
+
+	snprintf(known, sizeof(known), "UserKnownHostsFile=\"%s\"", kit_variable("DRYDOCK_KNOWN_HOSTS"));
+	snprintf(user, sizeof(user), "%s@%s", kit_variable("DRYDOCK_SSH_USER"), kit_variable("DRYDOCK_HOST"));
+
+	memcpy(argv, fixed, sizeof(fixed));
+	if (master || shared) {
+		/* Below the kit's own directory, which is where it runs; a name from there is short enough for a socket. */
+		argv[n++] = "-o";
+		argv[n++] = "ControlPath=./connection";
+		argv[n++] = "-o";
+		argv[n++] = master ? "ControlMaster=yes" : "ControlMaster=no";
+	}
+	argv[n++] = "-p";
+	argv[n++] = kit_variable("DRYDOCK_PORT");
+	argv[n++] = "-i";
+	argv[n++] = kit_variable("DRYDOCK_KEY_FILE");
+	argv[n++] = "-o";
+	argv[n++] = known;
+	argv[n++] = "--";
+	argv[n++] = user;
+	argv[n++] = command;
+	argv[n] = NULL;
+}
+
+void kit_ssh_exec(const char *command)
+{
+	const char *argv[SSH_WORDS];
+
+	ssh_argv(argv, command, false, true);
+	(void)execvp("ssh", (char *const *)(uintptr_t)argv);
+	fprintf(stderr, "ssh cannot be started: %s\n", strerror(errno));
+}
+
+bool kit_ssh_start(struct kit_ssh *s, const char *command, bool master)
+{
+	const char *argv[SSH_WORDS];
 	posix_spawn_file_actions_t actions;
 	int in[2], out[2], rc;
 	extern char **environ;
 
 	*s = (struct kit_ssh){ .to = -1, .from = -1 };
 	(void)signal(SIGPIPE, SIG_IGN);
-	if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC)) {
-		free(known);
-		free(user);
+	if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC))
 		return kit_failed("no pipe could be made");
-	}
+	ssh_argv(argv, command, master, false);
 	(void)posix_spawn_file_actions_init(&actions);
 	(void)posix_spawn_file_actions_adddup2(&actions, in[0], 0);
 	(void)posix_spawn_file_actions_adddup2(&actions, out[1], 1);
@@ -81,8 +118,6 @@ bool kit_ssh_start(struct kit_ssh *s, const char *command)
 	s->to = in[1];
 	s->from = out[0];
 	s->answers = lines_new(s->from);
-	free(known);
-	free(user);
 	if (rc)
 		s->pid = 0;
 	return rc ? kit_failed("ssh cannot be started: %s", strerror(rc)) : true;

@@ -21,8 +21,9 @@ struct kit_ssh {
 	int to, from; /* pipes; to -1: closed */
 	struct lines *answers;
 };
-/* ssh to the target's host, its key only, strict about the host's key. false: an error was told. */
-bool kit_ssh_start(struct kit_ssh *s, const char *command);
+/* ssh to the target's host, its key only, strict about the host's key. master: others may share the connection. false: an error was told. */
+bool kit_ssh_start(struct kit_ssh *s, const char *command, bool master);
+void kit_ssh_exec(const char *command); /* the same in place of this process, on that connection if there is one; returns if it fails */
 /* The next line as JSON; NULL: none came, or it is none (then *line has it). A new reference. */
 json_t *kit_ssh_answer(struct kit_ssh *s, char **line);
 int kit_ssh_end(struct kit_ssh *s); /* its exit status */

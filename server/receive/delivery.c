@@ -4,6 +4,8 @@
  *   receiver  {"receiver":1,"site":...,"number":N,"term":T,"head":...,"key":...}
  *   sender    a tar: release/M, release/M.sig for each head after N, then `manifest` (whole) or `difference`
  *   receiver  need, a line "FROM-TO" for each range of "+" lines whose bytes it lacks, "."
+ *   sender    `look`, empty: some of it came beside the stream (receive/rsync.c); the receiver says need again. Any number
+ *             of times
  *   sender    the tar goes on: files/PATH for each of them, in order; its end
  *   receiver  {"receipt":...,"signature":...,...} or {"refused":...,"number":N,"term":T}
  *
@@ -71,7 +73,7 @@ struct taking {
 	struct tar *t;
 	struct lines *need;
 	unsigned long long from, to, i;
-	bool more;
+	bool more, got; /* got: the stream stands at a member */
 	char *block;
 };
 
@@ -91,12 +93,11 @@ static enum err take_file(struct taking *k, const struct manifest_line *l)
 	struct sha256 sha;
 	char name[104];
 	size_t n;
-	bool got;
 	int fd;
-	enum err e = tar_next(k->t, &got);
+	enum err e = ERR_OK;
 
-	if (!e && (!got || strncmp(k->t->name, "files", 5) || strcmp(k->t->name + 5, l->path.s)))
-		e = err_set(ERR_DENIED, "%s is missing in the delivery, or something else is in its place: %.200s", l->path.s, got ? k->t->name : "the end");
+	if (!k->got || strncmp(k->t->name, "files", 5) || strcmp(k->t->name + 5, l->path.s))
+		e = err_set(ERR_DENIED, "%s is missing in the delivery, or something else is in its place: %.200s", l->path.s, k->got ? k->t->name : "the end");
 	if (!e && k->t->size != l->size)
 		e = err_set(ERR_DENIED, "%s has %llu bytes in the delivery, and %llu were signed by %s", l->path.s, (unsigned long long)k->t->size,
 		    (unsigned long long)l->size, l->signer);
@@ -118,7 +119,7 @@ static enum err take_file(struct taking *k, const struct manifest_line *l)
 	spool_name(l, name);
 	if (!e && sys_rename(k->r->incoming, "arriving", k->r->incoming, name))
 		e = err_sys(ERR_FAILED, "incoming");
-	return e;
+	return e ? e : tar_next(k->t, &k->got);
 }
 
 static enum err take_line(void *arg, const struct manifest_line *l)
@@ -136,9 +137,10 @@ static enum err take_line(void *arg, const struct manifest_line *l)
 	return e;
 }
 
-static enum err take_files(struct receiver *r, struct tar *t, const struct offer *o)
+/* got: the stream stands at the first of them already. */
+static enum err take_files(struct receiver *r, struct tar *t, const struct offer *o, bool got_first)
 {
-	struct taking k = { .r = r, .t = t, .block = mem_alloc(STREAM_BLOCK) };
+	struct taking k = { .r = r, .t = t, .got = got_first, .block = mem_alloc(STREAM_BLOCK) };
 	struct manifest_line l;
 	struct new_list list;
 	bool got;
@@ -151,9 +153,7 @@ static enum err take_files(struct receiver *r, struct tar *t, const struct offer
 	while (!e && k.more && !(e = list.sent.source.next(list.sent.source.arg, &l, &got)) && got)
 		e = take_line(&k, &l);
 	new_list_end(&list);
-	if (!e)
-		e = tar_next(t, &got);
-	if (!e && got)
+	if (!e && k.got)
 		e = err_set(ERR_DENIED, "%.200s is in the delivery, and was not asked for", t->name);
 	lines_free(k.need);
 	free(k.block);
@@ -249,23 +249,38 @@ static void answer(struct receiver *r, int out, const struct image_counts *c)
 	send_json(out, v);
 }
 
+/* Say what is needed, and again after each look, until the stream goes on. */
+static enum err say_need(struct receiver *r, struct tar *t, const struct offer *o, int out, bool *got)
+{
+	uint64_t need;
+	enum err e;
+
+	do {
+		e = offer_need(r, o, &need);
+		if (!e)
+			e = send_need(r, out);
+		receive_step("asked");
+		if (!e)
+			e = tar_next(t, got);
+	} while (!e && *got && !strcmp(t->name, "look") && !t->size);
+	return e;
+}
+
 int receive_stream(struct receiver *r, int in, int out)
 {
 	struct tar t = { .fd = in };
 	struct image_counts counts = { 0 };
 	struct offer o;
-	uint64_t need;
+	bool got;
 	enum err e;
 
 	greet(r, out);
 	e = offer_read(r, &t, &o);
 	receive_step("offered");
 	if (!e && !o.again) {
-		e = offer_need(r, &o, &need);
+		e = say_need(r, &t, &o, out, &got);
 		if (!e)
-			e = send_need(r, out);
-		if (!e)
-			e = take_files(r, &t, &o);
+			e = take_files(r, &t, &o, got);
 		receive_step("arrived");
 		if (!e)
 			e = accept_offer(r, &o, &counts);

@@ -3,6 +3,7 @@
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -39,9 +40,17 @@ static int say(enum err e)
 static int receive(const char *dir)
 {
 	struct receiver r;
+	const char *asked = getenv("SSH_ORIGINAL_COMMAND");
 	int rc;
-	enum err e = receiver_open(&r, dir, true);
+	enum err e;
 
+	if (asked && !strncmp(asked, RSYNC_COMMAND, strlen(RSYNC_COMMAND))) {
+		e = receiver_open(&r, dir, false);
+		rc = e ? say(e) : receive_rsync(&r, asked);
+		receiver_close(&r);
+		return rc;
+	}
+	e = receiver_open(&r, dir, true);
 	if (e) {
 		struct buf text = BUF_INIT(4096);
 		json_t *v = json_pack("{s:s}", "refused", err_text());

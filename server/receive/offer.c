@@ -321,7 +321,7 @@ struct needing {
 	struct receiver *r;
 	struct buf text;
 	int fd;
-	uint64_t i, from, to, count;
+	uint64_t i, from, to, count, largest, total;
 	bool open;
 };
 
@@ -342,9 +342,11 @@ static bool in_spool(struct receiver *r, const struct manifest_line *l)
 	bool good;
 
 	spool_name(l, name);
+	if (r->spool_checked && !faccessat(r->incoming, name, R_OK, AT_SYMLINK_NOFOLLOW))
+		return true;
 	fd = openat(r->incoming, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
-		return false;
+		return spool_take(r, l);
 	good = !file_sha256(fd, &sha, &size) && sha256_equal(&sha, &l->sha256) && size == l->size;
 	(void)close(fd);
 	if (!good)
@@ -369,6 +371,9 @@ static enum err need_pair(void *arg, const struct manifest_line *base, const str
 	n->open = true;
 	n->to = i;
 	n->count++;
+	n->total += sent->size;
+	if (sent->size > n->largest)
+		n->largest = sent->size;
 	if (n->text.len < 65536)
 		return ERR_OK;
 	if (sys_write_all(n->fd, n->text.p, n->text.len))
@@ -381,7 +386,11 @@ enum err offer_need(struct receiver *r, const struct offer *o, uint64_t *count)
 {
 	struct needing n = { .r = r, .text = BUF_INIT(1 << 20) };
 	struct new_list l;
+	char limits[80];
 	enum err e = new_list_begin(r, o->whole, &l);
+
+	if (!e)
+		e = spool_settle(r);
 
 	n.fd = sys_open(r->incoming, "need", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
 	if (!e && n.fd < 0)
@@ -393,6 +402,13 @@ enum err offer_need(struct receiver *r, const struct offer *o, uint64_t *count)
 		e = err_sys(ERR_FAILED, "incoming/need");
 	if (n.fd >= 0)
 		(void)sys_close(n.fd);
+	/* What an rsync may bring. */
+	snprintf(limits, sizeof(limits), "%llu %llu %llu\n", (unsigned long long)n.largest, (unsigned long long)n.total, (unsigned long long)n.count);
+	if (!e)
+		e = file_write_fast(r->incoming, "limits", limits, strlen(limits), 0600);
+	if (!e)
+		e = spool_clear(r);
+	r->spool_checked = !e;
 	buf_release(&n.text);
 	new_list_end(&l);
 	*count = n.count;

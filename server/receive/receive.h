@@ -12,10 +12,11 @@
  *   images/a, images/b
  *   a.base, a.net     image a as it was written (core/manifest.h, "*" lines): a list and the difference on top
  *   a.dirty           image a is being changed, or was left half-way: it is compared as a whole before it counts
- *   incoming/         what has arrived of a delivery: taken up again by the next one
+ *   incoming/         what has arrived of a delivery: taken up again by the next one; incoming/tree: what rsync brought,
+ *                     not looked at yet
  *   switched          when the link was switched last (the file's time)
  *   report            what `verify` found last; goes out with the next receipt
- *   lock              one delivery at a time
+ *   lock              one delivery at a time; lock.rsync: one rsync beside it
  *
  * Links libbase.a only: no database, no network, no git. Memory does not grow with the site: lists are streamed.
  */
@@ -41,12 +42,13 @@ struct accepted {
 struct receiver {
 	struct arena *a;
 	const char *dir_name;
-	int dir, images, incoming, lock;
+	int dir, images, incoming, lock, rsync_lock;
 	const char *site;
 	int64_t rest_us;
 	struct node_key *key;
 	struct accepted accepted;
 	int live; /* what the link says; -1: nothing yet */
+	bool spool_checked; /* by this process: what is in incoming/ under a name of the spool has the right bytes */
 };
 
 /* state.c */
@@ -96,6 +98,13 @@ struct new_list {
 enum err new_list_begin(struct receiver *r, bool whole, struct new_list *out) MUST_CHECK;
 void new_list_end(struct new_list *l);
 void spool_name(const struct manifest_line *l, char out[104]);
+
+/* rsync.c: files that come beside the stream, into incoming/tree, and count once their bytes were found right */
+#define RSYNC_COMMAND "rsync --server "
+int receive_rsync(struct receiver *r, const char *command); /* what the client asked sshd for; an exit status */
+enum err spool_settle(struct receiver *r) MUST_CHECK; /* wait until no rsync writes there, and keep it so */
+bool spool_take(struct receiver *r, const struct manifest_line *l); /* from incoming/tree, if it is right */
+enum err spool_clear(struct receiver *r) MUST_CHECK; /* what is left of incoming/tree; rsync may write again */
 
 /* image.c */
 int open_below(int dir, const char *path, uint64_t flags);

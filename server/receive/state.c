@@ -156,7 +156,7 @@ enum err receiver_open(struct receiver *r, const char *dir, bool writing)
 {
 	enum err e = ERR_OK;
 
-	*r = (struct receiver){ .a = arena_new(), .dir_name = dir, .dir = -1, .images = -1, .incoming = -1, .lock = -1 };
+	*r = (struct receiver){ .a = arena_new(), .dir_name = dir, .dir = -1, .images = -1, .incoming = -1, .lock = -1, .rsync_lock = -1 };
 	r->dir = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (r->dir < 0)
 		return err_sys(ERR_FAILED, "%s", dir);
@@ -184,7 +184,7 @@ enum err receiver_open(struct receiver *r, const char *dir, bool writing)
 
 void receiver_close(struct receiver *r)
 {
-	const int fds[] = { r->dir, r->images, r->incoming, r->lock };
+	const int fds[] = { r->dir, r->images, r->incoming, r->lock, r->rsync_lock };
 
 	for (size_t i = 0; i < sizeof(fds) / sizeof(*fds); i++)
 		if (fds[i] >= 0)

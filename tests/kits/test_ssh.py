@@ -7,11 +7,14 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests" / "lib"))
 
 from drydock import Drydock, free_ports, program  # noqa: E402
 
+KITS = ("tar-ssh", "rsync-ssh")
 PAGES = {"/index.html": "<h1>one</h1>", "/docs/a b.html": "a", "/docs/b.html": "b", "/odd\\name": "odd"}
 
 
@@ -100,8 +103,9 @@ def staged(d):
     return {"/" + str(p.relative_to(d.staging)): p.read_bytes() for p in d.staging.rglob("*") if p.is_file()}
 
 
-def test_releases_arrive_with_receipts():
-    with world() as (d, p):
+@pytest.mark.parametrize("kit", KITS)
+def test_releases_arrive_with_receipts(kit):
+    with world(kit=kit) as (d, p):
         d.sign("/", recursive=True)
         run = d.sync()
         assert machine(run)["state"] == "confirmed", machine(run)["output"]
@@ -114,7 +118,8 @@ def test_releases_arrive_with_receipts():
             if i == 4:
                 d.revoke("/docs/b.html")
                 d.remove("/docs/b.html")
-            assert "receipt" in machine(d.sync())["output"]
+            text = machine(d.sync())["output"]
+            assert "receipt" in text and "in the stream" not in text
             assert p.live() == staged(d)
             assert p.accepted()["number"] == i
         mode = os.stat(p.state / "live" / ("new/5/" + "deep/" * 30 + "x")).st_mode & 0o777
@@ -122,8 +127,9 @@ def test_releases_arrive_with_receipts():
         assert d.run(program("drydock-receive"), "verify", p.state).stdout.endswith("differences\n")
 
 
-def test_what_is_broken_is_told_and_mended():
-    with world() as (d, p):
+@pytest.mark.parametrize("kit", KITS)
+def test_what_is_broken_is_told_and_mended(kit):
+    with world(kit=kit) as (d, p):
         d.sign("/", recursive=True)
         p.stop()
         assert "cannot be reached" in d.sync(state="failed")["message"]
@@ -160,8 +166,9 @@ def test_what_is_broken_is_told_and_mended():
 STEPS = ["offered", "arrived", "dirty", "written", "brought", "accepted", "switched"]
 
 
-def test_the_receiver_killed_at_its_steps():
-    with world() as (d, p):
+@pytest.mark.parametrize("kit", KITS)
+def test_the_receiver_killed_at_its_steps(kit):
+    with world(kit=kit) as (d, p):
         d.sign("/", recursive=True)
         d.sync()
         honest, deadly = p.binary, program("drydock-receive-steps")

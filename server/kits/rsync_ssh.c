@@ -1,0 +1,69 @@
+/*
+ * rsync-ssh: the kit that takes a release to drydock-receive over ssh, its files by rsync into the receiver's spool: of a
+ * large file only the blocks that differ travel. What is decided is decided in the main stream (kits/deliver.h), beside
+ * which rsync has a session of its own on the same connection.
+ *
+ * rsync sees a tree of links to just the files that are needed, so it compares nothing with what production has by size
+ * and time. As its remote shell it is given this program, which runs ssh as the main stream does.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "kits/deliver.h"
+
+static bool bring(const struct deliver_batch *b)
+{
+	const char *const argv[] = { "rsync", "-rLI", "--timeout=120", "-e", "/proc/self/exe", DELIVER_LINKS "/", "receiver:spool", NULL };
+	char self[PATH_MAX], shell[PATH_MAX + 16];
+	const char *args[sizeof(argv) / sizeof(*argv)];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	extern char **environ;
+	int status = 0, rc;
+	pid_t pid;
+
+	/* rsync takes quotes in -e, and none inside of quotes. */
+	if (n <= 0 || memchr(self, '\'', (size_t)n))
+		return kit_failed("the kit cannot find itself");
+	self[n] = '\0';
+	snprintf(shell, sizeof(shell), "'%s'", self);
+	memcpy(args, argv, sizeof(argv));
+	args[4] = shell;
+	(void)fflush(stdout);
+	rc = posix_spawnp(&pid, "rsync", NULL, NULL, (char *const *)(uintptr_t)args, environ);
+	if (rc) {
+		printf("rsync cannot be started (%s): %llu files go in the stream\n", strerror(rc), (unsigned long long)b->count);
+		return true;
+	}
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	if (!WIFEXITED(status) || WEXITSTATUS(status))
+		printf("rsync ended with status %d: what it did not bring goes in the stream\n", WIFEXITED(status) ? WEXITSTATUS(status) : 128);
+	return true;
+}
+
+/* rsync's remote shell: "... rsync --server ..." is what production is to run. */
+static int remote_shell(int argc, char **argv)
+{
+	struct buf command = BUF_INIT(4096);
+	int i = 1;
+
+	while (i + 1 < argc && (strcmp(argv[i], "rsync") || strcmp(argv[i + 1], "--server")))
+		i++;
+	for (; i < argc; i++)
+		buf_fmt(&command, "%s%s", command.len ? " " : "", argv[i]);
+	kit_ssh_exec(buf_text(&command));
+	buf_release(&command);
+	return 127;
+}
+
+int main(int argc, char **argv)
+{
+	return argc > 2 ? remote_shell(argc, argv) : deliver_main(argc, argv, bring);
+}
