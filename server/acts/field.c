@@ -3,6 +3,7 @@
  * that the log has it, and each record's policy says which fields were in force.
  */
 #include "acts/internal.h"
+#include "base/failpoint.h"
 
 struct wanted {
 	struct field_def d;
@@ -65,9 +66,10 @@ static enum err wanted_write(struct decision *d, void *arg)
 {
 	const struct wanted *w = arg;
 
-	if (!w->d.acts)
-		return db_field_remove(d->db, d->s->name, w->d.path, w->d.name);
-	return db_field_set(d->db, d->s->name, &w->d);
+	enum err err = w->d.acts ? db_field_set(d->db, d->s->name, &w->d) : db_field_remove(d->db, d->s->name, w->d.path, w->d.name);
+
+	FAILPOINT_OR(err, field_row);
+	return err;
 }
 
 enum err act_field(struct site *s, struct actor_tools *t, const struct act_request *rq, const struct field_def *def, struct act_answer *out)

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "acts/internal.h"
+#include "base/failpoint.h"
 #include "base/weaken.h"
 
 struct going_back {
@@ -232,6 +233,7 @@ static enum err rollback_write(struct decision *d, void *arg)
 
 	if (!err)
 		err = cutting_write(&g->cut, d);
+	FAILPOINT_OR(err, rollback_rows);
 	return err ? err : db_schedule_force(d->db, d->s->name, &force);
 }
 
@@ -296,6 +298,7 @@ static enum err go_back(struct going_back *g, struct decision *d, const struct s
 	g->x.exact = true;
 	g->x.signer = &signer;
 	err = prepare(g, d, shown, &plan);
+	FAILPOINT_OR(err, rollback_prepared);
 	if (!err && !plan.n && !d->build)
 		err = err_set(ERR_STALE, "%s is approved like that already.", g->to->path.s);
 	hex_of(hex, shown->b, sizeof shown->b);

@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import time
+import urllib.parse
 import uuid
 
 from drydock import Drydock, program
@@ -491,9 +492,41 @@ def force_without_lists(world):
     return force(world)
 
 
+def field(world):
+    return Act(world, world.d.api_site("/fields"), {"path": f"/f{world.n}", "name": "why", "label": "Why", "type": "text", "required": True, "acts": ["sign"]})
+
+
+def field_gone(world):
+    made = field(world)
+    must(world, made)
+    return Act(world, world.d.api_site("/fields"), {"path": made.request[2]["path"], "name": "why", "remove": True})
+
+
+def reapprove(world):
+    """A file as it was before."""
+    first = staged(world, ["/back.html"], "first")
+    seq = must(world, signing(world, first))["seq"]
+    must(world, signing(world, staged(world, ["/back.html"], "second")))
+    query = urllib.parse.urlencode({"path": "/back.html", "record": seq})
+    shown = world.d.must("GET", world.d.api_site(f"/reapprove?{query}"))["digest"]
+    return Act(world, world.d.api_site("/reapprove"), {"path": "/back.html", "record": seq, "shown": shown, "note": "as it was"}, approves=first)
+
+
+def rollback(world):
+    """The whole site as it was in the newest release, which something changed since."""
+    must(world, sign(world))
+    must(world, Act(world, world.d.api_site("/sync/force"), {"reason": "a release"}))
+    world.settle()
+    number, before = world.d.must("GET", world.d.api_site("/sync"))["release"], dict(world.approved)
+    must(world, signing(world, staged(world, ["/page.html", "/later/new.html"])))
+    shown = world.d.must("GET", world.d.api_site(f"/releases/{number}/rollback"))["digest"]
+    return Act(world, world.d.api_site(f"/releases/{number}/rollback"), {"reason": "walked", "shown": shown}, approves=before,
+               revokes=[p for p in world.approved if p not in before], sync=True)
+
+
 ACTS = [sign, sign_many, sign_large, sign_over, review, revoke, rule, rule_gone, require, require_gone, preapprove, preapprove_gone, account,
-        account_changed, group, group_gone, member, member_gone, token, token_gone]
-SYNCS = [force, force_without_lists]
+        account_changed, group, group_gone, member, member_gone, token, token_gone, field, field_gone, reapprove]
+SYNCS = [force, force_without_lists, rollback]
 
 
 # --- what a start finds ----------------------------------------------------------------------------------------------------
@@ -747,7 +780,7 @@ def private_strikes(world):
 # --- which failpoint belongs where -------------------------------------------------------------------------------------------
 
 GROUPS = {
-    "acts": "act files read approve rule require preapprove account group membership token force pack tx file".split(),
+    "acts": "act files read approve rule require preapprove account group membership token force field rollback pack tx file".split(),
     "syncs": "pickup release manifest cycle papers run kit hold carry export ref".split(),
     "starts": "mend recover site open serve stop sync repack".split(),
     "fresh": "init genesis repo migrate".split(),
