@@ -165,7 +165,7 @@ def judge_slowhttptest(d, directory, thorough):
         watcher.join()
         said = re.findall(r"service available:\s*(\w+)", re.sub(r"\x1b\[[0-9;]*m", "", r.stdout))
         times.sort()
-        check(times and times[len(times) // 2] < 1, f"{name}: another address is served meanwhile, median {times[len(times) // 2] if times else -1:.3f} s, longest {times[-1] if times else -1:.3f} s "
+        check(times and times[-1] < 1, f"{name}: another address is served meanwhile, median {times[len(times) // 2] if times else -1:.3f} s, longest {times[-1] if times else -1:.3f} s "
               f"of {len(times)}; slowhttptest says at the end: service available {said[-1] if said else '?'} (to its own address, which is over its share)", r.stdout[-800:])
         check(d.process.poll() is None and d.login_page_works(), f"{name}: the server is well afterwards")
 

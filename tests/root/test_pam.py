@@ -132,6 +132,25 @@ def test_a_unix_user_logs_in_with_his_password_and_signs_what_his_group_may(d):
     assert SECRET not in d.log()
 
 
+def test_a_group_that_he_left(d):
+    """Groups are remembered for group_cache (1 s here), in a session that goes on and for tokens; then its rules are no more his."""
+    b = d.browser()
+    b.csrf = b.post("/api/v1/login", json={"name": USER, "password": SECRET}).json()["csrf"]
+    token = {"Authorization": "Bearer " + b.post("/api/v1/tokens", json={"label": "t", "role": "sign", "expires": "1h"}).json()["token"]}
+    groups = lambda: b.get("/api/v1/whoami").json()["groups"], lambda: requests.get(d.url + "/api/v1/whoami", headers=token, timeout=60).json()["groups"]
+    assert all(f"unix:@{GROUP}" in g() for g in groups)
+    run("gpasswd", "--delete", USER, GROUP)
+    try:
+        for g in groups:
+            wait_for(lambda g=g: f"unix:@{GROUP}" not in g())
+        assert b.post("/api/v1/sites/www/sign", json={"paths": ["/docs/a.html"], "as_staged": True}).status_code == 404
+        assert b.get("/s/www/file/docs/a.html").status_code == 404
+    finally:
+        run("gpasswd", "--add", USER, GROUP)
+    for g in groups:
+        wait_for(lambda g=g: f"unix:@{GROUP}" in g())
+
+
 def test_the_daemon_is_not_root_and_its_helper_for_nss_neither(d):
     [daemon] = [p for p in children(d.monitor.pid) if "drydockd" in pathlib.Path(f"/proc/{p}/comm").read_text()]
     assert uid_of(d.monitor.pid) == 0 and uid_of(daemon) == d.uid

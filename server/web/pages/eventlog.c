@@ -8,7 +8,8 @@
 #include "web/eventlog.h"
 #include "web/pages/pages.h"
 
-#define PAGE 100
+#define PAGE 25 /* below 50 kB whatever is in them */
+#define SHOWN 160 /* bytes of a text; the API has it whole */
 
 struct rows {
 	struct req *r;
@@ -31,7 +32,9 @@ static const char *clean(struct req *r, const char *text)
 {
 	struct buf b = BUF_INIT(32768);
 
-	utf8_visible(&b, text, strlen(text), false);
+	utf8_visible(&b, text, strnlen(text, SHOWN), false);
+	if (strlen(text) > SHOWN)
+		buf_str(&b, "…");
 	const char *out = *text ? arena_dup(r->arena, buf_text(&b)) : NULL;
 	buf_release(&b);
 	return out;
