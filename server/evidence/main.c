@@ -13,8 +13,8 @@ static const char HELP[] =
     "\n"
     "Checks an archive of `drydock export-evidence`, without a server: each commit's signature, the chain of records without a\n"
     "gap, the approved trees, and every byte against MD5, SHA-256 and the records. --key: a public key that you trust, as a file\n"
-    "or as its fingerprint (SHA256:..., from `drydockd key list`, told by another way than the archive); may be given again, and any\n"
-    "one that signed a part of the history vouches for all. Without it the archive's own key is believed, which is said.\n"
+    "or as its fingerprint (SHA256:..., from `ssh-keygen -lf DATA/node.pub`, told by another way than the archive); given more than\n"
+    "once, any of them vouches. Without it the archive's own key is believed, which is said.\n"
     "\n"
     "Exit status: 0 all is good, 1 usage, 2 there is no such file, 6 it is not good: each failure is named.\n";
 

@@ -226,7 +226,7 @@ static enum err add_log(void *arg, const char *name, const struct blob_id *at)
 	struct evidence_log *l = &m->about.logs[m->about.n_logs];
 
 	if (m->about.n_logs == EVIDENCE_LOGS || strlen(name + strlen(LOG_REF_PREFIX)) != 64)
-		return err_set(ERR_FAILED, "the repository has refs of logs that DryDock did not make");
+		return err_set(ERR_FAILED, "the repository has refs of logs that DryDock did not make, or of more than one node");
 	snprintf(l->node, sizeof(l->node), "%s", name + strlen(LOG_REF_PREFIX));
 	l->head = *at;
 	m->about.n_logs++;

@@ -340,6 +340,9 @@ def test_a_history_with_something_taken_out_of_it(d, archive, tmp_path):
     assert "record" in verify(write(tmp_path / "bad", {**was, "evidence/evidence.json": other}), code=6)[2]
     other = (json.dumps({**about, "path": "/a"}, sort_keys=True, separators=(",", ":")) + "\n").encode()
     assert {"versions", "bytes"} <= verify(write(tmp_path / "bad", {**was, "evidence/evidence.json": other}), code=6)[2]
+    # a second log beside it, which the trusted key of the first would seem to vouch for
+    second = (json.dumps({**about, "logs": about["logs"] * 2}, sort_keys=True, separators=(",", ":")) + "\n").encode()
+    assert verify(write(tmp_path / "bad", {**was, "evidence/evidence.json": second}), "--key", fingerprint(d), code=6)[2] == {"archive"}
     # other bytes under their own name
     name = next(n for n in was if n.startswith("evidence/files/"))
     swapped = {("evidence/files/" + hashlib.sha256(b"forged").hexdigest() if n == name else n): (b"forged" if n == name else b) for n, b in was.items()}

@@ -12,7 +12,7 @@ import pytest
 from drydock import PASSWORD, Drydock, program
 
 COMMANDS = ["status", "sign", "review", "revoke", "log", "diff", "show", "role", "access", "preapprove", "sync", "release", "user", "group", "site",
-            "target", "counter", "queue", "whoami", "login", "logout"]
+            "target", "counter", "queue", "whoami", "login", "logout", "export-evidence", "verify"]
 FILES = {"/index.html": "<h1>Home</h1>\n", "/docs/a.html": "<h1>A</h1>\n", "/docs/b.html": "<h1>B</h1>\n", "/docs/deep/c.html": "c", "/news/1.html": "news"}
 
 
