@@ -2,10 +2,12 @@
  * Reading: blobs, files of an approved tree, parts of a log commit, and the walk over all files.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include "base/sys.h"
 #include "repo/internal.h"
@@ -82,52 +84,108 @@ enum err repo_blob_read(struct repo *r, const struct blob_id *id, struct buf *ou
 	return buf_check(out);
 }
 
-/* Loose, in pieces. libgit2 checks the id of an object that it reads whole, but not of a stream: that is done here. */
-static enum err feed_stream(struct repo *r, git_odb_stream *stream, uint64_t size, const struct blob_id *id,
+/* A loose object in pieces, as they are inflated: libgit2's own stream maps the whole file. */
+struct loose {
+	int fd;
+	z_stream z;
+	bool begun, ended;
+	uint8_t in[64 * 1024];
+};
+
+static void loose_close(struct loose *l)
+{
+	if (l->begun)
+		inflateEnd(&l->z);
+	if (l->fd >= 0)
+		sys_close(l->fd);
+	free(l);
+}
+
+/* NULL: it is not loose. */
+static struct loose *loose_open(const struct repo *r, const struct blob_id *id)
+{
+	struct loose *l = mem_alloc(sizeof(*l));
+	char hex[2 * BLOB_ID_SIZE + 1], *file;
+
+	hex_of(hex, id->b, BLOB_ID_SIZE);
+	file = mem_printf("%s/objects/%.2s/%s", r->dir, hex, hex + 2);
+	l->fd = open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	free(file);
+	l->begun = l->fd >= 0 && inflateInit(&l->z) == Z_OK;
+	if (l->begun)
+		return l;
+	loose_close(l);
+	return NULL;
+}
+
+/* At most n bytes; *got 0 at the end of a whole stream only. */
+static enum err loose_read(struct repo *r, struct loose *l, void *p, size_t n, size_t *got)
+{
+	l->z.next_out = p;
+	l->z.avail_out = (uInt)n;
+	while (l->z.avail_out && !l->ended) {
+		int code;
+
+		if (!l->z.avail_in) {
+			ssize_t more = read(l->fd, l->in, sizeof(l->in));
+
+			if (more < 0 && errno == EINTR)
+				continue;
+			if (more <= 0)
+				return err_set(ERR_FAILED, "a large object of %s is damaged: it is cut off", r->dir);
+			l->z.next_in = l->in;
+			l->z.avail_in = (uInt)more;
+		}
+		code = inflate(&l->z, Z_NO_FLUSH);
+		if (code == Z_STREAM_END)
+			l->ended = true;
+		else if (code != Z_OK)
+			return err_set(ERR_FAILED, "a large object of %s is damaged", r->dir);
+	}
+	*got = n - l->z.avail_out;
+	return ERR_OK;
+}
+
+/* Nobody else checks its id. */
+static enum err feed_loose(struct repo *r, struct loose *l, uint64_t size, const struct blob_id *id,
     enum err (*fn)(void *arg, const void *p, size_t n), void *arg)
 {
 	const size_t piece = 256 * 1024;
-	uint8_t sum[EVP_MAX_MD_SIZE];
-	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-	char *bytes = mem_alloc(piece);
-	int n = snprintf(bytes, piece, "blob %llu", (unsigned long long)size);
-	enum err e = ERR_OK;
+	struct object_hash *hash = object_hash_new("blob", size);
+	char head[64], *bytes = mem_alloc(piece);
+	const size_t want = (size_t)snprintf(head, sizeof(head), "blob %llu", (unsigned long long)size) + 1;
+	struct blob_id found;
+	uint64_t left = size;
+	size_t got = 0;
+	enum err e = loose_read(r, l, bytes, want, &got);
 
-	if (!ctx || EVP_DigestInit_ex(ctx, EVP_sha1(), NULL) != 1 || EVP_DigestUpdate(ctx, bytes, (size_t)n + 1) != 1)
-		e = err_set(ERR_FAILED, "SHA-1 failed");
-	while (!e && size > 0) {
-		int got = git_odb_stream_read(stream, bytes, piece);
-		if (got <= 0 || (uint64_t)got > size)
-			e = git_failed(ERR_FAILED, "a large object of %s is damaged", r->dir);
-		else if (EVP_DigestUpdate(ctx, bytes, (size_t)got) != 1)
-			e = err_set(ERR_FAILED, "SHA-1 failed");
-		else if (!(e = fn(arg, bytes, (size_t)got)))
-			size -= (uint64_t)got;
-	}
-	if (!e && (EVP_DigestFinal_ex(ctx, sum, NULL) != 1 || memcmp(sum, id->b, BLOB_ID_SIZE) != 0))
+	if (!e && (got != want || memcmp(bytes, head, want) != 0))
 		e = err_set(ERR_FAILED, "a large object of %s is damaged", r->dir);
-	EVP_MD_CTX_free(ctx);
+	while (!e && !(e = loose_read(r, l, bytes, piece, &got)) && got) {
+		object_hash_add(hash, bytes, got);
+		e = got > left ? err_set(ERR_FAILED, "a large object of %s is damaged", r->dir) : fn(arg, bytes, got);
+		left -= got;
+	}
+	object_hash_end_free(hash, &found);
+	if (!e && !blob_id_equal(&found, id))
+		e = err_set(ERR_FAILED, "a large object of %s is damaged", r->dir);
 	free(bytes);
 	return e;
 }
 
 enum err repo_blob_feed(struct repo *r, const struct blob_id *id, enum err (*fn)(void *arg, const void *p, size_t n), void *arg)
 {
-	git_odb_stream *stream = NULL;
-	git_object_t type;
-	git_oid oid;
+	struct loose *loose;
 	struct object o;
 	uint64_t size;
-	size_t n;
 	enum err e = repo_blob_size(r, id, &size);
 
 	if (e)
 		return e;
-	memcpy(oid.id, id->b, BLOB_ID_SIZE);
 	/* only loose objects can be streamed, and only they are too large to be held in memory */
-	if (size > REPO_LOOSE_ABOVE && git_odb_open_rstream(&stream, &n, &type, r->odb, &oid) == 0) {
-		e = feed_stream(r, stream, size, id, fn, arg);
-		git_odb_stream_free(stream);
+	if (size > REPO_LOOSE_ABOVE && (loose = loose_open(r, id))) {
+		e = feed_loose(r, loose, size, id, fn, arg);
+		loose_close(loose);
 		return e;
 	}
 	e = object_read(r, id, GIT_OBJECT_BLOB, &o);
