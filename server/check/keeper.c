@@ -33,7 +33,7 @@ struct keeper {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	pthread_t thread;
-	bool stop;
+	volatile int stop;
 };
 
 /* --- one check ------------------------------------------------------------------------------------------------------- */
@@ -191,7 +191,7 @@ void keeper_stop(struct keeper *k)
 {
 	if (!k)
 		return;
-	__atomic_store_n(&k->stop, true, __ATOMIC_RELAXED);
+	__atomic_store_n(&k->stop, 1, __ATOMIC_RELAXED);
 	pthread_mutex_lock(&k->lock);
 	pthread_cond_broadcast(&k->wake);
 	pthread_mutex_unlock(&k->lock);

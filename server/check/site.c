@@ -257,8 +257,13 @@ static enum err check_one(struct check *c, const void *arg)
 	c->replay = replay_new(c->p->name, c->p->key);
 	e = check_open(&x);
 	/* Only its own findings would be told twice. */
-	if (!e && c->o->deep && !c->out->findings && repo_check(x.repo, false, git_says, c))
-		found(c, FINDING_REPO_UNREADABLE, c->p->repo_dir, "git fsck cannot be run: %s", err_text());
+	if (!e && c->o->deep && !c->out->findings) {
+		e = repo_check(x.repo, false, c->o->stop, git_says, c);
+		if (e && e != ERR_BUSY) {
+			found(c, FINDING_REPO_UNREADABLE, c->p->repo_dir, "git fsck cannot be run: %s", err_text());
+			e = ERR_OK;
+		}
+	}
 	replay_free(c->replay);
 	c->replay = NULL;
 	versions_free(x.versions);

@@ -171,7 +171,7 @@ static enum err copy_repository(struct backup *b, const char *site)
 	if (!e)
 		e = repo_open(&copy, to_dir);
 	if (!e)
-		e = repo_check(copy, false, complain, &why);
+		e = repo_check(copy, false, NULL, complain, &why);
 	if (!e && why)
 		e = err_set(ERR_FAILED, "the copy of %s is not whole: %s", from_dir, why);
 	free(why);

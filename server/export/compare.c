@@ -19,7 +19,7 @@ struct compare {
 	struct repo *r;
 	export_differs_fn *fn;
 	void *arg;
-	const bool *stop;
+	volatile int *stop;
 	struct plan plan; /* all files that ought to be there */
 	bool *seen; /* there, and as far as one can see without reading right */
 	uint64_t *sizes;
@@ -155,7 +155,7 @@ static void look_again(struct compare *c, struct path path)
 		tell(c, EXPORT_OTHER, path.s, "has other bytes than the approved version");
 }
 
-enum err export_compare(struct export_dir *e, struct repo *r, bool deep, const bool *stop, export_differs_fn *fn, void *arg)
+enum err export_compare(struct export_dir *e, struct repo *r, bool deep, volatile int *stop, export_differs_fn *fn, void *arg)
 {
 	struct compare c = { .e = e, .r = r, .fn = fn, .arg = arg, .stop = stop };
 	enum err err;

@@ -56,7 +56,7 @@ enum export_difference {
 	EXPORT_IN_DOUBT, /* what it holds has to be brought along first */
 };
 typedef void export_differs_fn(void *arg, enum export_difference kind, const char *path, const char *what);
-enum err export_compare(struct export_dir *e, struct repo *r, bool deep, const bool *stop, export_differs_fn *fn, void *arg) MUST_CHECK;
+enum err export_compare(struct export_dir *e, struct repo *r, bool deep, volatile int *stop, export_differs_fn *fn, void *arg) MUST_CHECK;
 /* At start: empty export.tmp/. */
 enum err export_clean(struct export_dir *e) MUST_CHECK;
 

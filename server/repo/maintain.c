@@ -221,16 +221,18 @@ enum err repo_maintain(struct repo *r, unsigned above, bool *done)
 
 /* --- the check of all objects ------------------------------------------------------------------------------------- */
 
-enum err repo_check(struct repo *r, bool deep, void (*fn)(void *arg, const char *what), void *arg)
+enum err repo_check(struct repo *r, bool deep, volatile int *stop, void (*fn)(void *arg, const char *what), void *arg)
 {
 	const char *argv[] = { "git", "--git-dir", r->dir, "fsck", "--strict", "--full", "--no-dangling", "--no-progress",
 		deep ? NULL : "--connectivity-only", NULL };
 	struct buf out = BUF_INIT(64 * 1024);
-	struct spawn s = { .argv = argv, .env = git_environment, .deadline_us = CHECK_DEADLINE, .out = &out };
+	struct spawn s = { .argv = argv, .env = git_environment, .deadline_us = CHECK_DEADLINE, .out = &out, .cancel = stop };
 	struct spawn_result result;
 	enum err e = spawn_run(&s, &result);
 	char *line, *rest = NULL;
 
+	if (!e && result.cancelled)
+		e = err_set(ERR_BUSY, "git fsck of %s was ended before it was done", r->dir);
 	if (!e && result.timed_out)
 		e = err_set(ERR_FAILED, "git fsck of %s took more than a day", r->dir);
 	if (!e && out.len > 0)

@@ -650,14 +650,17 @@ static void checked(void **state)
 	struct buf out = BUF_INIT(65536);
 	struct blob_id head = { 0 };
 	char dir[160], name[512];
+	volatile int stop = 1;
 	struct act a;
 	DIR *d;
 
 	act_begin(&a, f);
 	act_text(&a, "/a", "a text that is long enough to be damaged in the middle of it, and then some more");
 	act_end(&a, &head);
-	assert_ok(repo_check(f->r, false, on_trouble, &out));
-	assert_ok(repo_check(f->r, true, on_trouble, &out));
+	assert_ok(repo_check(f->r, false, NULL, on_trouble, &out));
+	assert_ok(repo_check(f->r, true, NULL, on_trouble, &out));
+	/* whoever stops the server does not wait for git */
+	assert_int_equal(repo_check(f->r, true, &stop, on_trouble, &out), ERR_BUSY);
 	assert_string_equal(buf_text(&out), "");
 	snprintf(dir, sizeof(dir), "%s/objects/pack", f->repo);
 	d = opendir(dir);
@@ -672,7 +675,7 @@ static void checked(void **state)
 		close(fd);
 	}
 	closedir(d);
-	assert_ok(repo_check(f->r, true, on_trouble, &out));
+	assert_ok(repo_check(f->r, true, NULL, on_trouble, &out));
 	assert_true(out.len > 0);
 	buf_release(&out);
 }
