@@ -1,9 +1,17 @@
 """fsck against a running server, beside acts; the nightly check; what admins are told."""
 import json
+import time
 
 import pytest
 
 from world import FILES, Drydock, fsck, git, history, log_ref, names, program, signing, sql
+
+
+def wait(what, seconds=60):
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +51,32 @@ def test_beside_acts(d):
     fsck(d, "--deep", status=0)
 
 
+def test_asked_for_in_the_browser(d):
+    d.must("POST", d.api_site("/roles"), {"principal": "own:alice", "path": "/", "role": "admin"})
+    alice = d.login("alice")
+    before = alice.get("/api/v1/sites/www/check").json()["check"]
+    (d.data / "sites" / "www" / "export" / "<b>.php").write_bytes(b"<?php")
+    assert alice.post("/s/www/check", data={"deep": "1"}, allow_redirects=False).headers["Location"] == "/s/www/check"
+    assert alice.post("/s/www/check", data={}, headers={"X-CSRF-Token": ""}, allow_redirects=False).status_code == 403
+    wait(lambda: alice.get("/api/v1/sites/www/check").json()["check"] > before)
+    page = alice.get("/s/www/check").text
+    assert "export-foreign" in page and "/&lt;b&gt;.php" in page and "moves it to export.foreign/" in page
+    fsck(d, "--repair", status=1)
+    page = alice.get("/s/www/check").text
+    assert "1 finding, all repaired." in page and "It is repaired." in page
+
+
 def test_admins_are_told(d):
     sql(d, "UPDATE record SET note = 'other words' WHERE site = 'www' AND seq = 2")
     fsck(d, status=2)
     d.must("POST", d.api_site("/roles"), {"principal": "own:alice", "path": "/", "role": "admin"})
     alice = d.login("alice")
     page = alice.get("/s/www/").text
-    assert "The last check found 1 fault: record-row." in page and "/api/v1/sites/www/check" in page
+    assert "The last check found 1 fault: record-row." in page and 'href="/s/www/check"' in page
+    page = alice.get("/s/www/check").text
+    assert "1 finding, 0 repaired." in page and "record-row" in page and "Find out who could write to it." in page
+    assert "and nothing is wrong." in page, "the installation's own check"
+    assert d.login("vera").get("/s/www/check").status_code == 403 == d.login("vera").post("/s/www/check").status_code
     assert 'drydock_check_findings{site="www"} 1' in alice.get("/metrics").text
     assert "The last check" not in d.login("vera").get("/s/www/").text
     sql(d, "UPDATE record SET note = 'the first' WHERE site = 'www' AND note = 'other words'")

@@ -262,6 +262,8 @@ ROUTES = {
     ("GET", "/s/:site/reapprove"): query(ok=(400,)),
     ("POST", "/s/:site/reapprove"): [Ask("form", ok=(400,))],
     ("GET", "/s/:site/history"): query(),
+    ("GET", "/s/:site/check"): query(),
+    ("POST", "/s/:site/check"): [Ask("form", ok=(303,))],
     ("GET", "/s/:site/evidence"): query(ok=(200, 404)),
     ("GET", "/s/:site/record/:seq"): RECORD,
     ("GET", "/s/:site/rules"): query(),

@@ -281,9 +281,8 @@ static void check_model(struct req *r, struct view_list *attention)
 
 	if (!web_keeper(r->web) || req_role_on(r, path_root()) != ROLE_ADMIN)
 		return;
-	c.href = arena_printf(r->arena, "/api/v1/sites/%s/check", r->site->name);
+	c.href = addr(r, "/check", NULL, NULL);
 	(void)keeper_read(web_keeper(r->web), r->site->name, check_attention, &c);
-	c.href = "/api/v1/check";
 	(void)keeper_read(web_keeper(r->web), "installation", check_attention, &c);
 }
 
