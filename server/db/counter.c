@@ -44,6 +44,7 @@ DB_STMT(PUT, "counter_put", "INSERT INTO counter (id, kind, value, members, vers
 DB_STMT(STORE, "counter_store", "UPDATE counter SET kind = ?, value = ?, members = ?, version = version + 1 WHERE id = ? AND version = ?");
 static enum err store(void *arg, const char *id, const struct named *v, uint64_t version)
 {
+	struct db *db = arg;
 	struct buf members = BUF_INIT(MEMBERS_BYTES);
 	uint64_t affected = 1;
 	enum err e;
@@ -51,11 +52,12 @@ static enum err store(void *arg, const char *id, const struct named *v, uint64_t
 	named_members_write(v, &members);
 	e = buf_check(&members);
 	if (!e && version == 0)
-		e = db_run(arg, &PUT, ARGS(a_name(id), a_u64(v->kind), a_u64(v->value), a_bytes(buf_text(&members), members.len)), NULL);
+		e = db_run(db, &PUT, ARGS(a_name(id), a_u64(v->kind), a_u64(v->value), a_bytes(buf_text(&members), members.len)), NULL);
 	else if (!e)
-		e = db_run(arg, &STORE,
+		e = db_run(db, &STORE,
 		    ARGS(a_u64(v->kind), a_u64(v->value), a_bytes(buf_text(&members), members.len), a_name(id), a_u64(version)), &affected);
-	if (!e && affected == 0)
+	/* A statement by itself that lost a deadlock changed nothing: somebody else was faster. */
+	if ((!e && affected == 0) || (e == ERR_RETRY && !db->in_tx))
 		e = err_set(ERR_STALE, "%s was changed meanwhile", id);
 	buf_release(&members);
 	return e;
