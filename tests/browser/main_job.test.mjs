@@ -139,3 +139,28 @@ test("a directory and a file swap names in one batch, there and back", async () 
 	await screenshot(page, "real-history-of-a-swapped-name");
 	assert.deepEqual(page.errors, []);
 });
+
+test("what was signed in the browser is what md5sum and sha256sum say, and stock git verifies every commit", async () => {
+	const git = (...argv) => server.do({ do: "git", argv });
+	const ref = (await git("for-each-ref", "--format=%(refname)", "refs/drydock/log")).trim();
+	const log = (await git("log", "--format=%G? %H", ref)).trim().split("\n");
+	assert.ok(log.length >= 12, log.join("\n"));
+	assert.deepEqual(log.filter((line) => !line.startsWith("G ")), []);
+	const said = {}; // of each path what the last record of it says
+	for (const line of log.reverse())
+		for (const text of (await git("show", `${line.slice(2)}:files`)).split("\n").filter(Boolean)) {
+			const file = JSON.parse(text);
+			said[file.path] = { md5: file.md5, sha256: file.sha256 };
+		}
+	const paths = Object.keys(approved);
+	const sums = (tool) => Object.fromEntries(execFileSync("xargs", ["-0", tool, "--"], { input: paths.map((p) => `.${p}`).join("\0"),
+		cwd: server.production, maxBuffer: 1 << 26 }).toString().trim().split("\n").map((line) => [line.split("  .")[1], line.split(" ")[0]]));
+	const md5 = sums("md5sum"), sha256 = sums("sha256sum");
+	assert.ok(paths.length >= 5000);
+	assert.deepEqual(Object.fromEntries(paths.map((p) => [p, said[p]])), Object.fromEntries(paths.map((p) => [p, { md5: md5[p], sha256: sha256[p] }])));
+	for (const p of ["/faq.html", "/news/4.html", paths[1000]]) {
+		await page.goto(at(`/file${p}`));
+		const shown = await page.locator("main").textContent();
+		assert.ok(shown.includes(md5[p]) && shown.includes(sha256[p].slice(0, 12)), p);
+	}
+});
