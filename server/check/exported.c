@@ -1,21 +1,60 @@
-/* The export directory: is it at the head of the log, and does it hold exactly that tree? */
+/*
+ * The export directory: is it at the head of the log, and does it hold exactly that tree? Its files are compared on a
+ * thread beside the one that reads the log; what was seen is told in its turn.
+ */
+#include <stdlib.h>
+
 #include "base/clock.h"
+#include "base/pool.h"
 #include "check/internal.h"
+
+struct difference {
+	enum export_difference kind;
+	char *path;
+	const char *what; /* a constant */
+};
 
 struct exported {
 	struct check *c;
 	bool wrong;
+	struct repo *repo; /* of the thread */
+	struct pool_beside beside;
+	struct difference *list;
+	size_t n, cap;
+	enum err err;
+	char why[512];
 };
 
-static void differs(void *arg, enum export_difference kind, const char *path, const char *what)
+static void note(void *arg, enum export_difference kind, const char *path, const char *what)
 {
-	static const enum finding_id IDS[] = {
-		[EXPORT_OTHER] = FINDING_EXPORT_DIFFERS, [EXPORT_ALIEN] = FINDING_EXPORT_FOREIGN, [EXPORT_IN_DOUBT] = FINDING_EXPORT_UNSETTLED,
-	};
 	struct exported *x = arg;
 
-	x->wrong = true;
-	found(x->c, IDS[kind], path, "%s", what);
+	x->list = mem_grow(x->list, &x->cap, x->n + 1, sizeof(*x->list));
+	x->list[x->n++] = (struct difference){ kind, mem_dup(path), what };
+}
+
+static void compare(void *arg)
+{
+	struct exported *x = arg;
+
+	x->err = export_compare(x->c->p->export, x->repo, x->c->o->deep, x->c->o->stop, note, x);
+	snprintf(x->why, sizeof(x->why), "%s", x->err ? err_text() : "");
+}
+
+enum err check_export_begin(struct exported **out, struct check *c, const struct repo *repo)
+{
+	struct exported *x = mem_alloc(sizeof(*x));
+	enum err e = c->p->export ? repo_open_like(&x->repo, repo) : ERR_OK;
+
+	x->c = c;
+	if (e) {
+		free(x);
+		return e;
+	}
+	if (x->repo)
+		pool_beside_start(&x->beside, compare, x);
+	*out = x;
+	return ERR_OK;
 }
 
 /* A sync run holds it at a release, or a large act is answered and it follows. */
@@ -75,9 +114,20 @@ static enum err repair(struct check *c, struct repo *repo)
 	return e;
 }
 
-enum err check_export(struct check *c, struct repo *repo)
+static void tell_differences(struct exported *x)
 {
-	struct exported x = { .c = c };
+	static const enum finding_id IDS[] = {
+		[EXPORT_OTHER] = FINDING_EXPORT_DIFFERS, [EXPORT_ALIEN] = FINDING_EXPORT_FOREIGN, [EXPORT_IN_DOUBT] = FINDING_EXPORT_UNSETTLED,
+	};
+
+	for (size_t i = 0; i < x->n; i++)
+		found(x->c, IDS[x->list[i].kind], x->list[i].path, "%s", x->list[i].what);
+	x->wrong |= x->n > 0;
+}
+
+static enum err tell_and_mend(struct exported *x, struct repo *repo)
+{
+	struct check *c = x->c;
 	enum err e;
 
 	if (c->p->export_missing)
@@ -85,19 +135,34 @@ enum err check_export(struct check *c, struct repo *repo)
 	if (!c->p->export)
 		return ERR_OK;
 	hold(c->p);
-	e = check_at(&x, repo);
+	e = check_at(x, repo);
 	let_go(c->p);
 	if (e)
 		return e;
-	e = export_compare(c->p->export, repo, c->o->deep, c->o->stop, differs, &x);
-	if (e) {
-		found(c, FINDING_EXPORT_DIFFERS, export_path(c->p->export), "it cannot be compared: %s", err_text());
+	tell_differences(x);
+	if (x->err) {
+		found(c, FINDING_EXPORT_DIFFERS, export_path(c->p->export), "it cannot be compared: %s", x->why);
 		return ERR_OK;
 	}
-	if (!x.wrong || !c->mend || c->log_damaged)
+	if (!x->wrong || !c->mend || c->log_damaged)
 		return ERR_OK;
 	hold(c->p);
 	e = repair(c, repo);
 	let_go(c->p);
+	return e;
+}
+
+enum err check_export_end(struct exported *x, struct repo *repo, enum err before)
+{
+	enum err e = before;
+
+	pool_beside_wait(&x->beside);
+	if (!e)
+		e = tell_and_mend(x, repo);
+	for (size_t i = 0; i < x->n; i++)
+		free(x->list[i].path);
+	free(x->list);
+	repo_close(x->repo);
+	free(x);
 	return e;
 }

@@ -149,7 +149,10 @@ void versions_add(struct versions *v, struct repo *repo, const struct log_entry 
 enum err versions_check(struct versions *v, const struct repo *repo) MUST_CHECK; /* deep: reads what was added, on two threads */
 void versions_free(struct versions *v);
 
-enum err check_export(struct check *c, struct repo *repo) MUST_CHECK; /* exported.c */
+/* exported.c: the comparison goes on between the two. The second tells, unless something else went wrong: that is handed on. */
+struct exported;
+enum err check_export_begin(struct exported **out, struct check *c, const struct repo *repo) MUST_CHECK;
+enum err check_export_end(struct exported *x, struct repo *repo, enum err before) MUST_CHECK;
 enum err check_schema(struct check *c) MUST_CHECK; /* schema.c: grants, rows of sites that there are not */
 
 #endif

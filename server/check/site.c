@@ -52,7 +52,6 @@ static enum err look_at_ends(struct pass *x, struct blob_id *ref, enum err *ref_
 	if (!e)
 		e = releases_open(x->c, x->repo, &x->chain);
 	let_go(p);
-	repo_learn(x->repo);
 	return e;
 }
 
@@ -215,8 +214,14 @@ static enum err check_records(struct pass *x)
 static enum err check_open(struct pass *x)
 {
 	struct check *c = x->c;
-	enum err e = check_records(x);
+	struct exported *export;
+	enum err e;
 
+	repo_learn(x->repo);
+	e = check_export_begin(&export, c, x->repo);
+	if (e)
+		return e;
+	e = check_records(x);
 	db_still_end(c->p->db);
 	c->log_damaged |= x->incomplete;
 	/* Beside acts, what the server keeps in memory of the rows would stay as it was. */
@@ -226,9 +231,7 @@ static enum err check_open(struct pass *x)
 		e = versions_check(x->versions, x->repo);
 	if (!e)
 		e = check_refs(c, x->repo, &x->chain);
-	if (!e)
-		e = check_export(c, x->repo);
-	return e;
+	return check_export_end(export, x->repo, e);
 }
 
 /* What git itself has to say, about objects that no record leads to as well. */

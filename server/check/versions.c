@@ -14,6 +14,8 @@
 
 #define THREADS 2
 #define PIECE ((size_t)1 << 20)
+#define BATCH 16
+#define BATCH_BYTES ((size_t)1 << 20)
 
 struct version {
 	struct blob_id blob;
@@ -138,50 +140,106 @@ static enum err digest_large(struct repo *repo, const struct version *x, struct 
 	return e;
 }
 
-static void read_version(struct versions *v, struct repo *repo, const struct version *x, struct digest_stream *d, struct buf *bytes)
+static void tell_unreadable(struct versions *v, const struct version *x, enum err e)
 {
+	char hex[COMMIT_HEX];
+
+	/* What is missing was told when it was added. */
+	if (e == ERR_NOT_FOUND)
+		return;
+	pthread_mutex_lock(&v->lock);
+	found(v->c, FINDING_OBJECT_DAMAGED, commit_hex(&x->blob, hex), "the version that record %llu approved cannot be read: %s",
+	    (unsigned long long)x->seq, err_text());
+	pthread_mutex_unlock(&v->lock);
+}
+
+static void compare(struct versions *v, const struct version *x, const struct md5 *md5, const struct sha256 *sha256)
+{
+	const bool same = sha256_equal(sha256, &x->sha256);
+	char hex[COMMIT_HEX];
+
+	if (same && memcmp(md5->b, x->md5.b, sizeof(md5->b)) == 0)
+		return;
+	pthread_mutex_lock(&v->lock);
+	found(v->c, FINDING_BLOB_DIFFERS, commit_hex(&x->blob, hex), "record %llu approved it with another %s", (unsigned long long)x->seq,
+	    same ? "MD5" : "SHA-256");
+	pthread_mutex_unlock(&v->lock);
+}
+
+static void read_large(struct versions *v, struct repo *repo, const struct version *x)
+{
+	struct digest_stream *d = digest_stream_new();
 	struct md5 md5;
 	struct sha256 sha256;
-	char hex[COMMIT_HEX];
-	enum err e;
+	enum err e = digest_large(repo, x, d);
 
-	digest_stream_reset(d);
-	if (x->size > REPO_LOOSE_ABOVE) {
-		e = digest_large(repo, x, d);
-	} else {
-		buf_reset(bytes);
-		e = repo_blob_read(repo, &x->blob, bytes);
-		if (!e)
-			digest_stream_add(d, buf_text(bytes), bytes->len);
-	}
 	digest_stream_end(d, &md5, &sha256);
-	pthread_mutex_lock(&v->lock);
-	/* What is missing was told when it was added. */
-	if (e && e != ERR_NOT_FOUND)
-		found(v->c, FINDING_OBJECT_DAMAGED, commit_hex(&x->blob, hex), "the version that record %llu approved cannot be read: %s",
-		    (unsigned long long)x->seq, err_text());
-	else if (!e && (!sha256_equal(&sha256, &x->sha256) || memcmp(md5.b, x->md5.b, sizeof(md5.b)) != 0))
-		found(v->c, FINDING_BLOB_DIFFERS, commit_hex(&x->blob, hex), "record %llu approved it with another %s", (unsigned long long)x->seq,
-		    sha256_equal(&sha256, &x->sha256) ? "MD5" : "SHA-256");
-	pthread_mutex_unlock(&v->lock);
+	if (e)
+		tell_unreadable(v, x, e);
+	else
+		compare(v, x, &md5, &sha256);
+	digest_stream_free(d);
+}
+
+/* Several at a time: their MD5s are made side by side, which takes a fraction of the time. */
+struct batch {
+	const struct version *of[BATCH];
+	size_t at[BATCH], len[BATCH], n;
+	struct buf bytes;
+};
+
+static void batch_end(struct versions *v, struct batch *b)
+{
+	const void *p[BATCH];
+	struct md5 md5[BATCH];
+	struct sha256 sha256;
+
+	if (!b->n)
+		return;
+	for (size_t i = 0; i < b->n; i++)
+		p[i] = buf_text(&b->bytes) + b->at[i];
+	md5_many(md5, p, b->len, b->n);
+	for (size_t i = 0; i < b->n; i++) {
+		sha256_of(&sha256, p[i], b->len[i]);
+		compare(v, b->of[i], &md5[i], &sha256);
+	}
+	b->n = 0;
+	buf_reset(&b->bytes);
+}
+
+static void batch_add(struct versions *v, struct repo *repo, struct batch *b, const struct version *x)
+{
+	const size_t at = b->bytes.len;
+	enum err e = repo_blob_read(repo, &x->blob, &b->bytes);
+
+	if (e) {
+		tell_unreadable(v, x, e);
+		return;
+	}
+	b->of[b->n] = x;
+	b->at[b->n] = at;
+	b->len[b->n++] = b->bytes.len - at;
+	if (b->n == BATCH || b->bytes.len > BATCH_BYTES)
+		batch_end(v, b);
 }
 
 static void read_some(void *arg, size_t nth)
 {
 	struct versions *v = arg;
-	struct digest_stream *d = digest_stream_new();
-	struct buf bytes = BUF_INIT(REPO_LOOSE_ABOVE);
+	struct batch b = { .bytes = BUF_INIT(REPO_LOOSE_ABOVE + BATCH_BYTES) };
 
 	for (;;) {
 		size_t i = __atomic_fetch_add(&v->next, 1, __ATOMIC_RELAXED);
 
 		if (i >= v->n_slots || stopped(v->c))
 			break;
-		if (v->slots[i].seq)
-			read_version(v, v->repos[nth], &v->slots[i], d, &bytes);
+		if (v->slots[i].seq && v->slots[i].size > REPO_LOOSE_ABOVE)
+			read_large(v, v->repos[nth], &v->slots[i]);
+		else if (v->slots[i].seq)
+			batch_add(v, v->repos[nth], &b, &v->slots[i]);
 	}
-	buf_release(&bytes);
-	digest_stream_free(d);
+	batch_end(v, &b);
+	buf_release(&b.bytes);
 }
 
 static int by_record(const void *a, const void *b)

@@ -108,18 +108,38 @@ static enum err compare_names(struct compare *c)
 
 /* --- bytes ----------------------------------------------------------------------------------------------------------- */
 
-/* Are these the bytes? A file that is gone or has changed its size has not got them. */
-static bool has_bytes(struct export_dir *e, struct path path, const struct blob_id *blob, uint64_t size)
+/* The directory of the last file stays open for the next. */
+struct parent {
+	int fd; /* -1: none */
+	const char *path; /* of a file in it */
+	size_t n; /* bytes of it that are the directory's name */
+};
+
+static int parent_of(struct export_dir *e, struct parent *p, struct path path)
 {
+	const size_t n = path.len - strlen(path_name(path));
+
+	if (p->fd >= 0 && p->n == n && memcmp(p->path, path.s, n) == 0)
+		return p->fd;
+	if (p->fd >= 0)
+		sys_close(p->fd);
+	p->path = path.s;
+	p->n = n;
+	if (place_parent(e, path, &p->fd))
+		p->fd = -1;
+	return p->fd;
+}
+
+/* Are these the bytes? A file that is gone or has changed its size has not got them. */
+static bool has_bytes(struct export_dir *e, struct parent *parent, struct path path, const struct blob_id *blob, uint64_t size)
+{
+	const int dir = parent_of(e, parent, path);
 	struct blob_id is;
 	struct stat st;
-	int dir, fd;
+	int fd;
 	bool same = false;
 
-	if (place_parent(e, path, &dir))
-		return false;
-	fd = openat(dir, path_name(path), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	sys_close(dir);
+	fd = dir < 0 ? -1 : openat(dir, path_name(path), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd < 0)
 		return false;
 	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == size && !repo_blob_id_of(fd, size, &is))
@@ -131,6 +151,7 @@ static bool has_bytes(struct export_dir *e, struct path path, const struct blob_
 static void compare_some(void *arg, size_t nth)
 {
 	struct compare *c = arg;
+	struct parent parent = { .fd = -1 };
 
 	(void)nth;
 	for (;;) {
@@ -139,20 +160,25 @@ static void compare_some(void *arg, size_t nth)
 		if (i >= c->plan.n || (c->stop && __atomic_load_n(c->stop, __ATOMIC_RELAXED)))
 			break;
 		if (c->seen[i] && c->sizes[i] != UINT64_MAX)
-			c->other[i] = !has_bytes(c->e, c->plan.items[i].path, &c->plan.items[i].blob, c->sizes[i]);
+			c->other[i] = !has_bytes(c->e, &parent, c->plan.items[i].path, &c->plan.items[i].blob, c->sizes[i]);
 	}
+	if (parent.fd >= 0)
+		sys_close(parent.fd);
 }
 
 /* Held still, is it what the directory ought to hold by now? An act may have come between. */
 static void look_again(struct compare *c, struct path path)
 {
+	struct parent parent = { .fd = -1 };
 	struct blob_id blob;
 	uint64_t size;
 	bool exec;
 
 	if (c->e->known && !repo_find(c->r, &c->e->held, path, &blob, &exec) && !repo_blob_size(c->r, &blob, &size) &&
-	    !has_bytes(c->e, path, &blob, size))
+	    !has_bytes(c->e, &parent, path, &blob, size))
 		tell(c, EXPORT_OTHER, path.s, "has other bytes than the approved version");
+	if (parent.fd >= 0)
+		sys_close(parent.fd);
 }
 
 enum err export_compare(struct export_dir *e, struct repo *r, bool deep, volatile int *stop, export_differs_fn *fn, void *arg)

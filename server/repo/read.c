@@ -224,7 +224,7 @@ enum err repo_object(struct repo *r, const struct blob_id *id, const char *type,
  */
 enum err repo_blob_id_of(int fd, uint64_t size, struct blob_id *id)
 {
-	const size_t piece = 256 * 1024;
+	const size_t piece = size < 64 ? 64 : size < 256 * 1024 ? (size_t)size : 256 * 1024;
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
 	char *bytes = mem_alloc(piece);
 	enum err e = ERR_OK;
