@@ -151,6 +151,22 @@ out:
 	return e;
 }
 
+/*
+ * What could not be synced is taken away again: a second sync might say that all is well although nothing was written, and
+ * the next act would take for kept what it finds there.
+ */
+static enum err sync_directory(struct repo_pack *p, const char *name)
+{
+	int fd = openat(p->dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	enum err e = ERR_OK;
+
+	if (fd < 0 || sys_fsync(fd) != 0)
+		e = err_sys(ERR_FAILED, "cannot make %s/%s durable", p->r->dir, name);
+	if (fd >= 0)
+		sys_close(fd);
+	return e;
+}
+
 /* Loose objects to objects/xx/; each directory touched is made durable, or none of them under one syncfs. */
 static enum err publish_loose(struct repo_pack *p, bool with_syncfs)
 {
@@ -166,34 +182,25 @@ static enum err publish_loose(struct repo_pack *p, bool with_syncfs)
 	while (p->n_loose > 0 && !e) {
 		struct loose *l = &p->loose[p->n_loose - 1];
 		char id[2 * BLOB_ID_SIZE + 1], dir[16], name[64];
-		bool made = false;
-		int fd;
 
 		hex_of(id, l->id.b, BLOB_ID_SIZE);
 		snprintf(dir, sizeof(dir), "objects/%.2s", id);
 		snprintf(name, sizeof(name), "objects/%.2s/%s", id, id + 2);
 		FAILPOINT(pack_loose_naming);
-		if (sys_mkdir(p->dir, dir, 0700) == 0)
-			made = true;
-		else if (errno != EEXIST)
+		if (sys_mkdir(p->dir, dir, 0700) != 0 && errno != EEXIST)
 			return err_sys(ERR_FAILED, "cannot create %s/%s", p->r->dir, dir);
 		if (sys_rename(p->tmp, l->name, p->dir, name) != 0)
 			return err_sys(ERR_FAILED, "cannot put an object into %s/%s", p->r->dir, dir);
 		free(l->name);
 		p->n_loose--;
 		FAILPOINT_OR(e, pack_loose_named);
-		fd = openat(p->dir, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (fd < 0 || sys_fsync(fd) != 0)
-			e = err_sys(ERR_FAILED, "cannot make %s/%s durable", p->r->dir, dir);
-		if (fd >= 0)
-			sys_close(fd);
-		if (!e && made) {
-			fd = openat(p->dir, "objects", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-			if (fd < 0 || sys_fsync(fd) != 0)
-				e = err_sys(ERR_FAILED, "cannot make %s/objects durable", p->r->dir);
-			if (fd >= 0)
-				sys_close(fd);
-		}
+		if (!e)
+			e = sync_directory(p, dir);
+		/* each time: who made it may have ended before this */
+		if (!e)
+			e = sync_directory(p, "objects");
+		if (e)
+			sys_unlink(p->dir, name, 0);
 	}
 	return e;
 }
@@ -218,6 +225,10 @@ static enum err publish_pack(struct repo_pack *p, const uint8_t sum[SHA1_SIZE])
 	FAILPOINT_OR(e, pack_index_named);
 	if (!e && sys_fsync(dir) != 0)
 		e = err_sys(ERR_FAILED, "cannot publish a pack in %s", p->r->dir);
+	if (e) {
+		sys_unlink(dir, idx, 0);
+		sys_unlink(dir, pack, 0);
+	}
 	sys_close(dir);
 	return e;
 }

@@ -117,13 +117,23 @@ class World:
 	target "production\""""))
 
     def close(self):
-        self.stack.close()
+        """An orderly end, and what sanitizers and leak checks said until then."""
+        try:
+            code = self.d.stop() if self.d.process else 0
+            said = [line for line in self.d.log().splitlines() if "Sanitizer" in line or "runtime error:" in line]
+        finally:
+            self.stack.close()
+        if code or said:
+            raise Violation(f"the server ended with {code}: {said[:20]}")
 
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
-        self.close()
+    def __exit__(self, kind, *_):
+        if kind:
+            self.stack.close()
+        else:
+            self.close()
 
     # --- the process -------------------------------------------------------------------------------------------------
 
@@ -239,6 +249,8 @@ class World:
         if self.ask(*filler.request)[0] != 200:
             self.fail("the next act fails")
         self.approved.update(filler.approves)
+        if "/sites/" not in act.request[1] and self.ask(*group(self).request)[0] != 200:
+            self.fail("the next act of the installation fails")
         if not self.settle():
             self.fail("the daemon is gone")
         exported = self.d.tree(self.d.data / "sites/www/export")

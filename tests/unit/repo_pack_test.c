@@ -540,6 +540,9 @@ static void failing_calls(void **state)
 			assert_int_equal(e, ERR_FAILED);
 			failures++;
 			in_a_row = 0;
+			/* nothing that the next act would take for kept */
+			repo_refresh(f->r);
+			assert_false(repo_has(f->r, &commit));
 		}
 		act_drop(&a);
 		assert_int_equal(count_files(f->repo, "drydock-tmp"), 0);
