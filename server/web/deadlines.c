@@ -217,7 +217,8 @@ void conns_enter(struct conns *c, struct conn *conn)
 	const int kind = (int)conn->listener->kind;
 
 	pthread_mutex_lock(&c->lock);
-	conn->inside = conn->cut = true;
+	conn->inside = true;
+	conn->cut = true;
 	c->of[kind]++;
 	c->slow[kind] += conn->slow;
 	c->limit[kind] = limit_of(conn->listener);
