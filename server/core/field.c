@@ -464,12 +464,14 @@ enum err field_take(const struct field_ask *k, json_t *given, const char *node, 
 	if (e || !k->n_defs)
 		return e;
 	refs = json_array();
-	for (size_t i = 0; i < k->n_defs; i++) {
-		const struct field_def *d = k->defs[i];
+	/* In the order of the form. */
+	for (size_t i = 0; i < k->n * k->n_defs; i++) {
+		const struct field_def *d = k->defs[i % k->n_defs];
 		const bool own = strcmp(d->node, node) == 0;
 
-		json_array_append_new(refs, json_string(arena_printf(k->arena, "%s %llu%s%s %s", d->name, (unsigned long long)d->version, own ? "" : "@",
-		    own ? "" : d->node, d->path.s)));
+		if (strcmp(d->name, k->list[i / k->n_defs].def->name) == 0)
+			json_array_append_new(refs, json_string(arena_printf(k->arena, "%s %llu%s%s %s", d->name, (unsigned long long)d->version, own ? "" : "@",
+			    own ? "" : d->node, d->path.s)));
 	}
 	json_object_set_new(into, RECORD_FIELD_ASKED, refs);
 	return ERR_OK;

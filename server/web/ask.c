@@ -31,6 +31,11 @@ size_t req_form_count(struct req *r, const char *name)
 	return fields_count(&life_of(r)->form, name);
 }
 
+const char *req_form_name(struct req *r, size_t i)
+{
+	return fields_name(&life_of(r)->form, i);
+}
+
 const char *req_form_at(struct req *r, const char *name, size_t i)
 {
 	return fields_at(&life_of(r)->form, name, i);

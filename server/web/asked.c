@@ -2,7 +2,14 @@
 
 #include <string.h>
 
+#include "base/utf8.h"
+#include "view/show.h"
 #include "web/history.h"
+#include "web/pages/pages.h"
+
+#define VALUE_MOST 16000 /* bytes of a field of a form: what is too long is said with the form, what is absurd without */
+#define TEXT_LIMIT 160 /* of asked_text() */
+#define ROW_BYTES 200 /* of a field's row in a form, without what is typed and chosen */
 
 bool asked_visible(struct req *r, struct path path)
 {
@@ -23,6 +30,68 @@ enum err asked_selection(struct req *r, const char *act, const struct selection 
 		field_ask_path(out, s->items[i].path);
 	return field_ask_end(out);
 }
+
+/* --- forms ------------------------------------------------------------------------------------------------------------ */
+
+enum err asked_form(struct req *r, json_t **values, const struct sha256 **asked)
+{
+	const char *digest = req_form(r, "asked"), *name;
+	struct sha256 *shown = arena_alloc(r->arena, sizeof *shown);
+
+	*values = json_object();
+	*asked = NULL;
+	if (digest && !hex_parse(shown->b, sizeof shown->b, digest))
+		return err_set(ERR_INPUT, "The form is damaged: it does not say what it asked for. Load the page again.");
+	for (size_t i = 0; (name = req_form_name(r, i)); i++) {
+		const char *value = req_form(r, name);
+
+		if ((name[0] != 'f' && name[0] != 'b') || name[1] != '-')
+			continue;
+		if (strlen(value) > VALUE_MOST)
+			return err_set(ERR_TOO_BIG, "What was filled in is too long: at most %d bytes are kept of a field.", FIELD_TEXT_LIMIT);
+		json_object_set_new(*values, name + 2, name[0] == 'b' ? json_true() : json_string(value));
+	}
+	*asked = digest ? shown : NULL;
+	return ERR_OK;
+}
+
+size_t asked_model(struct req *r, struct view_map *m, const struct field_ask *k, const json_t *values, const char *prefix)
+{
+	struct view_list *list;
+	size_t bytes = 0;
+
+	show_hex(m, VIEW_asked, k->digest.b, sizeof k->digest.b);
+	list = view_set_list(m, VIEW_asks);
+	for (size_t i = 0; i < k->n; i++) {
+		const struct field_def *d = k->list[i].def;
+		const json_t *v = json_object_get(values, d->name);
+		const char *typed = json_is_string(v) ? arena_dup(r->arena, json_string_value(v)) : "";
+		struct view_map *o = view_list_add(list);
+
+		view_set_bool(o, VIEW_is_checkbox, d->type == FIELD_CHECKBOX);
+		view_set(o, VIEW_id, arena_printf(r->arena, "%s%s", prefix, d->name));
+		view_set(o, VIEW_name, arena_printf(r->arena, "%c-%s", d->type == FIELD_CHECKBOX ? 'b' : 'f', d->name));
+		view_set(o, VIEW_label, d->label);
+		view_set_bool(o, VIEW_required, k->list[i].required);
+		view_set_bool(o, VIEW_here, json_is_true(v));
+		view_set_bool(o, VIEW_is_choice, d->type == FIELD_CHOICE);
+		view_set_bool(o, VIEW_is_date, d->type == FIELD_DATE);
+		view_set_bool(o, VIEW_is_text, d->type == FIELD_TEXT);
+		view_set(o, VIEW_value, typed);
+		bytes += ROW_BYTES + 2 * strlen(d->name) + page_bytes(d->label) + page_bytes(typed);
+		struct view_list *choices = view_set_list(o, VIEW_choices);
+		for (size_t c = 0; c < d->n_choices; c++) {
+			struct view_map *one = view_list_add(choices);
+
+			view_set(one, VIEW_value, d->choices[c]);
+			view_set_bool(one, VIEW_here, strcmp(d->choices[c], typed) == 0);
+			bytes += 17 + page_bytes(d->choices[c]);
+		}
+	}
+	return bytes;
+}
+
+/* --- definitions ------------------------------------------------------------------------------------------------------ */
 
 static enum err acts_parse(const char *text, unsigned *out)
 {
@@ -66,10 +135,20 @@ enum err asked_definition(struct path path, const struct asked_wish *w, struct f
 /* The definition as that record set it: label and type; false if the record is not there, or is about something else. */
 static enum err then_find(struct req *r, const char *node, struct asked_then *f)
 {
+	const struct field_def *now = NULL;
 	struct db_record_row row;
 	struct record rec;
+	struct path at;
 	bool bad = false;
-	enum err e = db_record_get(tools_db(r->tools), r->site->name, node, f->version, &row, r->arena);
+	enum err e;
+
+	/* Mostly it is the one of now. */
+	if (path_check(&at, f->path) == ERR_OK && (now = rules_field_find(r->rules, at, f->name)) && now->version == f->version && strcmp(now->node, node) == 0) {
+		f->label = now->label;
+		f->type = now->type;
+		return ERR_OK;
+	}
+	e = db_record_get(tools_db(r->tools), r->site->name, node, f->version, &row, r->arena);
 
 	if (e == ERR_NOT_FOUND)
 		return ERR_OK;
@@ -107,4 +186,43 @@ enum err asked_then(struct req *r, const struct history_item *item, void (*fn)(v
 			fn(arg, &f);
 	}
 	return e;
+}
+
+struct text {
+	struct buf b;
+	const char *last;
+};
+
+static void text_add(void *arg, const struct asked_then *f)
+{
+	struct text *t = arg;
+	const char *label = f->label ? f->label : f->name;
+
+	/* Asked in two places, it was filled in once. */
+	if (!f->value || (t->last && strcmp(t->last, f->name) == 0))
+		return;
+	t->last = f->name;
+	buf_str(&t->b, t->b.len ? ", " : "");
+	utf8_visible(&t->b, label, strlen(label), false);
+	buf_str(&t->b, ": ");
+	if (json_is_boolean(f->value))
+		buf_str(&t->b, json_is_true(f->value) ? "yes" : "no");
+	else if (json_is_string(f->value))
+		utf8_visible(&t->b, json_string_value(f->value), json_string_length(f->value), false);
+}
+
+const char *asked_text(struct req *r, const struct history_item *item)
+{
+	struct text t = { .b = BUF_INIT(FIELDS_ASKED * (FIELD_TEXT_LIMIT + FIELD_LABEL_LIMIT + 8) * 3) };
+	const char *out = NULL;
+	uint32_t cp;
+	size_t n = 0, len;
+
+	if (json_object_get(item->record.fields, RECORD_FIELD_ASKED) && asked_then(r, item, text_add, &t) == ERR_OK && t.b.len) {
+		while (n < t.b.len && (len = utf8_decode(t.b.p + n, t.b.len - n, &cp)) && n + len <= TEXT_LIMIT)
+			n += len;
+		out = arena_printf(r->arena, "%.*s%s", (int)n, buf_text(&t.b), n < t.b.len ? "…" : "");
+	}
+	buf_release(&t.b);
+	return out;
 }

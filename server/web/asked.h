@@ -10,10 +10,22 @@
 #include "view/view.h"
 #include "web/web.h"
 
+struct history_item;
+
 bool asked_visible(struct req *r, struct path path);
 /* What an act on one file, or on all of a selection, asks for; in the request's arena. */
 enum err asked_one(struct req *r, const char *act, struct path path, struct field_ask *out) MUST_CHECK;
 enum err asked_selection(struct req *r, const char *act, const struct selection *s, struct field_ask *out) MUST_CHECK;
+
+/*
+ * What was filled in on a page's form, as an object for struct file_act: fields "f-NAME" are texts, "b-NAME" checkboxes.
+ * To be dropped with json_decref. asked: the digest of what was shown, NULL if the form does not say. ERR_INPUT, ERR_TOO_BIG.
+ */
+enum err asked_form(struct req *r, json_t **values, const struct sha256 **asked) MUST_CHECK;
+/* asked and asks for {{>asked}}; values: as typed, or NULL. prefix: of the ids. Returns the bytes that they take, about. */
+size_t asked_model(struct req *r, struct view_map *m, const struct field_ask *k, const json_t *values, const char *prefix);
+/* "Ticket: A-17, Kind: large": of a record, cut short; NULL: nothing was filled in. */
+const char *asked_text(struct req *r, const struct history_item *item);
 
 /*
  * A definition from words of a form or a body: each may be NULL, which is its default. acts: words with blanks or commas
@@ -30,7 +42,6 @@ struct asked_then {
 	enum field_type type;
 	const json_t *value; /* NULL: nothing was filled in */
 };
-struct history_item;
 enum err asked_then(struct req *r, const struct history_item *item, void (*fn)(void *arg, const struct asked_then *f), void *arg) MUST_CHECK;
 
 #endif

@@ -123,6 +123,11 @@ const char *fields_get(const struct fields *f, const char *name)
 	return field ? field->values[0] : NULL;
 }
 
+const char *fields_name(const struct fields *f, size_t i)
+{
+	return i < f->n ? f->list[i].name : NULL;
+}
+
 size_t fields_count(const struct fields *f, const char *name)
 {
 	const struct field *field = find(f, name);

@@ -24,6 +24,7 @@ struct fields {
 /* ERR_INPUT with a sentence. text is not changed; everything is copied into the arena. */
 enum err fields_parse(struct fields *out, const char *text, size_t len, struct arena *a) MUST_CHECK;
 const char *fields_get(const struct fields *f, const char *name); /* NULL if absent; the first of a list */
+const char *fields_name(const struct fields *f, size_t i); /* NULL past the end */
 size_t fields_count(const struct fields *f, const char *name);
 const char *fields_at(const struct fields *f, const char *name, size_t i); /* NULL past the end */
 

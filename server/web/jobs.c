@@ -57,6 +57,7 @@ static void unref(struct job *j)
 		return;
 	lists_drop(j);
 	person_unref(j->ask.rq.actor);
+	json_decref(j->ask.fa.fields);
 	arena_free(j->arena);
 	free(j);
 }
@@ -135,6 +136,15 @@ static void digest_path(struct sha256_stream *s, struct path p)
 	sha256_stream_add(s, p.s, p.len + 1);
 }
 
+static void digest_fields(struct sha256_stream *s, const json_t *fields)
+{
+	struct buf text = BUF_INIT(1u << 20);
+
+	if (fields && json_canonical(&text, fields) == ERR_OK && buf_check(&text) == ERR_OK)
+		sha256_stream_add(s, buf_text(&text), text.len);
+	buf_release(&text);
+}
+
 static void digest_ask(struct job *j)
 {
 	const struct file_act *fa = &j->ask.fa;
@@ -147,6 +157,7 @@ static void digest_ask(struct job *j)
 	sha256_stream_add(s, kind, sizeof kind);
 	if (fa->selection)
 		sha256_stream_add(s, fa->selection->b, sizeof fa->selection->b);
+	digest_fields(s, fa->fields);
 	for (size_t i = 0; i < fa->n_paths; i++)
 		digest_path(s, fa->paths[i]);
 	for (size_t i = 0; i < fa->n_expected; i++) {
@@ -195,6 +206,13 @@ static struct job *job_new(struct jobs *t, const struct job_ask *ask)
 		*digest = *ask->fa.selection;
 		j->ask.fa.selection = digest;
 	}
+	if (ask->fa.asked) {
+		struct sha256 *asked = arena_alloc(a, sizeof *asked);
+
+		*asked = *ask->fa.asked;
+		j->ask.fa.asked = asked;
+	}
+	j->ask.fa.fields = json_deep_copy(ask->fa.fields);
 	copy_lists(j, &ask->fa);
 	digest_ask(j);
 	return j;

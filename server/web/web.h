@@ -122,6 +122,7 @@ struct req {
 const char *req_segment(struct req *r, const char *name); /* ":name" of the route */
 const char *req_query(struct req *r, const char *name);
 const char *req_form(struct req *r, const char *name); /* application/x-www-form-urlencoded */
+const char *req_form_name(struct req *r, size_t i); /* of the i-th field; NULL past the end */
 size_t req_form_count(struct req *r, const char *name); /* name with its "[]" */
 const char *req_form_at(struct req *r, const char *name, size_t i);
 const char *req_header(struct req *r, const char *name);

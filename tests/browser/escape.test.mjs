@@ -58,6 +58,11 @@ before(async () => {
 	await api("POST", "/api/v1/users", { name: "vera", password: server.password, display: HOSTILE.tag, enabled: true });
 	await server.do({ do: "role", principal: "own:vera", role: "view", path: "/names" });
 	let i = 0;
+	for (const [n, s] of Object.values(HOSTILE).entries())
+		await api("POST", "/api/v1/sites/www/fields", { path: "/contents", name: `f${n}`, label: s, acts: ["sign", "review"], note: s });
+	await api("POST", "/api/v1/sites/www/fields", { path: "/contents", name: "choice", label: "Choice", type: "choice", place: 1,
+		choices: Object.values(HOSTILE).filter((s) => s.length < 100 && !/[\u200b-\u202e\u2066-\u2069\ufeff\u00ad]/.test(s)) });
+	await api("POST", "/api/v1/sites/www/fields", { path: "/names", name: "f", label: HOSTILE.tag, note: HOSTILE.tag });
 	for (const [k, s] of Object.entries(HOSTILE)) {
 		await api("POST", "/api/v1/users", { name: `u${i++}`, display: s, enabled: true });
 		await api("POST", "/api/v1/users", { name: s, display: "x", enabled: true });
@@ -65,7 +70,7 @@ before(async () => {
 		await api("POST", "/api/v1/groups", { name: `g${i}`, title: s, note: s });
 		await api("POST", "/api/v1/sites/www/roles", { principal: `own:u${i - 1}`, path: `/names/${k} ${name(s)}`.slice(0, 120), role: "sign", note: s });
 		await api("POST", "/api/v1/sites/www/preapprovals", { path: `/contents/${k}.csv`, note: s });
-		await api("POST", "/api/v1/sites/www/sign", { paths: [`/contents/${k}.txt`, `/contents/${k}.html`], as_staged: true, note: s });
+		await api("POST", "/api/v1/sites/www/sign", { paths: [`/contents/${k}.txt`, `/contents/${k}.html`], as_staged: true, note: s, fields: { f0: s, f13: s, choice: s === HOSTILE.tag ? s : "" } });
 	}
 	for (const [k, s] of Object.entries(LINES)) await api("POST", "/api/v1/sites/www/sign", { paths: [`/contents/${k}.txt`, `/contents/${k}.html`], as_staged: true, note: s });
 	await server.api("POST", "/api/v1/sites/www/sign", { paths: ["/names"], recursive: true, as_staged: true, note: HOSTILE.tag });

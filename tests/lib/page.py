@@ -35,6 +35,7 @@ class Page(HTMLParser):
         self.links, self.forms, self.ids, self.texts, self.errors = [], [], set(), [], []
         self.classes = set()
         self._open, self._form, self._select, self._area = [], None, None, None
+        self._chosen = False
         self.feed(source)
         self.close()
         if self._open:
@@ -99,8 +100,10 @@ class Page(HTMLParser):
         elif tag == "select" and name:
             self._select = name
         elif tag == "option" and self._select:
-            if self._select not in form.fields or "selected" in attrs:
+            self._chosen = self._select not in form.fields or "selected" in attrs
+            if self._chosen:
                 form.fields[self._select] = attrs.get("value", "")
+            self._chosen = self._chosen and "value" not in attrs  # then its text is the value
         elif tag == "button":
             form.buttons.append((name, attrs.get("value")))
 
@@ -130,6 +133,8 @@ class Page(HTMLParser):
         if self._area and self._form:
             self._form.fields[self._area] += data
             return
+        if self._chosen and self._form and self._select and self._open[-1] == "option":
+            self._form.fields[self._select] += data
         if "title" in self._open:
             self.title += data
             return

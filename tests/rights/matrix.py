@@ -272,6 +272,8 @@ ROUTES = {
     ("POST", "/s/:site/rules/require"): [Ask("form", at_least(ADMIN, 400), (400,), "nothing is asked for", reviews="0")],
     ("GET", "/s/:site/rules/lint"): query(),
     ("GET", "/s/:site/rules/explain"): query(),
+    ("GET", "/s/:site/fields"): query(),
+    ("POST", "/s/:site/fields"): [Ask("form", at_least(ADMIN, 409), (409,), "There is no field", name="nothing", remove="1")],
     ("GET", "/s/:site/preapprovals"): query(),
     ("POST", "/s/:site/preapprovals"): [Ask("form", at_least(ADMIN, 409), (409,), "is not pre-approved", remove="1")],
     ("POST", "/api/v1/login"): ENDS,

@@ -124,6 +124,8 @@ def forms(path):
     yield {"dir": path, "act": "sign", "path[]": path, "selection": "0" * 64}
     yield {"dir": path, "all": "sign", "selection": "0" * 64}
     yield {"path": path, "sha256": "0" * 64}
+    yield {"path": path, "name": "zq", "remove": "1"}
+    yield {"path": path, "sha256": "0" * 64, "asked": "0" * 64, "f-zq": "x", "b-zq": "1"}
     yield {"path": path, "principal": f"own:{HIDDEN}user", "role": "view", "reviews": "0"}
 
 

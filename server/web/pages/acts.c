@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "view/show.h"
+#include "web/asked.h"
 #include "web/pages/pages.h"
 #include "web/pages/pick.h"
 #include "web/signing.h"
@@ -69,6 +70,12 @@ static const char *job_href(struct req *r, const struct job_ask *ask, const char
 	return addr(r, arena_printf(r->arena, "/acts/%s%s", op, tail), NULL, NULL);
 }
 
+/* The form once more, with what he had typed but the password. */
+static enum err again(struct req *r, const struct job_ask *ask, unsigned status, const char *sentence)
+{
+	return ask->single ? page_file_moved(r, ask, status, sentence) : page_conflict(r, ask, status, sentence);
+}
+
 /* How it ended: where a success leads to, or the page of the conflict or refusal. */
 static enum err ended(struct req *r, struct job *j, const struct job_now *now)
 {
@@ -77,10 +84,8 @@ static enum err ended(struct req *r, struct job *j, const struct job_now *now)
 	job_told(j);
 	if (!now->err)
 		return page_done(r, ask->single ? "/file" : "/tree", &ask->dir, NULL, &now->answer);
-	if (now->err == ERR_STALE && ask->single)
-		return page_file_moved(r, ask->dir, arena_dup(r->arena, now->why));
-	if (now->err == ERR_STALE)
-		return page_conflict(r, ask, arena_dup(r->arena, now->why));
+	if (now->err == ERR_STALE || now->answer.again)
+		return again(r, ask, now->answer.again ? 400 : 409, arena_dup(r->arena, now->why));
 	/* whose rights there an error page explains */
 	r->path = ask->dir;
 	r->has_path = true;
@@ -138,18 +143,23 @@ enum err page_act_files(struct req *r)
 	if (!e && ask.single)
 		ask.dir = ask.fa.expected->path;
 	ask.rq.meaning = req_form(r, "meaning");
+	if (!e)
+		e = asked_form(r, &ask.fa.fields, &ask.fa.asked);
 	if (!e) {
 		e = sign_password(r, ask.fa.act, req_form(r, "password"));
+		if (e == ERR_DENIED || e == ERR_BUSY || e == ERR_WAIT) {
+			e = again(r, &ask, 409, arena_dup(r->arena, err_text()));
+			goto out;
+		}
 		if (e == ERR_RETRY)
-			return e;
-		/* The form once more, with what he had typed but the password. */
-		if (e == ERR_DENIED || e == ERR_BUSY || e == ERR_WAIT)
-			return ask.single ? page_file_moved(r, ask.dir, arena_dup(r->arena, err_text())) : page_conflict(r, &ask, arena_dup(r->arena, err_text()));
+			goto out;
 	}
 	if (!e)
 		e = jobs_begin(web_jobs(r->web), &ask, &j);
-	if (e)
-		return reply_error(r, e, NULL);
+	if (e) {
+		e = reply_error(r, e, NULL);
+		goto out;
+	}
 	if (job_wait(j, SOON)) {
 		job_look(j, &now);
 		e = ended(r, j, &now);
@@ -157,6 +167,8 @@ enum err page_act_files(struct req *r)
 		e = reply_redirect(r, job_href(r, &ask, ""));
 	}
 	job_unref(j);
+out:
+	json_decref(ask.fa.fields);
 	return e;
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "view/show.h"
+#include "web/asked.h"
 #include "web/history.h"
 #include "web/pages/pages.h"
 #include "web/pages/pick.h"
@@ -135,16 +136,19 @@ static enum err needs_model(struct req *r, struct view_map *m, const struct sele
 	return e;
 }
 
-/* conflict: the sentence about what changed, with the note as it was typed; NULL: shown for the first time. */
+/* conflict: the sentence about what changed, with the note and fields as they were typed; NULL: shown for the first time. */
 static enum err confirm_page(struct req *r, unsigned status, const struct verb *v, const struct pick *p, const struct selection *s,
-    const char *conflict, const char *note, size_t from)
+    const char *conflict, const char *note, const json_t *typed, size_t from)
 {
+	struct field_ask asked;
 	struct view_map *m = view_map_new(r->arena);
 	char *digest = arena_alloc(r->arena, SHA256_HEX);
 	const char *back = page_href(r, p->dir, true);
 	size_t bytes = 0;
 	enum err e = strcmp(v->act, "sign") == 0 ? needs_model(r, m, s, &bytes) : ERR_OK;
 
+	if (!e)
+		e = asked_selection(r, v->act, s, &asked);
 	if (e)
 		return e;
 	hex_of(digest, s->digest.b, sizeof s->digest.b);
@@ -172,6 +176,7 @@ static enum err confirm_page(struct req *r, unsigned status, const struct verb *
 			bytes += 50 + page_bytes(p->paths[i].s);
 		}
 	}
+	bytes += asked_model(r, m, &asked, typed, "f-");
 	files_model(r, m, v->act, s, from < s->n ? from : 0, bytes + page_bytes(note ? note : ""));
 	view_set(m, VIEW_note_value, note);
 	if (strcmp(v->act, "sign") == 0)
@@ -209,6 +214,8 @@ enum err page_confirm(struct req *r)
 	const struct verb *v = verb_find(all && *all ? all : req_form(r, "act"));
 	struct selection s = { 0 };
 	struct pick p;
+	const struct sha256 *asked;
+	json_t *typed = NULL;
 	uint64_t from;
 	enum err e;
 
@@ -219,12 +226,15 @@ enum err page_confirm(struct req *r)
 		e = select_now(r, v, &p, &s);
 	if (!e)
 		e = req_number(r, "from", 0, RECORD_FILES_LIMIT, 0, &from);
-	e = e ? reply_error(r, e, NULL) : confirm_page(r, 200, v, &p, &s, moved_on(r, &s), req_form(r, "note"), (size_t)from);
+	if (!e)
+		e = asked_form(r, &typed, &asked);
+	e = e ? reply_error(r, e, NULL) : confirm_page(r, 200, v, &p, &s, moved_on(r, &s), req_form(r, "note"), typed, (size_t)from);
+	json_decref(typed);
 	selection_release(&s);
 	return e;
 }
 
-enum err page_conflict(struct req *r, const struct job_ask *ask, const char *sentence)
+enum err page_conflict(struct req *r, const struct job_ask *ask, unsigned status, const char *sentence)
 {
 	const struct verb *v = verb_find(ask->fa.act);
 	struct selection s = { 0 };
@@ -237,7 +247,7 @@ enum err page_conflict(struct req *r, const struct job_ask *ask, const char *sen
 	/* Nothing is left that could be shown for another try: then only why. */
 	if (e == ERR_INPUT || e == ERR_STALE)
 		e = err_set(ERR_STALE, "%s", sentence);
-	e = e ? reply_error(r, e, NULL) : confirm_page(r, 409, v, &p, &s, sentence, ask->rq.note, 0);
+	e = e ? reply_error(r, e, NULL) : confirm_page(r, status, v, &p, &s, sentence, ask->rq.note, ask->fa.fields, 0);
 	selection_release(&s);
 	return e;
 }

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "core/selection.h"
+#include "web/asked.h"
 #include "web/compare.h"
 #include "web/extract.h"
 #include "web/mime.h"
@@ -310,7 +311,22 @@ static void tabs(struct req *r, struct view_map *m, struct path path, enum file_
 	view_set(t, VIEW_href, page_history_href(r, path, false));
 }
 
-static enum err forms(struct req *r, struct view_map *m, const struct comparison *c)
+/* What an act asks for; sent: what came back, if it was that act's form; NULL: no form was sent. */
+static enum err form_asks(struct req *r, struct view_map *m, enum view_name name, const char *act, struct path path, const struct job_ask *sent)
+{
+	struct view_map *o = view_set_map(m, name);
+	struct field_ask k;
+	const bool here = sent && strcmp(sent->fa.act, act) == 0;
+	enum err e = asked_one(r, act, path, &k);
+
+	view_set_bool(o, VIEW_here, here);
+	view_set(o, VIEW_note_value, here ? arena_dup(r->arena, sent->rq.note) : NULL);
+	if (!e)
+		(void)asked_model(r, o, &k, here ? sent->fa.fields : NULL, arena_printf(r->arena, "%s-f-", act));
+	return e;
+}
+
+static enum err forms(struct req *r, struct view_map *m, const struct comparison *c, const struct job_ask *sent)
 {
 	const struct catalog_entry *e = &c->entry;
 	const bool sign = c->has_staged && e->state != STATE_SIGNED && !selection_refusal("sign", e->state);
@@ -330,9 +346,13 @@ static enum err forms(struct req *r, struct view_map *m, const struct comparison
 	view_set(m, VIEW_op_revoke, page_op(r));
 	show_hex(m, VIEW_review_sha256, (c->has_staged ? &c->staged.sha256 : &e->approved.print.sha256)->b, sizeof (struct sha256));
 	show_hex(m, VIEW_revoke_sha256, (&e->approved.print.sha256)->b, sizeof (struct sha256));
-	view_set(m, VIEW_note_value, r->method == METHOD_POST ? req_form(r, "note") : NULL);
-	sign_model(r, m, r->method == METHOD_POST ? req_form(r, "meaning") : NULL);
-	return ERR_OK;
+	sign_model(r, m, sent ? sent->rq.meaning : NULL);
+	err = form_asks(r, m, VIEW_ask_sign, "sign", e->path, sent);
+	if (!err)
+		err = form_asks(r, m, VIEW_ask_review, "review", e->path, sent);
+	if (!err)
+		err = form_asks(r, m, VIEW_ask_revoke, "revoke", e->path, sent);
+	return err;
 }
 
 struct since {
@@ -423,7 +443,7 @@ static enum err recent_item(void *arg, const struct history_item *item)
 	return ERR_OK;
 }
 
-static enum err file_page(struct req *r, struct path path, unsigned status, const char *moved)
+static enum err file_page(struct req *r, struct path path, unsigned status, const char *moved, const struct job_ask *sent)
 {
 	const char *view = req_query(r, "view"), *type = mime_type(path.s);
 	struct view_map *m = view_map_new(r->arena);
@@ -452,7 +472,7 @@ static enum err file_page(struct req *r, struct path path, unsigned status, cons
 	view_set(m, VIEW_moved, moved);
 	tabs(r, m, path, tab);
 	versions(r, m, &c);
-	e = forms(r, m, &c);
+	e = forms(r, m, &c, sent);
 	if (!e)
 		e = live(r, m, &c);
 	if (!e)
@@ -470,11 +490,14 @@ static enum err file_page(struct req *r, struct path path, unsigned status, cons
 
 enum err page_file(struct req *r)
 {
-	return file_page(r, r->path, 200, NULL);
+	return file_page(r, r->path, 200, NULL, NULL);
 }
 
-enum err page_file_moved(struct req *r, struct path path, const char *sentence)
+enum err page_file_moved(struct req *r, const struct job_ask *ask, unsigned status, const char *sentence)
 {
+	/* The job's own copy may go away with the job. */
+	const struct path path = path_copy(ask->dir, r->arena);
+
 	r->role = req_role_on(r, path);
-	return file_page(r, path, 409, sentence);
+	return file_page(r, path, status, sentence, ask);
 }

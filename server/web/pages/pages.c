@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/utf8.h"
 #include "view/show.h"
+#include "web/asked.h"
 #include "web/history.h"
 
 #define QUERY_LIMIT (3 * PATH_LIMIT + 4096)
@@ -231,6 +232,7 @@ struct view_map *page_timeline_add(struct req *r, struct view_list *items, const
 	view_set(m, VIEW_href, addr(r, arena_printf(r->arena, "/record/%" PRIu64, item->row->seq), NULL, NULL));
 	view_set_int(m, VIEW_seq, (int64_t)item->row->seq);
 	view_set(m, VIEW_note, arena_dup(r->arena, item->row->note));
+	view_set(m, VIEW_filled, asked_text(r, item));
 	if (own || (item->n_files == 1 && !item->more_files))
 		show_print(view_set_map(m, VIEW_print), own ? &own->print.sha256 : &item->files[0].print.sha256);
 	else
@@ -317,4 +319,12 @@ const char *page_why(struct req *r, struct path path)
 	out = addr(r, "/rules/explain", NULL, buf_text(&q));
 	buf_release(&q);
 	return out;
+}
+
+bool page_admin_somewhere(struct req *r)
+{
+	for (size_t i = 0; i < rules_count(r->rules); i++)
+		if (rules_at(r->rules, i)->role == ROLE_ADMIN && req_role_on(r, rules_at(r->rules, i)->path) == ROLE_ADMIN)
+			return true;
+	return false;
 }

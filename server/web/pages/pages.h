@@ -59,12 +59,14 @@ const char *page_href(struct req *r, struct path path, bool is_dir);
 const char *page_record_href(struct req *r, uint64_t seq);
 /* The history of a file or a directory. */
 const char *page_history_href(struct req *r, struct path path, bool is_dir);
+/* Is there any path on which he is admin? */
+bool page_admin_somewhere(struct req *r);
 /* why_href: the explanation of his own rights on a path. */
 const char *page_why(struct req *r, struct path path);
 /* The page of a file on which an act just met a conflict: the sentence, and the file as it is now. */
-enum err page_file_moved(struct req *r, struct path path, const char *sentence);
+enum err page_file_moved(struct req *r, const struct job_ask *ask, unsigned status, const char *sentence);
 /* The same for an act on several: the sentence, and the list as it is now. */
-enum err page_conflict(struct req *r, const struct job_ask *ask, const char *sentence);
+enum err page_conflict(struct req *r, const struct job_ask *ask, unsigned status, const char *sentence);
 
 /* Acts of this person on this site that are running, or came to nothing without his having seen it (pages/acts.c). */
 void page_running(struct req *r, struct view_map *m);

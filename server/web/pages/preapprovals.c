@@ -36,14 +36,6 @@ static bool item(void *arg, const struct db_preapproval *p)
 	return true;
 }
 
-static bool admin_somewhere(struct req *r)
-{
-	for (size_t i = 0; i < rules_count(r->rules); i++)
-		if (rules_at(r->rules, i)->role == ROLE_ADMIN && req_role_on(r, rules_at(r->rules, i)->path) == ROLE_ADMIN)
-			return true;
-	return false;
-}
-
 static enum err show(struct req *r, unsigned status, const char *error)
 {
 	struct view_map *m = view_map_new(r->arena);
@@ -54,7 +46,7 @@ static enum err show(struct req *r, unsigned status, const char *error)
 		return e;
 	page_notice(r, m);
 	view_set(m, VIEW_error, error);
-	view_set_bool(m, VIEW_can_add, admin_somewhere(r));
+	view_set_bool(m, VIEW_can_add, page_admin_somewhere(r));
 	view_set(m, VIEW_explain_href, page_why(r, r->path));
 	view_set(m, VIEW_path_value, error ? req_form(r, "path") : NULL);
 	view_set(m, VIEW_note_value, error ? req_form(r, "note") : NULL);

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/utf8.h"
 #include "view/show.h"
+#include "web/asked.h"
 #include "web/history.h"
 #include "web/pages/pages.h"
 
@@ -35,6 +36,33 @@ static void value_text(struct buf *b, const json_t *v)
 	}
 }
 
+struct asks {
+	struct req *r;
+	struct view_list *list;
+};
+
+static void put_asked(void *arg, const struct asked_then *f)
+{
+	struct asks *l = arg;
+	struct view_map *o = view_list_add(l->list);
+	struct buf b = BUF_INIT(4 * FIELD_TEXT_LIMIT);
+
+	if (f->value)
+		value_text(&b, f->value);
+	view_set(o, VIEW_label, f->label ? f->label : f->name);
+	view_set(o, VIEW_value, f->value ? arena_dup(l->r->arena, buf_text(&b)) : NULL);
+	view_set(o, VIEW_href, f->label ? page_record_href(l->r, f->version) : NULL);
+	view_set(o, VIEW_sentence, arena_printf(l->r->arena, f->label ? "asked on %s since record %" PRIu64 :
+	    "asked on %s by record %" PRIu64 ", which is not there or says something else: an admin finds out with drydockd fsck", f->path, f->version));
+	buf_release(&b);
+}
+
+/* What people filled in, which stands among what DryDock says. */
+static bool is_asked(const struct record *rec, const char *name)
+{
+	return strcmp(name, RECORD_FIELD_ASKED) == 0 || (field_act_parse(rec->act) && field_name_valid(name));
+}
+
 static void put_fields(struct req *r, struct view_map *m, const struct history_item *item)
 {
 	struct view_list *list = view_set_list(m, VIEW_fields);
@@ -42,7 +70,7 @@ static void put_fields(struct req *r, struct view_map *m, const struct history_i
 	json_t *v;
 
 	json_object_foreach(item->record.fields, name, v) {
-		if (!item->whole && !field_for_all(name))
+		if ((!item->whole && !field_for_all(name)) || is_asked(&item->record, name))
 			continue;
 		struct buf b = BUF_INIT(256u << 10);
 		struct view_map *f = view_list_add(list);
@@ -169,6 +197,11 @@ static enum err show(struct req *r, const struct history_item *item, const char 
 	view_set_int(m, VIEW_seq, (int64_t)seq);
 	view_set(m, VIEW_sentence, arena_printf(r->arena, "%s %s%s%s.", actor_name(r, &item->record), deed.verb, *deed.what ? " " : "", deed.what));
 	put_facts(r, m, item);
+	struct asks asks = { r, view_set_list(m, VIEW_asks) };
+	e = asked_then(r, item, put_asked, &asks);
+	if (e)
+		return e;
+	view_set_bool(m, VIEW_asked, view_list_count(asks.list) > 0);
 	put_fields(r, m, item);
 	view_set_bool(m, VIEW_has_files, item->row->files_count > 0);
 	if (item->row->files_count) {

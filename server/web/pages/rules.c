@@ -18,19 +18,6 @@ static const char *typed(struct req *r, const char *name)
 	return text ? text : "";
 }
 
-/* Is there any path on which he is admin? */
-static bool admin_somewhere(struct req *r)
-{
-	if (req_role_on(r, path_root()) == ROLE_ADMIN)
-		return true;
-	for (size_t i = 0; i < rules_count(r->rules); i++) {
-		const struct rule *rule = rules_at(r->rules, i);
-		if (rule->role == ROLE_ADMIN && req_role_on(r, rule->path) == ROLE_ADMIN)
-			return true;
-	}
-	return false;
-}
-
 static void put_roles(struct view_map *m, const char *chosen)
 {
 	struct view_list *roles = view_set_list(m, VIEW_roles);
@@ -114,7 +101,7 @@ static void put_requirements(struct req *r, struct view_map *m)
 static enum err show(struct req *r, unsigned status, const char *path_text, const char *error)
 {
 	struct view_map *m = view_map_new(r->arena);
-	const bool can_change = admin_somewhere(r);
+	const bool can_change = page_admin_somewhere(r);
 	const struct role_answer mine = role_resolve(r->rules, &r->person->who, r->path);
 	uint64_t from;
 	enum err e = req_number(r, "from", 0, INT64_MAX, 0, &from);
@@ -142,6 +129,7 @@ static enum err show(struct req *r, unsigned status, const char *path_text, cons
 	view_set(m, VIEW_principal, status == 200 ? NULL : typed(r, "principal"));
 	put_roles(m, typed(r, "role"));
 	view_set(m, VIEW_preapprovals_href, addr(r, "/preapprovals", NULL, NULL));
+	view_set(m, VIEW_fields_href, addr(r, "/fields", NULL, NULL));
 	return reply_page(r, status, "rules", "Rules", m);
 }
 
