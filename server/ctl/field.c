@@ -138,8 +138,7 @@ static bool ask_one(const json_t *item, json_t *values)
 	const json_t *one;
 
 	json_array_foreach(choices, i, one) {
-		fprintf(stderr, "%4zu  ", i + 1);
-		fflush(stderr);
+		printf("%4zu  ", i + 1);
 		print_text(json_string_value(one));
 		putchar('\n');
 	}
@@ -169,7 +168,7 @@ enum ctl_exit ctl_fill_in(struct ctl *c, const json_t *shown, json_t *body)
 	for (int k = 0; k < c->o->n_fields && fine; k++)
 		fine = take_option(asked, c->o->fields[k], values);
 	json_array_foreach(asked, i, item)
-		if (fine && isatty(STDIN_FILENO) && json_is_true(json_object_get(item, "required")) && !json_object_get(values, text_of(item, "name")))
+		if (fine && !c->o->json && isatty(STDIN_FILENO) && json_is_true(json_object_get(item, "required")) && !json_object_get(values, text_of(item, "name")))
 			fine = ask_one(item, values);
 	if (json_object_size(values))
 		json_object_set(body, "fields", values);
