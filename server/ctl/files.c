@@ -68,6 +68,20 @@ static enum ctl_exit status_all(struct ctl *c, const char *target, json_t **root
 	return rc;
 }
 
+/* Of one file: is its approved version live, and who says so? */
+static void print_reach(const json_t *item)
+{
+	char at[64];
+
+	printf("  %s: ", text_of(item, "name"));
+	if (*text_of(item, "confirmed_at"))
+		printf("live since release %lld, confirmed %s\n", number_of(item, "since"), print_time(text_of(item, "confirmed_at"), at));
+	else if (json_is_true(json_object_get(item, "has_it")))
+		printf("since release %lld, as its kit says\n", number_of(item, "since"));
+	else
+		printf("not yet confirmed (%s)\n", text_of(item, "state"));
+}
+
 enum ctl_exit cmd_status(struct ctl *c)
 {
 	const struct options *o = c->o;
@@ -90,6 +104,8 @@ enum ctl_exit cmd_status(struct ctl *c)
 	} else if (!rc) {
 		json_array_foreach(json_object_get(root, "items"), i, item)
 			print_entry(item);
+		json_array_foreach(json_object_get(root, "targets"), i, item)
+			print_reach(item);
 		if (json_object_get(root, "counts"))
 			print_counts(json_object_get(root, "counts"));
 		if ((trouble = json_string_value(json_object_get(root, "trouble"))))

@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/utf8.h"
+#include "base/weaken.h"
 #include "core/head.h"
 #include "repo/sshsig.h"
 #include "sync/internal.h"
@@ -304,14 +305,14 @@ static enum kit_outcome confirm(const struct kit_run *k, struct kit_result *out)
 {
 	static const struct sha256 none;
 
-	if (*k->target->receiver_key) {
+	if (*k->target->receiver_key && !WEAK(kit_receipt)) {
 		snprintf(out->message, sizeof(out->message), "the kit ended well, and brought no receipt of the receiver for release %llu",
 		    (unsigned long long)k->release);
 		return KIT_UNCONFIRMED;
 	}
 	if (*k->target->host || k->target->place[0] != '/' || !k->papers || sha256_equal(&k->head, &none))
 		return KIT_ACTIVE;
-	if (place_check(k->target->place, k->papers, k->cancel) || sign_receipt(k, out)) {
+	if ((place_check(k->target->place, k->papers, k->cancel) && !WEAK(kit_place)) || sign_receipt(k, out)) {
 		snprintf(out->message, sizeof(out->message), "the kit ended well, and %s", err_text());
 		return KIT_UNCONFIRMED;
 	}

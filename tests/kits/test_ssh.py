@@ -283,8 +283,11 @@ def test_states_of_a_file_on_its_page():
         page = alice.get("/s/www/file/index.html").text
         assert "Live on production since " in page and " in release 1, confirmed." in page and "Not yet confirmed on machine (failed)." in page
         assert "machine" in alice.get("/s/www/").text and "could not be brought up to date" in alice.get("/s/www/").text
+        told = d.cli("status", "/index.html").stdout
+        assert "  production: live since release 1, confirmed " in told and "  machine: not yet confirmed (failed)" in told
         p.start()
         d.sync()
+        assert "  machine: live since release 1, confirmed " in d.cli("status", "/index.html").stdout
         page = alice.get("/s/www/file/index.html").text
         assert "Live on machine since " in page and "Not yet confirmed" not in page
         assert "Confirmed on 2 of 2 targets." in alice.get("/s/www/").text

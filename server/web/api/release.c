@@ -200,6 +200,20 @@ static bool first_with(void *arg, const struct db_release *rel)
 	return true;
 }
 
+enum err answer_reach(struct req *r, struct json_out *out, uint64_t seq, uint64_t *since)
+{
+	struct first first = { .seq = seq };
+	enum err e = db_release_list(tools_db(r->tools), r->site->name, 0, 1000, first_with, &first);
+
+	json_out_name(out, "targets");
+	json_out_begin(out, '[');
+	if (!e)
+		e = reach_items(r, out, first.number);
+	json_out_end(out, ']');
+	*since = first.number;
+	return e;
+}
+
 /* The page behind "/docs/" is a file of that directory. */
 static enum err find_file(struct req *r, const struct db_release *rel, struct path *path, struct manifest_line *line)
 {
@@ -218,7 +232,7 @@ enum err api_whence(struct req *r)
 	struct path path = r->path;
 	struct manifest_line line;
 	struct db_release rel;
-	struct first first;
+	uint64_t since;
 	struct answer a;
 	enum err e = db_release_get(tools_db(r->tools), r->site->name, 0, &rel, r->arena);
 
@@ -226,7 +240,6 @@ enum err api_whence(struct req *r)
 		e = find_file(r, &rel, &path, &line);
 	if (e)
 		return reply_error(r, e, NULL);
-	first = (struct first){ .seq = line.seq };
 	answer_begin(&a);
 	json_out_kstr(&a.out, "path", path.s);
 	json_out_kint(&a.out, "release", (int64_t)rel.number);
@@ -235,13 +248,8 @@ enum err api_whence(struct req *r)
 	json_out_kstr(&a.out, "user", line.signer);
 	answer_time(&a.out, "at", line.at);
 	json_out_kint(&a.out, "seq", (int64_t)line.seq);
-	e = db_release_list(tools_db(r->tools), r->site->name, 0, 1000, first_with, &first);
-	json_out_kint(&a.out, "since", (int64_t)first.number);
-	json_out_name(&a.out, "targets");
-	json_out_begin(&a.out, '[');
-	if (!e)
-		e = reach_items(r, &a.out, first.number);
-	json_out_end(&a.out, ']');
+	e = answer_reach(r, &a.out, line.seq, &since);
+	json_out_kint(&a.out, "since", (int64_t)since);
 	if (e) {
 		buf_release(&a.buf);
 		return reply_error(r, e, NULL);

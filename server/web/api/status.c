@@ -104,7 +104,7 @@ enum err api_status(struct req *r)
 	const char *act = req_query(r, "selection");
 	char trouble[256];
 	bool fresh;
-	uint64_t limit;
+	uint64_t limit, since;
 	struct answer a;
 	enum err e;
 
@@ -149,6 +149,8 @@ enum err api_status(struct req *r)
 	else if (!e && (!q.states || q.states & 1u << entry.state))
 		answer_file(r, &a.out, &entry);
 	json_out_end(&a.out, ']');
+	if (!e && !entry.is_dir && entry.has_approved && entry.approved.seq)
+		e = answer_reach(r, &a.out, entry.approved.seq, &since);
 	if (l.more)
 		json_out_kstr(&a.out, "next", l.last);
 	else if (!e && act)
