@@ -125,6 +125,7 @@ struct file_act {
 	/* What was filled in of what an admin asks for (core/field.h): */
 	json_t *fields; /* by name, as it came from outside; borrowed; NULL: nothing */
 	const struct sha256 *asked; /* the digest of what was shown as asked; NULL: not said */
+	bool take_down; /* a revoke that leaves production at once: ahead of the window, past holds, and nothing else with it */
 	/*
 	 * How far a long act is; may be NULL; called from the acting thread. Steps, in order: "read" (files, done of
 	 * total), "wait" (for another act on the site), "record", "export" (from here on it is recorded).
@@ -182,6 +183,8 @@ enum err act_pickup(struct site *s, struct actor_tools *t, uint64_t *n) MUST_CHE
 
 /* Cut a release of the approved tree as it stands; ERR_NOT_FOUND-free: *cut false if nothing changed since the last. */
 enum err act_release(struct site *s, struct actor_tools *t, struct db_release *out, bool *cut) MUST_CHECK;
+/* The same: of what was taken down only, or of exactly that plan (NULL: any). ERR_STALE: it is not that, or it waits for an admin. */
+enum err act_release_as(struct site *s, struct actor_tools *t, bool down, const struct sha256 *plan, struct db_release *out, bool *cut) MUST_CHECK;
 /* The signed head of a release, made again from its record. */
 struct release_papers {
 	bool has_head; /* false: it was cut before there were signed heads */
@@ -234,9 +237,35 @@ enum err act_reapprove(struct site *s, struct actor_tools *t, const struct act_r
 
 /* An admin on "/" wants a sync now, with a reason. plan: the digest of the plan he was shown, NULL: none. */
 enum err act_force(struct site *s, struct actor_tools *t, const struct act_request *rq, const struct sha256 *plan, struct act_answer *out) MUST_CHECK;
+/* What of the approved tree the next release would take up, and what holds it up. */
+struct sluice {
+	struct arena *a; /* of the list */
+	bool down; /* a take-down: nothing but what was taken down */
+	struct db_hold *holds; /* that have not ended, by path */
+	size_t n_holds;
+	size_t kept; /* changes that are held back */
+	uint64_t removed; /* files that would go */
+	struct sha256 removal; /* the digest of their list */
+	bool too_many, confirmed; /* past removal_share or removal_most; an admin has confirmed that list */
+};
+struct plan_who { const char *user; int64_t at; uint64_t seq; struct sha256 sha256; }; /* user "": pick-up will */
 /* What a sync would send: the approved tree (with what pick-up would add) against the newest release. */
-/* Begins out itself; the caller releases it. */
-enum err site_plan(struct site *s, struct actor_tools *t, struct plan *out) MUST_CHECK;
+struct site_plan {
+	struct plan plan;
+	struct plan_who *who; /* for each item */
+	struct sha256 digest; /* that goes along with a force */
+	struct sluice sluice;
+};
+/* Begins out itself; the caller releases it, also after an error. */
+enum err site_plan(struct site *s, struct actor_tools *t, struct site_plan *out) MUST_CHECK;
+void site_plan_release(struct site_plan *p);
+/*
+ * Stop the syncs of the site ("/"), or leave what is at and below a path as the last release had it, until a time; 0:
+ * lift the hold. Needs admin on the path, and a reason.
+ */
+enum err act_hold(struct site *s, struct actor_tools *t, const struct act_request *rq, struct path path, int64_t until, struct act_answer *out) MUST_CHECK;
+/* The list of files that would go, past what may go without (gate.removal), is right: an admin on "/", with a reason. */
+enum err act_confirm_removal(struct site *s, struct actor_tools *t, const struct act_request *rq, const struct sha256 *list, struct act_answer *out) MUST_CHECK;
 
 /* Offline: this data directory was restored from the backup of that time, and is what to go on from. acts/restore.c */
 enum err act_restored(struct site *s, struct actor_tools *t, const char *backup_at, const char *reason, struct act_answer *out) MUST_CHECK;

@@ -88,6 +88,8 @@ static void digest_request(const struct job *j, struct sha256 *out)
 	if (j->rq->meaning && *j->rq->meaning)
 		request_text(&r, j->rq->meaning);
 	digest_fields(&r, fa->fields);
+	if (fa->take_down)
+		request_text(&r, "take-down");
 	request_end(&r, out);
 }
 
@@ -102,6 +104,10 @@ static enum err take_arguments(struct job *j)
 
 	if (!j->rq->actor)
 		return err_set(ERR_INPUT, "Only a person can %s files.", j->kind->name);
+	if (fa->take_down && strcmp(fa->act, "revoke") != 0)
+		return err_set(ERR_INPUT, "Only a revoke takes files down.");
+	if (fa->take_down && !j->rq->note[0])
+		return err_set(ERR_INPUT, "Say why they are taken down at once.");
 	if ((fa->selection != NULL) + (fa->expected != NULL) + fa->as_staged != 1)
 		return err_set(ERR_INPUT, "Say exactly one: the digest of the selection that was shown, the fingerprints expected, or as staged.");
 	if (!fa->expected) {
@@ -273,6 +279,25 @@ static enum err read_files(struct job *j)
 	return ERR_OK;
 }
 
+/* --- a take-down --------------------------------------------------------------------------------------------------- */
+
+static enum err down_check(struct decision *d, void *arg)
+{
+	enum err err = approve_check(d, arg);
+
+	if (!err)
+		json_object_set_new(d->fields, "take_down", json_true());
+	return err;
+}
+
+static enum err down_write(struct decision *d, void *arg)
+{
+	const struct db_force down = { .at = d->record.at, .by = request_identity(d->rq)->user, .reason = d->rq->note };
+	enum err err = approve_write(d, arg);
+
+	return err ? err : db_schedule_down(d->db, d->s->name, &down);
+}
+
 static enum err decide_files(struct job *j, const struct sha256 *request, struct act_answer *out)
 {
 	char shown[SHA256_HEX] = "as-staged";
@@ -297,6 +322,10 @@ static enum err decide_files(struct job *j, const struct sha256 *request, struct
 	uid_t signer;
 	enum err err;
 
+	if (j->fa->take_down) {
+		d.check = down_check;
+		d.write = down_write;
+	}
 	/* Before the transaction: NSS may wait for a network. */
 	if (rules_requirements(j->rules) && auth_uid(j->s->auth, j->rq->actor->who.user, &signer) == ERR_OK)
 		x.signer = &signer;
@@ -307,6 +336,9 @@ static enum err decide_files(struct job *j, const struct sha256 *request, struct
 	j->pack = NULL;
 	approve_init(&x);
 	err = decide(&d, out);
+	/* Kits that run send what is to go. */
+	if (!err && j->fa->take_down && j->s->changed)
+		j->s->changed(j->s->changed_arg, "take-down");
 	/* Bytes that the approved tree had already do not wait for anything beside the export. */
 	if (!err && x.changes.n < j->n_items && !j->s->export_held)
 		export_discard(j->s->export);

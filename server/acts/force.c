@@ -2,7 +2,9 @@
  * force: an admin wants a sync now, and says why.
  */
 #include "acts/internal.h"
+#include "base/clock.h"
 #include "base/failpoint.h"
+#include "base/weaken.h"
 
 struct forcing {
 	const struct sha256 *plan;
@@ -28,26 +30,45 @@ static enum err force_check(struct decision *d, void *arg)
 
 static enum err force_write(struct decision *d, void *arg)
 {
-	(void)arg;
-	enum err err = db_schedule_force(d->db, d->s->name,
-	    &(struct db_force){ .at = d->record.at, .by = request_identity(d->rq)->user, .reason = d->rq->note });
+	struct forcing *f = arg;
+	struct db_force force = { .at = d->record.at, .by = request_identity(d->rq)->user, .reason = d->rq->note };
+	enum err err;
+
+	if (f->plan)
+		force.plan = *f->plan;
+	err = db_schedule_force(d->db, d->s->name, &force);
 
 	FAILPOINT_OR(err, force_row);
 	return err;
 }
 
-/* Is the plan still the one that he was shown? */
+/* Is the plan still the one that he was shown? The run that sends it asks once more. */
 static enum err plan_same(struct site *s, struct actor_tools *t, const struct sha256 *shown)
 {
-	struct plan plan;
-	struct sha256 now;
+	struct site_plan plan;
 	enum err err = site_plan(s, t, &plan);
 
-	if (err)
-		return err;
-	plan_digest(&plan, &now);
-	plan_release(&plan);
-	return sha256_equal(&now, shown) ? ERR_OK : err_set(ERR_STALE, "The plan changed since it was shown: look at it again.");
+	if (!err && !sha256_equal(&plan.digest, shown) && !WEAK(shown_plan))
+		err = err_set(ERR_STALE, "The plan changed since it was shown: look at it again.");
+	site_plan_release(&plan);
+	return err;
+}
+
+/* What cannot be sent is not asked for. */
+static enum err may_run(struct site *s, struct actor_tools *t)
+{
+	struct sluice g = { .a = arena_new() };
+	char until[CLOCK_TEXT_SIZE];
+	const struct db_hold *hold;
+	enum err err = sluice_holds(s, tools_db(t), &g);
+
+	hold = err ? NULL : sluice_hold(&g, path_root());
+	if (hold) {
+		clock_text(hold->until, until);
+		err = err_set(ERR_DENIED, "The syncs of %s are held by %s until %s: lift the hold first.", s->name, hold->actor, until);
+	}
+	arena_free(g.a);
+	return err;
 }
 
 enum err act_force(struct site *s, struct actor_tools *t, const struct act_request *rq, const struct sha256 *plan, struct act_answer *out)
@@ -58,6 +79,7 @@ enum err act_force(struct site *s, struct actor_tools *t, const struct act_reque
 	};
 	struct rules *rules;
 	struct request r;
+	bool admin;
 	enum err err = request_check(rq);
 
 	*out = (struct act_answer){ 0 };
@@ -77,8 +99,11 @@ enum err act_force(struct site *s, struct actor_tools *t, const struct act_reque
 		return err;
 	/* The right before the plan: nobody learns from the answer what the plan is. decide() asks again and writes the event. */
 	rules = site_rules(s);
-	err = role_on(rules, &rq->actor->who, path_root()) == ROLE_ADMIN && plan ? plan_same(s, t, plan) : ERR_OK;
+	admin = role_on(rules, &rq->actor->who, path_root()) == ROLE_ADMIN;
 	rules_unref(rules);
+	err = admin ? may_run(s, t) : ERR_OK;
+	if (!err && admin && plan)
+		err = plan_same(s, t, plan);
 	FAILPOINT_OR(err, force_planned);
 	return err ? err : decide(&d, out);
 }

@@ -6,6 +6,8 @@
 #define DRYDOCK_ACTS_INTERNAL_H
 
 #include "acts/acts.h"
+#include <string.h>
+
 #include "base/json.h"
 
 #define INSTALLATION "installation"
@@ -154,12 +156,16 @@ struct cutting {
 	struct head head;
 	struct blob_id prepared; /* the site tree of head.sums */
 	bool hurry; /* the last attempt: prepare under the lock */
+	bool down; /* what was taken down, and nothing else */
+	const struct sha256 *plan; /* exactly that; NULL: whatever it is */
+	struct sluice sluice;
+	struct sha256 changes; /* the digest of what was prepared */
 	bool moved; /* another tree than the one prepared */
 	bool nothing;
 };
-/* The newest release (number 0: none), and the sums for one of the tree of that commit. The long part: outside of the lock. */
+/* The newest release (number 0: none), and the sums for one with these changes. The long part: outside of the lock. */
 enum err cutting_last(struct cutting *c, struct site *s, struct actor_tools *t) MUST_CHECK;
-enum err cutting_prepare(struct cutting *c, struct site *s, struct actor_tools *t, const struct blob_id *commit) MUST_CHECK;
+enum err cutting_prepare(struct cutting *c, struct site *s, struct actor_tools *t, const struct plan *changes) MUST_CHECK;
 /* In check: its number, and what its record says, added to d->fields. */
 enum err cutting_number(struct cutting *c, struct decision *d) MUST_CHECK;
 enum err cutting_build(struct cutting *c, struct decision *d) MUST_CHECK;
@@ -167,13 +173,32 @@ enum err cutting_write(struct cutting *c, struct decision *d) MUST_CHECK;
 void cutting_after(struct cutting *c, struct decision *d);
 void cutting_done(struct cutting *c, struct site *s); /* after decide() */
 
+/* --- sluice.c: what of the approved tree the next release takes up ------------------------------------------------------ */
+
+static inline const struct blob_id *release_tree(const struct db_release *rel)
+{
+	static const struct blob_id none;
+
+	/* One that was cut while a path was held has another tree than its log commit. Number 0: nothing. */
+	return !rel->number ? &none : memcmp(&rel->main_commit, &none, sizeof none) ? &rel->main_commit : &rel->log_commit;
+}
+/* down: a take-down is asked for, and nothing else. a: for the list. */
+enum err sluice_holds(struct site *s, struct db *db, struct sluice *g) MUST_CHECK; /* those that have not ended */
+const struct db_hold *sluice_hold(const struct sluice *g, struct path path);
+enum err sluice_plan(struct site *s, struct actor_tools *t, const struct db_release *last, const struct blob_id *head, struct sluice *g, struct plan *out) MUST_CHECK;
+bool sluice_shut(const struct sluice *g); /* too many files go, and nobody confirmed it */
+enum err sluice_refusal(const struct sluice *g);
+/* Whose record says what is approved, or taken away, today; who: plan->n. */
+enum err sluice_who(struct site *s, struct db *db, const struct plan *plan, struct plan_who *who, struct arena *a) MUST_CHECK;
+void sluice_digest(const struct plan *plan, const struct plan_who *who, struct sha256 *out);
+
 /* --- manifest.c: what site_manifest() reads --------------------------------------------------------------------------- */
 
 /*
- * The sums of the manifest that a release of the tree of `to` would have (before: the newest release; number 0: none),
+ * The sums of the manifest that a release with these changes would have (before: the newest release; number 0: none),
  * and what differs, kept until it is adopted. Without the writer lock: this is the long part of a release.
  */
-enum err manifest_prepare(struct site *s, struct actor_tools *t, const struct db_release *before, const struct blob_id *to, struct manifest_sums *out) MUST_CHECK;
+enum err manifest_prepare(struct site *s, struct actor_tools *t, const struct db_release *before, const struct plan *changes, struct manifest_sums *out) MUST_CHECK;
 enum err manifest_adopt(struct site *s, uint64_t number) MUST_CHECK; /* it has been cut, as prepared */
 /* Who approved each file of a plan (plan->n lines, those of PLAN_REMOVE gone), and its fingerprint (prints may be NULL). */
 enum err manifest_find(struct site *s, struct db *db, const struct plan *plan, struct manifest_line *lines, struct fingerprint *prints, struct arena *a) MUST_CHECK;

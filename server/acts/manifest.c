@@ -208,34 +208,39 @@ static enum err seq_of(struct site *s, struct db *db, const struct db_release *r
 	return e;
 }
 
-/* What differs between two approved trees, as lines of a difference, into the file `name`. */
-static enum err write_delta(struct site *s, struct actor_tools *t, int dir, const char *name, const struct blob_id *from, const struct blob_id *to, uint64_t seq)
+/* A difference of two trees of releases, as lines, into the file `name`. */
+static enum err write_plan(struct site *s, struct actor_tools *t, int dir, const char *name, const struct plan *plan, uint64_t seq)
 {
-	struct finding f = { .a = arena_new(), .seq = seq };
+	struct finding f = { .plan = plan, .a = arena_new(), .seq = seq };
 	struct manifest_writing w = { .fd = -1 };
-	struct plan plan;
-	struct repo *repo;
 	enum err e;
 
-	plan_init(&plan);
-	f.plan = &plan;
-	e = tools_repo(t, s, &repo);
-	if (!e)
-		e = repo_plan(repo, from, to, &plan);
-	if (!e) {
-		f.lines = mem_array(plan.n, sizeof *f.lines);
-		e = find_lines(s, tools_db(t), &f);
-	}
+	f.lines = mem_array(plan->n + 1, sizeof *f.lines);
+	e = find_lines(s, tools_db(t), &f);
 	if (!e)
 		e = manifest_writing_begin(&w, dir, name);
-	for (size_t i = 0; i < plan.n && !e; i++)
+	for (size_t i = 0; i < plan->n && !e; i++)
 		e = manifest_writing_add(&w, &f.lines[i]);
 	FAILPOINT_OR(e, manifest_lines);
 	e = manifest_writing_end(&w, name, e);
 	FAILPOINT_OR(e, manifest_delta);
 	free(f.lines);
-	plan_release(&plan);
 	arena_free(f.a);
+	return e;
+}
+
+static enum err write_delta(struct site *s, struct actor_tools *t, int dir, const char *name, const struct blob_id *from, const struct blob_id *to, uint64_t seq)
+{
+	struct plan plan;
+	struct repo *repo;
+	enum err e = tools_repo(t, s, &repo);
+
+	plan_init(&plan);
+	if (!e)
+		e = repo_plan(repo, from, to, &plan);
+	if (!e)
+		e = write_plan(s, t, dir, name, &plan, seq);
+	plan_release(&plan);
 	return e;
 }
 
@@ -374,7 +379,7 @@ static enum err catch_up(struct site *s, struct actor_tools *t, int *dir, uint64
 	}
 	if (!e && k.number) {
 		e = db_release_get(tools_db(t), s->name, k.number, &rel, a);
-		from = rel.log_commit;
+		from = *release_tree(&rel);
 	}
 	while (!e && k.number < number) {
 		e = db_release_after(tools_db(t), s->name, k.number, &rel, a);
@@ -383,11 +388,11 @@ static enum err catch_up(struct site *s, struct actor_tools *t, int *dir, uint64
 		snprintf(delta, sizeof delta, "delta.%llu", (unsigned long long)rel.number);
 		e = seq_of(s, tools_db(t), &rel, &seq);
 		if (!e)
-			e = write_delta(s, t, *dir, delta, &from, &rel.log_commit, seq);
+			e = write_delta(s, t, *dir, delta, &from, release_tree(&rel), seq);
 		if (!e)
 			e = advance(*dir, rel.number);
 		k.number = rel.number;
-		from = rel.log_commit;
+		from = *release_tree(&rel);
 	}
 	s->manifest_checked = !e;
 	arena_free(a);
@@ -398,7 +403,7 @@ static enum err catch_up(struct site *s, struct actor_tools *t, int *dir, uint64
 
 #define NEXT "next"
 
-enum err manifest_prepare(struct site *s, struct actor_tools *t, const struct db_release *before, const struct blob_id *to, struct manifest_sums *out)
+enum err manifest_prepare(struct site *s, struct actor_tools *t, const struct db_release *before, const struct plan *changes, struct manifest_sums *out)
 {
 	struct manifest_reading r = { 0 };
 	int dir;
@@ -408,7 +413,7 @@ enum err manifest_prepare(struct site *s, struct actor_tools *t, const struct db
 	dir = open_dir(s);
 	e = dir < 0 ? err_sys(ERR_FAILED, "%s/releases", s->dir) : catch_up(s, t, &dir, before->number);
 	if (!e)
-		e = write_delta(s, t, dir, NEXT, &before->log_commit, to, UINT64_MAX);
+		e = write_plan(s, t, dir, NEXT, changes, UINT64_MAX);
 	if (!e)
 		e = reading_begin(&r, dir, NEXT);
 	if (!e)
@@ -458,7 +463,7 @@ enum err site_manifest(struct site *s, struct actor_tools *t, uint64_t number, s
 	/* An older release is the newest with the way back on top. */
 	if (!e && rel.number != newest.number) {
 		snprintf(name, sizeof name, "back.%llu", (unsigned long long)rel.number);
-		e = write_delta(s, t, dir, name, &newest.log_commit, &rel.log_commit, rel.seq);
+		e = write_delta(s, t, dir, name, release_tree(&newest), release_tree(&rel), rel.seq);
 	}
 	if (!e)
 		e = reading_begin(out, dir, rel.number == newest.number ? NULL : name);
@@ -525,6 +530,6 @@ enum err site_whence(struct site *s, struct actor_tools *t, const struct db_rele
 
 	*out = (struct manifest_line){ .gone = false };
 	if (!e)
-		e = repo_find(repo, &rel->log_commit, path, &item.blob, &item.exec);
+		e = repo_find(repo, release_tree(rel), path, &item.blob, &item.exec);
 	return e ? e : find_lines(s, tools_db(t), &f);
 }

@@ -305,7 +305,7 @@ static struct planned *planned_find(struct planned *list, size_t n, struct path 
 }
 
 /* Lay what pick-up would add over the difference of the approved tree to the newest release. */
-static enum err plan_pickup(struct repo *repo, const struct blob_id *released, const struct candidates *c, const struct plan *base, struct plan *out)
+static enum err plan_pickup(struct repo *repo, const struct blob_id *released, const struct candidates *c, const struct sluice *g, const struct plan *base, struct plan *out)
 {
 	struct planned *list = mem_array(base->n + c->n + 1, sizeof *list);
 	size_t n = base->n;
@@ -320,6 +320,8 @@ static enum err plan_pickup(struct repo *repo, const struct blob_id *released, c
 		struct blob_id was;
 		bool exec;
 
+		if (sluice_hold(g, item->path))
+			continue;
 		/* The bytes are not in git yet: the first part of their SHA-256 stands for the id. */
 		memcpy(p.blob.b, item->print.sha256.b, sizeof p.blob.b);
 		if (!blob_id_zero(released)) {
@@ -343,7 +345,22 @@ static enum err plan_pickup(struct repo *repo, const struct blob_id *released, c
 	return err;
 }
 
-enum err site_plan(struct site *s, struct actor_tools *t, struct plan *out)
+/* Of what pick-up will take, its fingerprint; the rest is in the records. */
+static enum err plan_who(struct site *s, struct db *db, const struct candidates *c, struct site_plan *out)
+{
+	enum err err = sluice_who(s, db, &out->plan, out->who, out->plan.arena);
+
+	for (size_t i = 0; i < out->plan.n && !err; i++)
+		for (size_t k = 0; k < c->n; k++)
+			if (path_equal(out->plan.items[i].path, c->items[k].path)) {
+				out->who[i] = (struct plan_who){ .user = "", .sha256 = c->items[k].print.sha256 };
+				break;
+			}
+	sluice_digest(&out->plan, out->who, &out->digest);
+	return err;
+}
+
+enum err site_plan(struct site *s, struct actor_tools *t, struct site_plan *out)
 {
 	struct arena *a = arena_new();
 	struct candidates c = { .a = NULL };
@@ -353,7 +370,8 @@ enum err site_plan(struct site *s, struct actor_tools *t, struct plan *out)
 	struct plan base;
 	enum err err;
 
-	plan_init(out);
+	*out = (struct site_plan){ .sluice = { .a = arena_new() } };
+	plan_init(&out->plan);
 	plan_init(&base);
 	err = tools_repo(t, s, &repo);
 	if (!err)
@@ -366,16 +384,25 @@ enum err site_plan(struct site *s, struct actor_tools *t, struct plan *out)
 		}
 	}
 	if (!err)
-		err = repo_plan(repo, &newest.log_commit, &head.commit, &base);
+		err = sluice_plan(s, t, &newest, &head.commit, &out->sluice, &base);
 	if (!err)
 		err = candidates_find(s, t, &c);
 	if (!err)
-		err = plan_pickup(repo, &newest.log_commit, &c, &base, out);
+		err = plan_pickup(repo, release_tree(&newest), &c, &out->sluice, &base, &out->plan);
+	out->who = mem_array(out->plan.n + 1, sizeof *out->who);
+	if (!err)
+		err = plan_who(s, tools_db(t), &c, out);
 	plan_release(&base);
 	if (c.a)
 		candidates_release(&c);
 	arena_free(a);
-	if (err)
-		plan_release(out);
 	return err;
+}
+
+void site_plan_release(struct site_plan *p)
+{
+	plan_release(&p->plan);
+	free(p->who);
+	arena_free(p->sluice.a);
+	*p = (struct site_plan){ .who = NULL };
 }

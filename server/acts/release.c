@@ -13,20 +13,7 @@
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/log.h"
-
-/* ERR_OK with *same set if both log commits have one tree. */
-static enum err same_tree(struct repo *repo, const struct blob_id *x, const struct blob_id *y, bool *same)
-{
-	struct blob_id tx = { 0 }, ty = { 0 };
-	enum err err = ERR_OK;
-
-	if (!blob_id_zero(x))
-		err = repo_site_tree(repo, x, &tx);
-	if (!err && !blob_id_zero(y))
-		err = repo_site_tree(repo, y, &ty);
-	*same = !err && blob_id_equal(&tx, &ty);
-	return err;
-}
+#include "base/weaken.h"
 
 /* What production holds must not run out: the same tree again in a new release is news then. */
 static bool runs_out(const struct cutting *c, const struct site *s)
@@ -34,19 +21,10 @@ static bool runs_out(const struct cutting *c, const struct site *s)
 	return s->conf && c->last.at + s->conf->release_expiry_us / 2 < clock_wall();
 }
 
-static enum err nothing_new(const struct cutting *c, struct site *s, struct repo *repo, const struct blob_id *head, bool *nothing)
+static bool nothing_new(const struct cutting *c, struct site *s, const struct plan *changes)
 {
-	enum err err;
-
-	if (c->last.number) {
-		err = same_tree(repo, &c->last.log_commit, head, nothing);
-		if (*nothing && runs_out(c, s))
-			*nothing = false;
-		return err;
-	}
-	/* The first release is cut as soon as there is a file. */
-	*nothing = !s->approved_files;
-	return ERR_OK;
+	/* The first release is cut as soon as there is a file; a take-down that finds nothing to take leaves it at that. */
+	return !changes->n && (!c->last.number || c->down || !runs_out(c, s));
 }
 
 static enum err newest(struct db *db, struct site *s, struct db_release *out, struct arena *a)
@@ -67,18 +45,14 @@ enum err cutting_last(struct cutting *c, struct site *s, struct actor_tools *t)
 	return newest(tools_db(t), s, &c->last, c->a);
 }
 
-/* The sums of the tree of a commit, and the head of the release before. */
-enum err cutting_prepare(struct cutting *c, struct site *s, struct actor_tools *t, const struct blob_id *head)
+/* The sums, and the head of the release before. */
+enum err cutting_prepare(struct cutting *c, struct site *s, struct actor_tools *t, const struct plan *changes)
 {
 	struct release_papers papers;
-	struct repo *repo;
-	enum err err = manifest_prepare(s, t, &c->last, head, &c->head.sums);
+	enum err err = manifest_prepare(s, t, &c->last, changes, &c->head.sums);
 
-	if (!err)
-		err = tools_repo(t, s, &repo);
-	if (!err)
-		err = repo_site_tree(repo, head, &c->prepared);
 	FAILPOINT_OR(err, release_summed);
+	plan_digest(changes, &c->changes);
 	c->head.previous = (struct sha256){ 0 };
 	if (err || !c->last.number)
 		return err;
@@ -112,28 +86,83 @@ enum err cutting_number(struct cutting *c, struct decision *d)
 	return ERR_OK;
 }
 
+/* With something held back, the tree is that of the release before and what may change of it. */
+static enum err choose_tree(struct cutting *c, struct decision *d, const struct plan *changes)
+{
+	enum err err = ERR_OK;
+
+	if (!c->sluice.kept)
+		return repo_site_tree(d->repo, &d->head.commit, &c->prepared);
+	if (!d->pack)
+		err = repo_pack_begin(d->repo, &d->rq->op, &d->pack);
+	return err ? err : repo_pack_tree(d->pack, release_tree(&c->last), changes, &c->prepared);
+}
+
+/* Does it do what was asked for, no less and no more? */
+static enum err as_asked(struct cutting *c, struct decision *d, const struct plan *changes)
+{
+	struct plan_who *who;
+	struct sha256 digest;
+	enum err err = sluice_shut(&c->sluice) ? sluice_refusal(&c->sluice) : ERR_OK;
+
+	if (err || !c->plan)
+		return err;
+	who = mem_array(changes->n + 1, sizeof *who);
+	err = sluice_who(d->s, d->db, changes, who, c->a);
+	sluice_digest(changes, who, &digest);
+	free(who);
+	if (!err && !sha256_equal(&digest, c->plan) && !WEAK(shown_plan))
+		err = err_set(ERR_STALE, "Something was approved or revoked since the plan was shown: nothing was released. Look at it again.");
+	return err;
+}
+
+static void say_what_was_kept(struct cutting *c, struct decision *d)
+{
+	json_t *held = json_array();
+
+	if (c->down)
+		json_object_set_new(d->fields, "take_down", json_true());
+	for (size_t i = 0; i < c->sluice.n_holds; i++)
+		json_array_append_new(held, json_stringn(c->sluice.holds[i].path.s, c->sluice.holds[i].path.len));
+	json_object_set_new(d->fields, "held", held);
+}
+
 static enum err release_check(struct decision *d, void *arg)
 {
 	struct cutting *c = arg;
 	const uint64_t prepared_for = c->last.number;
-	struct blob_id now;
+	struct sha256 digest;
+	struct plan changes;
 	enum err err = newest(d->db, d->s, &c->last, c->a);
 
+	plan_init(&changes);
 	if (!err)
-		err = nothing_new(c, d->s, d->repo, &d->head.commit, &c->nothing);
+		err = sluice_plan(d->s, d->t, &c->last, &d->head.commit, &c->sluice, &changes);
 	if (err)
-		return err;
-	if (c->nothing)
-		return err_set(ERR_STALE, "Nothing changed since the last release.");
-	err = repo_site_tree(d->repo, &d->head.commit, &now);
+		goto out;
+	c->nothing = nothing_new(c, d->s, &changes);
+	if (c->nothing) {
+		err = err_set(ERR_STALE, "Nothing changed since the last release.");
+		goto out;
+	}
+	err = as_asked(c, d, &changes);
 	if (err)
-		return err;
-	c->moved = !blob_id_equal(&now, &c->prepared) || c->last.number != prepared_for;
+		goto out;
+	plan_digest(&changes, &digest);
+	c->moved = !sha256_equal(&digest, &c->changes) || c->last.number != prepared_for;
 	if (c->moved && !c->hurry)
-		return err_set(ERR_STALE, "Files were approved while the release was prepared.");
-	if (c->moved && (err = cutting_prepare(c, d->s, d->t, &d->head.commit)))
-		return err;
-	return cutting_number(c, d);
+		err = err_set(ERR_STALE, "Files were approved while the release was prepared.");
+	else if (c->moved)
+		err = cutting_prepare(c, d->s, d->t, &changes);
+	if (!err)
+		err = choose_tree(c, d, &changes);
+	if (!err)
+		err = cutting_number(c, d);
+	if (!err && (c->down || c->sluice.kept))
+		say_what_was_kept(c, d);
+out:
+	plan_release(&changes);
+	return err;
 }
 
 static void release_words(const struct site *s, uint64_t number, char message[256], char tag[64])
@@ -149,7 +178,7 @@ enum err cutting_build(struct cutting *c, struct decision *d)
 	enum err err;
 
 	release_words(d->s, c->now.number, message, tag);
-	err = repo_pack_release_commit(d->pack, &d->site_tree, &c->last.main_commit, message, d->record.at, d->s->key, &c->now.main_commit);
+	err = repo_pack_release_commit(d->pack, &c->prepared, &c->last.main_commit, message, d->record.at, d->s->key, &c->now.main_commit);
 	FAILPOINT_OR(err, release_commit);
 	if (!err)
 		err = repo_pack_tag(d->pack, tag, &c->now.main_commit, message, d->record.at, d->s->key, &c->tag);
@@ -341,19 +370,22 @@ out:
 static enum err prepare_outside(struct cutting *c, struct site *s, struct actor_tools *t)
 {
 	struct db_head head;
-	struct repo *repo;
-	enum err err = tools_repo(t, s, &repo);
+	struct plan changes;
+	enum err err = cutting_last(c, s, t);
 
-	if (!err)
-		err = cutting_last(c, s, t);
 	if (!err)
 		err = db_head_get(tools_db(t), s->name, node_key_id(s->key), &head);
 	if (!err && !head.seq)
 		return err_set(ERR_FAILED, "The log of %s is empty.", s->name);
+	plan_init(&changes);
 	if (!err)
-		err = nothing_new(c, s, repo, &head.commit, &c->nothing);
+		err = sluice_plan(s, t, &c->last, &head.commit, &c->sluice, &changes);
+	c->nothing = !err && nothing_new(c, s, &changes);
 	/* Nothing new is said by the transaction, which sees for sure. */
-	return err || c->nothing ? err : cutting_prepare(c, s, t, &head.commit);
+	if (!err && !c->nothing)
+		err = sluice_shut(&c->sluice) ? sluice_refusal(&c->sluice) : cutting_prepare(c, s, t, &changes);
+	plan_release(&changes);
+	return err;
 }
 
 static enum err release_build(struct decision *d, void *arg)
@@ -394,10 +426,16 @@ static enum err cut(struct cutting *c, struct site *s, struct actor_tools *t)
 
 enum err act_release(struct site *s, struct actor_tools *t, struct db_release *out, bool *was_cut)
 {
-	struct cutting c = { .a = arena_new() };
+	return act_release_as(s, t, false, NULL, out, was_cut);
+}
+
+enum err act_release_as(struct site *s, struct actor_tools *t, bool down, const struct sha256 *plan, struct db_release *out, bool *was_cut)
+{
+	struct cutting c = { .a = arena_new(), .down = down, .plan = plan, .sluice = { .down = down } };
 	enum err err;
 	unsigned i = 0;
 
+	c.sluice.a = c.a;
 	*was_cut = false;
 	(void)pthread_mutex_lock(&s->release_lock);
 	do {

@@ -43,12 +43,12 @@ static enum err check_log(struct checking *c)
 static enum err check_tree(struct checking *c)
 {
 	struct blob_id tree, head;
-	enum err e = repo_site_tree(c->repo, &c->rel.log_commit, &tree);
+	enum err e = repo_site_tree(c->repo, release_tree(&c->rel), &tree);
 
 	if (e || !c->papers.has_head)
 		return e;
 	if (!hex_parse(head.b, sizeof head.b, c->papers.head.tree) || !blob_id_equal(&tree, &head))
-		e = err_set(ERR_FAILED, "the tree in the log is not the one that the head names");
+		e = err_set(ERR_FAILED, "its tree is not the one that the head names");
 	return e;
 }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "acts/internal.h"
+#include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/weaken.h"
 
@@ -29,7 +30,7 @@ static enum err tree_of(struct site *s, struct actor_tools *t, const struct back
 
 	if (to->release) {
 		err = db_release_get(tools_db(t), s->name, to->release, &rel, a);
-		*commit = rel.log_commit;
+		*commit = *release_tree(&rel);
 		if (err == ERR_NOT_FOUND)
 			err = err_set(err, "There is no release %llu.", (unsigned long long)to->release);
 	} else {
@@ -195,6 +196,18 @@ static void reapprove_after(struct decision *d, void *arg)
 	approve_after(d, &((struct going_back *)arg)->x);
 }
 
+/* What is held stays as the last release has it: then it cannot be as the old one had it. */
+static enum err not_held(struct site *s, struct db *db, struct sluice *g)
+{
+	char until[CLOCK_TEXT_SIZE];
+	enum err err = sluice_holds(s, db, g);
+
+	if (err || !g->n_holds)
+		return err;
+	clock_text(g->holds[0].until, until);
+	return err_set(ERR_DENIED, "%s is held by %s until %s: lift the hold first.", g->holds[0].path.s, g->holds[0].actor, until);
+}
+
 static enum err rollback_check(struct decision *d, void *arg)
 {
 	struct going_back *g = arg;
@@ -211,6 +224,8 @@ static enum err rollback_check(struct decision *d, void *arg)
 	/* It is released with this very record. */
 	d->approval = false;
 	err = db_release_get(d->db, d->s->name, 0, &last, g->x.arena);
+	if (!err)
+		err = not_held(d->s, d->db, &g->cut.sluice);
 	if (!err && last.number != g->cut.last.number)
 		err = err_set(ERR_STALE, "A release was cut meanwhile: look at it again.");
 	return err ? err : cutting_number(&g->cut, d);
@@ -258,6 +273,25 @@ static void digest_request(const struct decision *d, const struct back_to *to, c
 	request_end(&r, out);
 }
 
+static enum err prepare_release(struct going_back *g, struct decision *d, const struct blob_id *commit)
+{
+	struct plan changes;
+	struct repo *repo;
+	enum err err = tools_repo(d->t, d->s, &repo);
+
+	plan_init(&changes);
+	if (!err)
+		err = not_held(d->s, tools_db(d->t), &g->cut.sluice);
+	if (!err)
+		err = repo_plan(repo, release_tree(&g->cut.last), commit, &changes);
+	if (!err)
+		err = cutting_prepare(&g->cut, d->s, d->t, &changes);
+	if (!err)
+		err = repo_site_tree(repo, commit, &g->cut.prepared);
+	plan_release(&changes);
+	return err;
+}
+
 /* Everything up to the transaction. rollback: the sums of the release too. */
 static enum err prepare(struct going_back *g, struct decision *d, const struct sha256 *shown, struct plan *plan)
 {
@@ -270,7 +304,7 @@ static enum err prepare(struct going_back *g, struct decision *d, const struct s
 	if (!err && d->build)
 		err = cutting_last(&g->cut, d->s, d->t);
 	if (!err && d->build)
-		err = cutting_prepare(&g->cut, d->s, d->t, &commit);
+		err = prepare_release(g, d, &commit);
 	return err ? err : list_files(d->s, d->t, plan, &g->x);
 }
 
@@ -344,6 +378,7 @@ enum err act_rollback(struct site *s, struct actor_tools *t, const struct act_re
 	if (!may && !WEAK(role_act))
 		return act_refused(s, t, rq, "rollback", NULL, err_set(ERR_DENIED, "You need to be admin of the whole site to roll it back."));
 	g.cut.a = arena_new();
+	g.cut.sluice.a = g.cut.a;
 	(void)pthread_mutex_lock(&s->release_lock);
 	err = go_back(&g, &d, shown, out);
 	if (!err && !out->repeated)

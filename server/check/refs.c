@@ -115,8 +115,11 @@ void check_release(struct check *c, struct repo *repo, const struct release_chai
 	json_int_t number = json_integer_value(json_object_get(e->record.fields, "number"));
 	const size_t keep = c->p->release_keep ? c->p->release_keep : 1;
 	char ref[96], hex[COMMIT_HEX];
-	struct blob_id tag, commit, tree;
+	struct blob_id tag, commit, tree, want = e->parts.site;
 
+	/* Something was held back: then it is another tree than the approved one, and the record says which. */
+	if (json_object_get(e->record.fields, "held") && !hex_parse(want.b, sizeof(want.b), json_string_value(json_object_get(e->record.fields, "tree"))))
+		want = (struct blob_id){ { 0 } };
 	snprintf(ref, sizeof(ref), TAG_PREFIX "%lld", (long long)number);
 	if (nth >= chain->n) {
 		found(c, FINDING_RELEASE_REF, MAIN_REF, "it does not have release %lld, which record %llu cut", (long long)number, (unsigned long long)e->seq);
@@ -125,8 +128,8 @@ void check_release(struct check *c, struct repo *repo, const struct release_chai
 	commit = chain->ids[nth];
 	if (repo_commit_verify(repo, &commit, c->p->key))
 		found(c, FINDING_RELEASE_COMMIT, commit_hex(&commit, hex), "release %lld: %s", (long long)number, err_text());
-	else if (repo_commit_tree(repo, &commit, &tree) || !blob_id_equal(&tree, &e->parts.site))
-		found(c, FINDING_RELEASE_COMMIT, commit_hex(&commit, hex), "release %lld has not the approved tree of record %llu", (long long)number, (unsigned long long)e->seq);
+	else if (repo_commit_tree(repo, &commit, &tree) || !blob_id_equal(&tree, &want))
+		found(c, FINDING_RELEASE_COMMIT, commit_hex(&commit, hex), "release %lld has not the tree that record %llu names", (long long)number, (unsigned long long)e->seq);
 	if (repo_ref_get(repo, ref, &tag) == ERR_NOT_FOUND && nth + keep < chain->n)
 		return; /* an old one, dropped when a newer release was cut */
 	if (repo_ref_get(repo, ref, &tag) || repo_tag_target(repo, &tag, &tree))

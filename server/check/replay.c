@@ -35,6 +35,7 @@ void replay_free(struct replay *r)
 	free(r->fields.p);
 	free(r->field_versions.p);
 	free(r->preapprovals.p);
+	free(r->holds.p);
 	free(r->accounts.p);
 	free(r->groups.p);
 	free(r->members.p);
@@ -271,6 +272,8 @@ static enum err add_pickup(struct replay *r, const struct log_entry *e)
 
 static enum err add_revoke(struct replay *r, const struct log_entry *e)
 {
+	if (json_is_true(json_object_get(e->record.fields, "take_down")))
+		r->down = (struct db_force){ .at = e->record.at, .by = actor_keep(r, &e->record), .reason = arena_dup(r->arena, e->record.note) };
 	return add_files(r, e, APPROVAL_REVOKED);
 }
 
@@ -458,6 +461,7 @@ static enum err add_release(struct replay *r, const struct log_entry *e)
 	LIST_ADD(&r->releases, (uint64_t)number);
 	r->first_pending = 0;
 	r->last_start = e->record.at;
+	r->down = (struct db_force){ .by = "", .reason = "" };
 	r->forced = (struct db_force){ .by = "", .reason = "" };
 	return ERR_OK;
 }
@@ -466,6 +470,45 @@ static enum err add_force(struct replay *r, const struct log_entry *e)
 {
 	r->forced = (struct db_force){ .at = e->record.at, .by = actor_keep(r, &e->record), .reason = arena_dup(r->arena, e->record.note) };
 	return ERR_OK;
+}
+
+static enum err add_hold(struct replay *r, const struct log_entry *e)
+{
+	struct one_hold h = { .at = e->record.at, .seq = e->seq };
+	const char *until;
+	bool broken = false;
+	size_t i = 0;
+	enum err err = field_path(r, e, &h.path);
+
+	if (err)
+		return err;
+	until = json_get_str(e->record.fields, "until", &broken);
+	if (broken || (!until && !removed(e)) || (until && clock_parse(&h.until, until)))
+		return err_set(ERR_INPUT, "its field until is not what an act writes");
+	while (i < r->holds.n && !path_equal(r->holds.p[i].path, h.path))
+		i++;
+	if (i < r->holds.n)
+		LIST_DROP(&r->holds, i);
+	if (removed(e)) {
+		r->last_approval = e->record.at;
+		if (!r->first_pending)
+			r->first_pending = e->record.at;
+		return ERR_OK;
+	}
+	h.path = path_copy(h.path, r->arena);
+	h.actor = actor_keep(r, &e->record);
+	h.note = arena_dup(r->arena, e->record.note);
+	LIST_ADD(&r->holds, h);
+	return ERR_OK;
+}
+
+static enum err add_confirm_removal(struct replay *r, const struct log_entry *e)
+{
+	const char *list = field(r, e, "list");
+
+	if (!list || !hex_parse(r->removal.b, sizeof(r->removal.b), list))
+		return err_set(ERR_INPUT, "its field list is not a digest");
+	return add_force(r, e);
 }
 
 static enum err add_reapprove(struct replay *r, const struct log_entry *e)
@@ -601,6 +644,8 @@ static const struct {
 	{ "force", add_force },
 	{ "rollback", add_rollback },
 	{ "reapprove", add_reapprove },
+	{ "hold", add_hold },
+	{ "confirm-removal", add_confirm_removal },
 	{ "genesis", add_genesis },
 	{ "account", add_account },
 	{ "group", add_group },

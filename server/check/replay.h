@@ -11,6 +11,7 @@ struct one_rule { const char *principal; struct path path; int role; uint64_t se
 struct one_requirement { struct path path; unsigned reviews; bool not_alone; uint64_t seq; };
 struct one_version { const char *name; struct path path; uint64_t seq; };
 struct one_preapproval { struct preapproved what; const char *actor, *note; int64_t at; uint64_t seq; };
+struct one_hold { struct path path; const char *actor, *note; int64_t at, until; uint64_t seq; };
 struct one_account { const char *name, *display; bool enabled; int64_t created_at; uint64_t seq; };
 struct one_group { const char *name; int64_t created_at; uint64_t seq; };
 struct one_token { const char *id, *owner, *label, *site, *path; int role; int64_t created_at, expires_at; uint64_t seq; };
@@ -37,6 +38,7 @@ struct replay {
 	LIST(struct field_def) fields;
 	LIST(struct one_version) field_versions; /* all that there ever were */
 	LIST(struct one_preapproval) preapprovals;
+	LIST(struct one_hold) holds;
 	LIST(struct one_account) accounts;
 	LIST(struct one_group) groups;
 	LIST(struct one_member) members;
@@ -51,6 +53,7 @@ struct replay {
 	struct blob_id commit;
 	int64_t created_at, first_pending, last_approval, last_start;
 	struct db_force forced, down;
+	struct sha256 removal;
 };
 
 #endif

@@ -115,6 +115,14 @@ static void end_rows_of_site(struct replay *r, row_fn *fn, void *arg)
 		fn(arg, TABLE_preapproval, x->seq, ROW(text(r->site), FIXED(hash), text(x->what.pattern), bytes(x->what.path.s, x->what.path.len),
 			num(x->what.largest), num((uint64_t)x->what.until), text(x->actor), num((uint64_t)x->at), text(x->note), num(x->seq)));
 	}
+	for (size_t i = 0; i < r->holds.n; i++) {
+		const struct one_hold *x = &r->holds.p[i];
+		struct sha256 hash;
+
+		path_hash(x->path, &hash);
+		fn(arg, TABLE_hold, x->seq, ROW(text(r->site), FIXED(hash), bytes(x->path.s, x->path.len), text(x->actor), num((uint64_t)x->at),
+			num((uint64_t)x->until), text(x->note), num(x->seq)));
+	}
 	if (r->release) {
 		snprintf(id, sizeof(id), "release/%s", r->site);
 		fn(arg, TABLE_counter, r->seq, ROW(text(id), num(r->release), num(r->release), num(1), text("")));
@@ -122,7 +130,7 @@ static void end_rows_of_site(struct replay *r, row_fn *fn, void *arg)
 	if (r->last_approval || r->last_start || r->forced.at)
 		fn(arg, TABLE_schedule, r->seq, ROW(text(r->site), num((uint64_t)r->first_pending), num((uint64_t)r->last_approval), num((uint64_t)r->last_start),
 			num((uint64_t)r->forced.at), text(r->forced.by), text(r->forced.reason), num(r->forced.release), FIXED(r->forced.plan),
-			num((uint64_t)r->down.at), text(r->down.by), text(r->down.reason)));
+			num((uint64_t)r->down.at), text(r->down.by), text(r->down.reason), FIXED(r->removal)));
 }
 
 static void end_rows_of_installation(struct replay *r, row_fn *fn, void *arg)

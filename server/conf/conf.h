@@ -40,6 +40,7 @@ struct conf_site {
 	int64_t quiet_us, longest_us; /* 5 min, 60 min */
 	int64_t release_expiry_us; /* 30 d */
 	unsigned release_keep; /* tags and lists of so many releases; 1000 */
+	unsigned removal_share, removal_least, removal_most; /* per cent, files, files: 20, 10, 5000 */
 	bool watch;
 	bool sign_password; /* each signature asks for the password again */
 	const char *const *meanings; /* what a signature can mean; none: it is not asked */

@@ -136,6 +136,13 @@ const struct option conf_site_options[] = {
 	{ "release_keep", OPTION_NUMBER, AT(release_keep), "1000", 2, 1000000, CHECK_NOTHING, false, NULL,
 	    "So many releases keep their tag in the repository. Older ones stay in the log, and can be looked at and "
 	    "rolled back to all the same." },
+	{ "removal_share", OPTION_NUMBER, AT(removal_share), "20", 0, 100, CHECK_NOTHING, true, NULL,
+	    "A release that would take away more than so many per cent of the site's files waits until an admin of the whole "
+	    "site has confirmed the list. 0: the share does not matter." },
+	{ "removal_least", OPTION_NUMBER, AT(removal_least), "10", 0, 1000000000, CHECK_NOTHING, true, NULL,
+	    "So few files may always go." },
+	{ "removal_most", OPTION_NUMBER, AT(removal_most), "5000", 0, 1000000000, CHECK_NOTHING, true, NULL,
+	    "More files than that wait for an admin, whatever their share. 0: the number does not matter." },
 	{ "largest_file", OPTION_SIZE, AT(largest_file), "2GiB", 1, UINT64_C(1) << 42, CHECK_NOTHING, false, NULL,
 	    "A larger file cannot be published." },
 	{ "watch", OPTION_BOOL, AT(watch), "yes", 0, 0, CHECK_NOTHING, false, NULL,

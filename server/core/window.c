@@ -25,12 +25,19 @@ static void take_earlier(struct window_answer *a, int64_t due, enum window_reaso
 	}
 }
 
-struct window_answer window_next(const struct window_facts *f)
+static struct window_answer take_down(const struct window_facts *f)
+{
+	const int64_t again = f->down_tried && f->retry_at != WINDOW_NEVER ? capped(f->retry_at, f) : f->now;
+	const int64_t due = again > f->now ? again : f->now;
+
+	return (struct window_answer){ due, due, WINDOW_DOWN };
+}
+
+/* Without holds and take-downs. */
+static struct window_answer ordinary(const struct window_facts *f)
 {
 	struct window_answer a = { WINDOW_NEVER, WINDOW_NEVER, WINDOW_NONE };
 
-	if (f->running)
-		return a;
 	if (f->forced)
 		return (struct window_answer){ f->now, f->now, WINDOW_FORCED };
 	int64_t longest = f->last_start == WINDOW_NEVER ? f->now : capped(plus(f->last_start, f->longest), f);
@@ -41,8 +48,28 @@ struct window_answer window_next(const struct window_facts *f)
 	}
 	take_earlier(&a, longest, WINDOW_LONGEST);
 	take_earlier(&a, retry, WINDOW_RETRY);
+	if (f->hold_end)
+		take_earlier(&a, f->hold_end, WINDOW_RELEASED);
 	/* The quiet period alone is moved by what people sign. */
 	a.at_latest = retry < longest ? retry : longest;
+	if (f->hold_end && f->hold_end < a.at_latest)
+		a.at_latest = f->hold_end;
+	return a;
+}
+
+struct window_answer window_next(const struct window_facts *f)
+{
+	struct window_answer a = { WINDOW_NEVER, WINDOW_NEVER, WINDOW_NONE };
+
+	if (f->running)
+		return a;
+	if (f->down)
+		return take_down(f);
+	a = ordinary(f);
+	if (f->held_until > a.due)
+		a.due = f->held_until;
+	if (f->held_until > a.at_latest)
+		a.at_latest = f->held_until;
 	return a;
 }
 
@@ -65,6 +92,8 @@ const char *window_reason_name(enum window_reason r)
 		[WINDOW_LONGEST] = "longest",
 		[WINDOW_FORCED] = "forced",
 		[WINDOW_RETRY] = "retry",
+		[WINDOW_RELEASED] = "released",
+		[WINDOW_DOWN] = "take-down",
 	};
 
 	return names[r];

@@ -19,9 +19,13 @@ struct window_facts {
 	bool forced; /* an admin asked for one */
 	bool running;
 	int64_t retry_at; /* a failed target wants another try then; WINDOW_NEVER: none */
+	int64_t held_until; /* no cycle of the site before; 0: not held */
+	int64_t hold_end; /* when a path was, or will be, let go that no cycle has looked at since; 0: none */
+	bool down; /* a take-down: nothing holds it up */
+	bool down_tried; /* but it failed: then it is tried with the targets */
 };
 
-enum window_reason { WINDOW_NONE, WINDOW_QUIET, WINDOW_LONGEST, WINDOW_FORCED, WINDOW_RETRY };
+enum window_reason { WINDOW_NONE, WINDOW_QUIET, WINDOW_LONGEST, WINDOW_FORCED, WINDOW_RETRY, WINDOW_RELEASED, WINDOW_DOWN };
 
 struct window_answer {
 	int64_t due; /* when the next cycle starts: <= now means at once */

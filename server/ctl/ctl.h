@@ -19,7 +19,7 @@ enum ctl_exit { EXIT_DONE, EXIT_USAGE, EXIT_NOT_FOUND, EXIT_REFUSED, EXIT_CONFLI
 /* Every option of every command; a command's row says which of them it takes. */
 struct options {
 	const char *server, *data, *site;
-	bool json, help, recursive, all, scan, as_staged, content, staged, remove, not_alone;
+	bool json, help, recursive, all, scan, as_staged, content, staged, remove, not_alone, take_down;
 	const char *note, *selection, *from, *id, *user, *act, *since, *until, *limit, *state, *reviews, *plan;
 	const char *password_file, *display, *token_file, *role, *path, *expires, *name, *process, *paper, *meaning, *pattern, *largest, *label, *type, *place;
 	bool required;
@@ -104,6 +104,10 @@ enum ctl_exit ctl_fill_in(struct ctl *c, const json_t *shown, json_t *body);
 void print_filled(const json_t *record); /* of a list: name and value */
 void print_asked(const json_t *record); /* of one record: as it was asked then */
 
+/* hold.c */
+enum ctl_exit ctl_hold(struct ctl *c, const char *path);
+enum ctl_exit ctl_lift(struct ctl *c, const char *path);
+
 /* progress.c */
 /* While a call of cmd_act waits for its answer, a line on the terminal tells how far the act with that id is. */
 struct progress {
@@ -129,7 +133,7 @@ bool ask_yes(const char *question); /* on the terminal; no by default */
 
 typedef enum ctl_exit command_fn(struct ctl *c);
 command_fn cmd_status, cmd_act, cmd_log, cmd_diff, cmd_show, cmd_role, cmd_access, cmd_preapprove, cmd_field, cmd_sync, cmd_release, cmd_user,
-    cmd_group, cmd_site, cmd_target, cmd_whoami, cmd_login, cmd_logout, cmd_token, cmd_session, cmd_counter, cmd_reapprove,
+    cmd_group, cmd_site, cmd_target, cmd_whoami, cmd_login, cmd_logout, cmd_token, cmd_session, cmd_counter, cmd_reapprove, cmd_hold,
     cmd_queue, cmd_notice, cmd_evidence, cmd_verify;
 
 #endif

@@ -307,6 +307,8 @@ enum ctl_exit cmd_act(struct ctl *c)
 		json_array_append_new(paths, json_string(ctl_path(c, o->args[i])));
 	if (o->note)
 		json_object_set_new(body, "note", json_string(o->note));
+	if (o->take_down)
+		json_object_set_new(body, "take_down", json_true());
 	/* With an id of ours the act can be asked for while it runs, and repeated if the answer is lost. */
 	if (!id)
 		id = ctl_new_id(c);

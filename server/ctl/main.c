@@ -41,8 +41,10 @@ static const struct command COMMANDS[] = {
 	    "password again it is asked on the terminal, or read from --password-file.\n" },
 	{ "review", "[-r] [-m NOTE] [--field K=V]... [--selection DIGEST | --from FILE | --as-staged] PATH...", "record that files were looked at",
 	    "recursive note selection from as-staged id field", 0, 4000, cmd_act, "Options as for sign.\n" },
-	{ "revoke", "[-r] [-m NOTE] [--field K=V]... [--selection DIGEST | --from FILE | --as-staged] PATH...", "take approved files back",
-	    "recursive note selection from as-staged id field", 0, 4000, cmd_act, "Options as for sign. They leave production with the next sync.\n" },
+	{ "revoke", "[-r] [-m NOTE] [--take-down] [--field K=V]... [--selection DIGEST | --from FILE | --as-staged] PATH...", "take approved files back",
+	    "recursive note selection from as-staged id take-down field", 0, 4000, cmd_act, "Options as for sign. They leave production with the next sync.\n"
+	    "--take-down: they leave at once, ahead of the window and past holds, and nothing else goes with them; kits that\n"
+	    "run are ended. It needs a note.\n" },
 	{ "log", "[PATH] [--user U] [--act A] [--since T]", "history of the site, a path, a person", "user act since until limit", 0, 1,
 	    cmd_log, "T is a date, a time, or an age such as 3h, 2d, 1w. Acts: sign, review, revoke, rule, require, field,\npreapprove, pickup, release, force. A slash at the end of PATH: the directory of that name, also where it is a file's now.\n" },
 	{ "diff", "PATH", "approved against staged version", "", 1, 1, cmd_diff, "Prints the digest that `drydock sign --selection` takes.\n" },
@@ -77,8 +79,11 @@ static const struct command COMMANDS[] = {
 	    "checkbox or date; --choice TEXT once for each choice; --act sign,review,revoke: with which acts (sign); --required: no\n"
 	    "act without it, a checkbox has to be ticked; --place N: forms show lower ones first. Setting it again is a new version;\n"
 	    "records keep the one that was asked then. Of one name the nearest definition counts; it is required if any above says so.\n" },
-	{ "sync", "status | plan | force -m REASON | log [RUN]", "to production: clocks, plan, force, runs", "note plan limit id", 1, 2,
-	    cmd_sync, "--plan DIGEST forces only if the plan is still the one that was shown.\n" },
+	{ "sync", "status | plan | force -m REASON | confirm DIGEST -m REASON | log [RUN]", "to production: clocks, plan, force, runs",
+	    "note plan limit id", 1, 2, cmd_sync,
+	    "confirm lets go what `sync plan` shows, where so many files would leave that nothing is released until an admin has\n"
+	    "looked; DIGEST is the one that it prints.\n"
+	    "--plan DIGEST forces only if the plan is still the one that was shown.\n" },
 	{ "reapprove", "PATH@RECORD [-m NOTE] [--plan DIGEST]", "approve an earlier version again, whatever is staged", "note plan id password-file",
 	    1, 1, cmd_reapprove, "A file, or a directory and all below it, as RECORD left it (`drydock log PATH` tells the numbers). What would change\n"
 	    "is shown first, and a terminal is asked; with --plan DIGEST it is done only if that is still what changes.\n" },
@@ -94,7 +99,11 @@ static const struct command COMMANDS[] = {
 	    cmd_user, "The password is read from --password-file, or asked on the terminal; never an argument.\n" },
 	{ "group", "list [GROUP] | add GROUP | remove GROUP | join GROUP PRINCIPAL | leave GROUP PRINCIPAL", "DryDock's own groups", "id", 1, 3,
 	    cmd_group, "" },
-	{ "site", "list", "the sites you may see", "", 1, 1, cmd_site, "" },
+	{ "hold", "list | add PATH --until T -m REASON | lift PATH", "stop syncs of a site or of a path", "until note id", 1, 2, cmd_hold,
+	    "A held path stays in production as it is, whatever is signed or revoked, until T (2h, 3d, a date) or until it is lifted;\n"
+	    "/ is the whole site: then nothing is sent at all. For admins of the path. Only a take-down goes through.\n" },
+	{ "site", "list | hold --until T -m REASON | lift", "the sites you may see; hold all syncs of one", "until note id", 1, 1, cmd_site,
+	    "hold and lift are `drydock hold add /` and `drydock hold lift /`.\n" },
 	{ "target", "list | test NAME", "where releases go, and what is there", "", 1, 2, cmd_target,
 	    "test asks the target's kit whether a sync could go there now, and touches nothing; exit status 6 if it could not.\n" },
 	{ "notice", "list | test", "who is told when a target fails", "", 1, 1, cmd_notice,
@@ -122,7 +131,7 @@ static const struct command COMMANDS[] = {
 
 enum { OPT_SERVER = 256, OPT_DATA, OPT_SITE, OPT_JSON, OPT_VERSION, OPT_ALL, OPT_SCAN, OPT_AS_STAGED, OPT_CONTENT, OPT_STAGED, OPT_SELECTION,
 	OPT_FROM, OPT_ID, OPT_USER, OPT_ACT, OPT_SINCE, OPT_UNTIL, OPT_LIMIT, OPT_STATE, OPT_REVIEWS, OPT_NOT_ALONE, OPT_PLAN, OPT_PASSWORD_FILE, OPT_DISPLAY, OPT_TOKEN_FILE, OPT_ROLE, OPT_PATH, OPT_EXPIRES,
-	OPT_PAPER, OPT_MEANING, OPT_PATTERN, OPT_LARGEST, OPT_FIELD, OPT_LABEL, OPT_TYPE, OPT_CHOICE, OPT_REQUIRED, OPT_PLACE, OPT_CURRENT, OPT_KEY };
+	OPT_PAPER, OPT_MEANING, OPT_PATTERN, OPT_LARGEST, OPT_FIELD, OPT_LABEL, OPT_TYPE, OPT_CHOICE, OPT_REQUIRED, OPT_PLACE, OPT_CURRENT, OPT_KEY, OPT_TAKE_DOWN };
 
 static const struct option OPTIONS[] = {
 	{ "help", no_argument, NULL, 'h' },
@@ -166,6 +175,7 @@ static const struct option OPTIONS[] = {
 	{ "choice", required_argument, NULL, OPT_CHOICE },
 	{ "required", no_argument, NULL, OPT_REQUIRED },
 	{ "place", required_argument, NULL, OPT_PLACE },
+	{ "take-down", no_argument, NULL, OPT_TAKE_DOWN },
 	{ "name", required_argument, NULL, 'i' },
 	{ "process", required_argument, NULL, 'p' },
 	{ "paper", required_argument, NULL, OPT_PAPER },
@@ -241,6 +251,7 @@ static void option_take(struct options *o, int c)
 	case 'm': o->note = optarg; break;
 	case OPT_PATTERN: o->pattern = optarg; break;
 	case OPT_LARGEST: o->largest = optarg; break;
+	case OPT_TAKE_DOWN: o->take_down = true; break;
 	case 'i': o->name = optarg; break;
 	case 'p': o->process = optarg; break;
 	case 'o': o->output = optarg; break;

@@ -315,6 +315,8 @@ static enum ctl_exit sync_status(struct ctl *c)
 		else
 			printf("Next: %s (%s).\n", print_time(text_of(root, "next"), at), text_of(root, "because"));
 		printf("At the latest: %s.\n", print_time(text_of(root, "at_latest"), at));
+		if (*text_of(root, "held_until"))
+			printf("The site is held until %s: see `drydock hold list`.\n", print_time(text_of(root, "held_until"), at));
 		if (*text_of(root, "pending_since"))
 			printf("Waiting since %s.\n", print_time(text_of(root, "pending_since"), at));
 		else
@@ -333,25 +335,25 @@ static enum ctl_exit sync_status(struct ctl *c)
 	return rc;
 }
 
+#define FORCE "To send exactly this: drydock sync force --plan %s -m REASON\n"
+
 static enum ctl_exit sync_plan(struct ctl *c)
 {
 	const char *target = ctl_site(c, "/sync/plan");
-	json_t *root = NULL, *item;
+	json_t *root = NULL;
 	enum ctl_exit rc = ctl_get(c, target, &root);
-	size_t i;
 
 	if (!rc && c->o->json)
 		ctl_print_answer(c);
 	else if (!rc) {
-		json_array_foreach(json_object_get(root, "items"), i, item) {
-			printf("%-7s ", text_of(item, "change"));
-			print_text(text_of(item, "path"));
-			putchar('\n');
-		}
-		if (json_array_size(json_object_get(root, "items")) == 0)
-			puts("A sync would send nothing.");
-		else if (*text_of(root, "digest"))
-			printf("To send exactly this: drydock sync force --plan %s -m REASON\n", text_of(root, "digest"));
+		ctl_print_plan(root, "A sync would send nothing.");
+		if (number_of(root, "held_back"))
+			printf("%lld more changes are held back: see `drydock hold list`.\n", number_of(root, "held_back"));
+		if (*text_of(root, "removal") && !json_is_true(json_object_get(root, "removal_confirmed")))
+			printf("%lld files would leave production at once: nothing is released until an admin has confirmed that:\n"
+			       "  drydock sync confirm %s -m REASON\n", number_of(root, "removed"), text_of(root, "removal"));
+		else if (*text_of(root, "digest") && json_array_size(json_object_get(root, "items")))
+			printf(FORCE, text_of(root, "digest"));
 	}
 	json_decref(root);
 	return rc;
@@ -396,6 +398,7 @@ static enum ctl_exit sync_run(struct ctl *c)
 enum ctl_exit cmd_sync(struct ctl *c)
 {
 	const struct options *o = c->o;
+	enum ctl_exit rc;
 	json_t *body;
 
 	if (ctl_is(c, 0, "status") && o->n_args == 1)
@@ -404,16 +407,23 @@ enum ctl_exit cmd_sync(struct ctl *c)
 		return sync_plan(c);
 	if (ctl_is(c, 0, "log"))
 		return o->n_args == 2 ? sync_run(c) : ctl_list(c, ctl_query(c, ctl_site(c, "/sync/runs"), "limit", o->limit), print_run, "There was no run yet.");
-	if (!ctl_is(c, 0, "force") || o->n_args != 1)
-		return ctl_usage("sync status | plan | force -m REASON | log [RUN]");
+	if (!(ctl_is(c, 0, "force") && o->n_args == 1) && !(ctl_is(c, 0, "confirm") && o->n_args == 2))
+		return ctl_usage("sync status | plan | force -m REASON | confirm DIGEST -m REASON | log [RUN]");
 	if (!o->note || !*o->note) {
 		fprintf(stderr, "drydock: say why with -m: the reason is recorded.\n");
 		return EXIT_USAGE;
 	}
 	body = json_pack("{s:s}", "reason", o->note);
+	if (o->n_args == 2) {
+		json_object_set_new(body, "list", json_string(o->args[1]));
+		return ctl_act(c, ctl_site(c, "/sync/removal"), body, "Confirmed, and a sync is asked for; `drydock sync status` tells how it goes");
+	}
 	if (o->plan)
 		json_object_set_new(body, "plan", json_string(o->plan));
-	return ctl_act(c, ctl_site(c, "/sync/force"), body, "A sync is asked for; `drydock sync status` tells how it goes");
+	rc = ctl_act(c, ctl_site(c, "/sync/force"), body, "A sync is asked for; `drydock sync status` tells how it goes");
+	if (rc == EXIT_CONFLICT)
+		ctl_print_now(c, FORCE);
+	return rc;
 }
 
 /* A target that would not take a sync is a failure of the command. */
@@ -582,7 +592,11 @@ static void print_site(const json_t *item)
 
 enum ctl_exit cmd_site(struct ctl *c)
 {
-	return ctl_is(c, 0, "list") ? ctl_list(c, "/sites", print_site, "There is no site that you may see.") : ctl_usage("site list");
+	if (ctl_is(c, 0, "hold"))
+		return ctl_hold(c, "/");
+	if (ctl_is(c, 0, "lift"))
+		return ctl_lift(c, "/");
+	return ctl_is(c, 0, "list") ? ctl_list(c, "/sites", print_site, "There is no site that you may see.") : ctl_usage("site list | hold --until T -m REASON | lift");
 }
 
 enum ctl_exit cmd_whoami(struct ctl *c)

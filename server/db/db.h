@@ -171,6 +171,12 @@ struct db_review { struct path path; struct sha256 sha256; bool exec; const char
 enum err db_review_many(struct db *db, const char *site, const struct path *paths, size_t n,
     bool (*fn)(void *arg, const struct db_review *review), void *arg) MUST_CHECK;
 
+/* holds: also those that have ended and were not lifted */
+struct db_hold { struct path path; const char *actor; int64_t at, until; const char *note; uint64_t seq; };
+enum err db_hold_put(struct db *db, const char *site, const struct db_hold *h) MUST_CHECK; /* replaces that of the same path */
+enum err db_hold_remove(struct db *db, const char *site, struct path path) MUST_CHECK; /* ERR_NOT_FOUND */
+enum err db_hold_list(struct db *db, const char *site, struct db_hold **out, size_t *n, struct arena *a) MUST_CHECK; /* by path, in the arena */
+
 /* pre-approvals */
 struct db_preapproval { struct preapproved what; const char *actor; int64_t at; const char *note; uint64_t seq; };
 enum err db_preapproval_put(struct db *db, const char *site, const struct db_preapproval *p) MUST_CHECK; /* replaces that of the same path and pattern */
@@ -244,11 +250,13 @@ struct db_schedule {
 	int64_t first_pending, last_approval, last_start; /* 0: none */
 	struct db_force forced;
 	struct db_force down; /* a take-down: release and plan are not used */
+	struct sha256 removal; /* the list of files that may go, which an admin confirmed */
 };
 enum err db_schedule_get(struct db *db, const char *site, struct db_schedule *out, struct arena *a) MUST_CHECK; /* zeroes if none */
 enum err db_schedule_approval(struct db *db, const char *site, int64_t at) MUST_CHECK; /* in each sign, revoke, pick-up */
 enum err db_schedule_started(struct db *db, const char *site, int64_t start, bool released) MUST_CHECK; /* end of a cycle; released: nothing is pending up to start */
 enum err db_schedule_force(struct db *db, const char *site, const struct db_force *f) MUST_CHECK; /* at 0 clears */
+enum err db_schedule_removal(struct db *db, const char *site, const struct sha256 *list) MUST_CHECK;
 enum err db_schedule_down(struct db *db, const char *site, const struct db_force *f) MUST_CHECK; /* at 0 clears */
 
 /* Counters and queues (core/named.h). In the caller's transaction if one is open. */

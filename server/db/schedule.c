@@ -4,7 +4,7 @@
 #include <string.h>
 
 DB_STMT(GET, "schedule_get", "SELECT first_pending, last_approval, last_start, forced_at, forced_by, forced_reason, forced_release, "
-	"forced_plan, down_at, down_by, down_reason FROM schedule WHERE site = ?");
+	"forced_plan, down_at, down_by, down_reason, removal FROM schedule WHERE site = ?");
 enum err db_schedule_get(struct db *db, const char *site, struct db_schedule *out, struct arena *a)
 {
 	struct cursor c;
@@ -23,6 +23,7 @@ enum err db_schedule_get(struct db *db, const char *site, struct db_schedule *ou
 		out->down.at = cursor_i64(&c, 8);
 		out->down.by = arena_dup(a, cursor_text(&c, 9));
 		out->down.reason = arena_dup(a, cursor_text(&c, 10));
+		cursor_fixed(&c, 11, out->removal.b, sizeof(out->removal.b));
 	}
 	return cursor_close(&c);
 }
@@ -60,4 +61,11 @@ DB_STMT(DOWN, "schedule_down", "INSERT INTO schedule (site, first_pending, last_
 enum err db_schedule_down(struct db *db, const char *site, const struct db_force *f)
 {
 	return db_run(db, &DOWN, ARGS(a_name(site), WHO(f)), NULL);
+}
+
+DB_STMT(REMOVAL, "schedule_removal", "INSERT INTO schedule (site, first_pending, last_approval, last_start, forced_at, forced_by, forced_reason, "
+	"removal) VALUES (?, 0, 0, 0, 0, '', '', ?) ON DUPLICATE KEY UPDATE removal = VALUES(removal)");
+enum err db_schedule_removal(struct db *db, const char *site, const struct sha256 *list)
+{
+	return db_run(db, &REMOVAL, ARGS(a_name(site), a_fixed(list)), NULL);
 }

@@ -183,6 +183,14 @@ enum err commit_parse(const struct object *o, struct blob_id *tree, struct blob_
 	return ERR_OK;
 }
 
+/* By the trailer that every log commit has, and no release's: the message of that is DryDock's own words. */
+bool commit_is_log(const struct object *o)
+{
+	static const char trailer[] = "\nRecord-SHA256: ";
+
+	return memmem(o->p, o->n, trailer, sizeof(trailer) - 1) != NULL;
+}
+
 /* *bytes: what was signed, if the signature is good. */
 static enum err verify(struct repo *r, const struct blob_id *commit, const struct node_key *k, struct buf *bytes)
 {

@@ -102,6 +102,7 @@ const struct tree_entry *tree_find(const struct tree *t, const char *name, size_
 
 /* Header lines of a commit object. A parent that is not there is zero. */
 enum err commit_parse(const struct object *o, struct blob_id *tree, struct blob_id *parent) MUST_CHECK;
+bool commit_is_log(const struct object *o); /* and not one of refs/heads/main */
 /* "tree <hex>" of a log commit, and one entry of it. */
 enum err commit_entry(struct repo *r, const struct blob_id *commit, const char *name, bool dir, struct blob_id *out) MUST_CHECK;
 

@@ -304,7 +304,17 @@ enum err repo_commit_tree(struct repo *r, const struct blob_id *commit, struct b
 
 enum err repo_site_tree(struct repo *r, const struct blob_id *commit, struct blob_id *tree)
 {
-	return commit_entry(r, commit, "site", true, tree);
+	struct object o;
+	bool log;
+	enum err e = object_read(r, commit, GIT_OBJECT_COMMIT, &o);
+
+	if (e)
+		return e;
+	log = commit_is_log(&o);
+	if (!log)
+		e = commit_parse(&o, tree, NULL);
+	object_release(&o);
+	return log ? commit_entry(r, commit, "site", true, tree) : e;
 }
 
 /* Down the tree, a part of the path at a time; dir: the last part is to be a directory. */

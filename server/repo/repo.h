@@ -145,7 +145,7 @@ enum err repo_find(struct repo *r, const struct blob_id *commit, struct path pat
 enum err repo_has_directory(struct repo *r, const struct blob_id *commit, struct path path, bool *answer) MUST_CHECK;
 enum err repo_commit_parent(struct repo *r, const struct blob_id *commit, struct blob_id *parent) MUST_CHECK;
 enum err repo_commit_tree(struct repo *r, const struct blob_id *commit, struct blob_id *tree) MUST_CHECK;
-/* site/ tree of a log commit. */
+/* site/ tree of a log commit; of a release's commit, its tree: so too below, wherever a log commit is asked for its files. */
 enum err repo_site_tree(struct repo *r, const struct blob_id *commit, struct blob_id *tree) MUST_CHECK;
 /* The difference of two approved trees (log commits; zero: nothing there). Costs what differs. */
 enum err repo_plan(struct repo *r, const struct blob_id *from, const struct blob_id *to, struct plan *out) MUST_CHECK;

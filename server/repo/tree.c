@@ -259,19 +259,22 @@ enum err repo_pack_tree(struct repo_pack *p, const struct blob_id *head, const s
 	enum err e = ERR_OK;
 
 	if (!blob_id_zero(head)) {
+		bool log;
+
 		e = pack_read(p, head, GIT_OBJECT_COMMIT, &commit);
 		if (!e)
 			e = commit_parse(&commit, &top, NULL);
+		log = !e && commit_is_log(&commit);
 		object_release(&commit);
-		if (!e)
+		if (!e && log)
 			e = pack_read_tree(p, &top, &tree);
 		if (e)
 			return e;
-		site = tree_find(&tree, "site", 4, true);
-		if (site)
-			old = site->id;
-		tree_release(&tree);
-		if (!site)
+		site = log ? tree_find(&tree, "site", 4, true) : NULL;
+		old = site ? site->id : top;
+		if (log)
+			tree_release(&tree);
+		if (log && !site)
 			return err_set(ERR_FAILED, "the repository is damaged: a log commit has no site/");
 	}
 	list = mem_array(changes->n + 1, sizeof(*list));

@@ -43,6 +43,7 @@ struct cycle {
 	size_t n;
 	bool begun; /* the run has a row */
 	bool failed, interrupted;
+	bool stopped; /* before anything was cut */
 	char message[512];
 };
 
@@ -143,7 +144,7 @@ static bool take_before(void *arg, const struct db_release *r)
 	struct cycle *c = arg;
 
 	c->before.number = r->number;
-	c->before.log_commit = r->log_commit;
+	c->before.main_commit = r->main_commit;
 	return false;
 }
 
@@ -164,7 +165,7 @@ static enum err choose_targets(struct cycle *c)
 		if (e || (active && t->row.number == c->release.number))
 			continue;
 		/* An ordinary retry leaves those alone whose time has not come. */
-		if (c->why == WINDOW_RETRY && t->row.retry_at > c->start)
+		if ((c->why == WINDOW_RETRY || (c->why == WINDOW_DOWN && c->y->down_tried)) && t->row.retry_at > c->start)
 			continue;
 		t->c = c;
 		t->conf = &cs->targets[i];
@@ -172,7 +173,7 @@ static enum err choose_targets(struct cycle *c)
 		if (active) {
 			plan_init(&t->plan);
 			t->planned = true;
-			e = repo_plan(repo, &t->row.log_commit, &c->release.log_commit, &t->plan);
+			e = repo_plan(repo, &t->row.log_commit, &c->release.main_commit, &t->plan);
 		}
 		if (!e && (*t->conf->host || t->conf->place[0] == '/')) {
 			t->papers = arena_printf(c->a, "%s/papers/%s", c->y->s->dir, t->conf->name);
@@ -195,7 +196,7 @@ static enum err count_changes(struct cycle *c)
 	if (!e)
 		e = db_release_list(tools_db(c->y->tools), c->y->s->name, c->release.number, 1, take_before, c);
 	if (!e)
-		e = repo_plan(repo, &c->before.log_commit, &c->release.log_commit, &plan);
+		e = repo_plan(repo, &c->before.main_commit, &c->release.main_commit, &plan);
 	if (!e) {
 		c->run.added = plan.added;
 		c->run.changed = plan.changed;
@@ -215,7 +216,7 @@ static enum err put_target(struct db *db, struct cycle *c, const struct target_r
 	row.tries = t->row.tries;
 	if (t->result.ok) {
 		row.number = c->release.number;
-		row.log_commit = c->release.log_commit;
+		row.log_commit = c->release.main_commit;
 		row.tries = 0;
 	} else if (strcmp(state, "sending")) {
 		int64_t delay = FIRST_RETRY;
@@ -268,6 +269,20 @@ static enum err put_receipt(struct db *db, struct cycle *c, const struct target_
 	return e || !r->report ? e : db_target_report_put(db, c->y->s->name, &report);
 }
 
+/* A take-down stays one until all targets have what it cut. */
+static enum err clear_down(struct db *db, struct cycle *c)
+{
+	struct db_schedule now;
+	enum err e;
+
+	if (!c->schedule.down.at || c->failed)
+		return ERR_OK;
+	e = db_schedule_get(db, c->y->s->name, &now, c->a);
+	if (!e && now.down.at == c->schedule.down.at)
+		e = db_schedule_down(db, c->y->s->name, &(struct db_force){ .at = 0 });
+	return e;
+}
+
 /* A force that came while the run was under way stands for another one. */
 static enum err clear_force(struct db *db, struct cycle *c)
 {
@@ -301,10 +316,12 @@ static enum err tx_end_run(struct db *db, void *arg)
 	FAILPOINT_OR(e, run_target_rows);
 	if (!e)
 		e = db_run_finish(db, c->y->s->name, &c->run);
-	if (!e && c->why != WINDOW_RETRY && !(c->why == WINDOW_FORCED && c->schedule.forced.release) && !c->interrupted)
+	if (!e && c->why != WINDOW_RETRY && c->why != WINDOW_DOWN && !(c->why == WINDOW_FORCED && c->schedule.forced.release) && !c->interrupted)
 		e = db_schedule_started(db, c->y->s->name, c->start, true);
 	FAILPOINT_OR(e, run_schedule_row);
-	if (!e && !c->interrupted)
+	if (!e && !c->interrupted && c->why == WINDOW_DOWN)
+		e = clear_down(db, c);
+	else if (!e && !c->interrupted)
 		e = clear_force(db, c);
 	return e;
 }
@@ -412,7 +429,7 @@ static void sum_up(struct cycle *c)
 static enum err send(struct cycle *c)
 {
 	struct sync *y = c->y;
-	enum err e = site_export_hold(y->s, y->tools, &c->release.log_commit);
+	enum err e = site_export_hold(y->s, y->tools, &c->release.main_commit);
 
 	if (e)
 		return err_prefix(e, "The export could not be brought to release %llu", (unsigned long long)c->release.number);
@@ -439,6 +456,7 @@ static enum err send(struct cycle *c)
 static enum err cut_release(struct cycle *c)
 {
 	struct sync *y = c->y;
+	const bool planned = c->why == WINDOW_FORCED && !sha256_zero(&c->schedule.forced.plan);
 	uint64_t n = 0;
 	enum err e = ERR_OK;
 
@@ -446,6 +464,8 @@ static enum err cut_release(struct cycle *c)
 		e = db_release_get(tools_db(y->tools), y->s->name, 0, &c->release, c->a);
 		return e == ERR_NOT_FOUND ? ERR_OK : e;
 	}
+	if (c->why == WINDOW_DOWN)
+		return act_release_as(y->s, y->tools, true, NULL, &c->release, &c->cut);
 	/* A file that cannot be picked up now must not keep what people signed from going out. */
 	if (act_pickup(y->s, y->tools, &n)) {
 		log_event(LOG_LEVEL_ERROR, "sync.pickup.failed", "site", y->s->name, "why", err_text(), NULL);
@@ -455,7 +475,7 @@ static enum err cut_release(struct cycle *c)
 	if (e)
 		return e;
 	c->start = clock_wall();
-	return act_release(y->s, y->tools, &c->release, &c->cut);
+	return act_release_as(y->s, y->tools, false, planned ? &c->schedule.forced.plan : NULL, &c->release, &c->cut);
 }
 
 /* The run is over in fact: a database that comes back within reason shall know it. */
@@ -491,6 +511,10 @@ enum err cycle_run(struct sync *y, enum window_reason why)
 	if (e)
 		goto out;
 	c.run = (struct db_run){ .trigger = window_reason_name(why), .actor = "", .reason = "", .started_at = c.start, .state = "running", .message = "" };
+	if (why == WINDOW_DOWN) {
+		c.run.actor = c.schedule.down.by;
+		c.run.reason = c.schedule.down.reason;
+	}
 	if (why == WINDOW_FORCED) {
 		c.run.actor = c.schedule.forced.by;
 		c.run.reason = c.schedule.forced.reason;
@@ -501,11 +525,19 @@ enum err cycle_run(struct sync *y, enum window_reason why)
 	FAILPOINT_OR(e, cycle_carried);
 	if (!e)
 		e = cut_release(&c);
+	/* Not what was asked for, or an admin has to look first: a run that says so and sends nothing. */
+	if (e == ERR_STALE) {
+		c.stopped = c.failed = true;
+		snprintf(c.message, sizeof(c.message), "%s", err_text());
+		e = db_release_get(tools_db(y->tools), y->s->name, 0, &c.release, c.a);
+		if (e == ERR_NOT_FOUND)
+			e = ERR_OK;
+	}
 	FAILPOINT_OR(e, cycle_cut);
 	if (e)
 		goto out;
 	c.run.number = c.release.number;
-	if (c.release.number) {
+	if (c.release.number && !c.stopped) {
 		e = choose_targets(&c);
 		if (!e && (c.cut || c.n))
 			e = count_changes(&c);

@@ -41,7 +41,9 @@ struct sync {
 	bool load_failed; /* the last time it was asked */
 	uint64_t news; /* rises with every change that sync_wait tells */
 	int64_t quiet_us, longest_us;
-	struct moment first_pending, last_approval, last_start, retry_at;
+	struct moment first_pending, last_approval, last_start, retry_at, held_until, hold_end;
+	bool down, down_tried;
+	bool downing; /* the run under way is a take-down */
 	int64_t unconfirmed; /* wall clock */
 	bool forced;
 	bool running;

@@ -35,8 +35,10 @@ static void on_act(void *arg, const char *what)
 {
 	struct sync *y = arg;
 
-	(void)what;
 	(void)pthread_mutex_lock(&y->lock);
+	/* What runs sends what is to go. The run is interrupted, and the next one is the take-down's. */
+	if (strcmp(what, "take-down") == 0 && y->running && !y->downing)
+		y->cancel = 1;
 	y->carry = true;
 	(void)pthread_mutex_unlock(&y->lock);
 	sync_poke(y);
@@ -103,6 +105,26 @@ static void set_trouble(struct sync *y, const char *text)
 	(void)pthread_cond_broadcast(&y->changed);
 }
 
+/* held: the site; end: of a hold of a path that no cycle has looked at since it ended, or that ends next. Wall clock, 0: none. */
+static enum err load_holds(struct sync *y, struct db *db, int64_t last_start, int64_t *held, int64_t *end)
+{
+	struct arena *a = arena_new();
+	const int64_t now = clock_wall();
+	struct db_hold *list;
+	size_t n = 0;
+	enum err e = db_hold_list(db, y->s->name, &list, &n, a);
+
+	*held = *end = 0;
+	for (size_t i = 0; i < n && !e; i++) {
+		if (path_is_root(list[i].path) && list[i].until > now)
+			*held = list[i].until;
+		else if (!path_is_root(list[i].path) && list[i].until > last_start && (!*end || list[i].until < *end))
+			*end = list[i].until;
+	}
+	arena_free(a);
+	return e;
+}
+
 /* What the database knows. Without the lock: it may take its time. */
 static enum err load(struct sync *y)
 {
@@ -110,13 +132,15 @@ static enum err load(struct sync *y)
 	struct arena *a = arena_new();
 	struct db_schedule schedule;
 	struct db_release newest = { 0 };
-	int64_t retry, unconfirmed = 0;
+	int64_t retry, unconfirmed = 0, held = 0, hold_end = 0;
 	enum err e = db_schedule_get(db, y->s->name, &schedule, a);
 
 	if (!e)
 		e = cycle_retry_at(y, db, &retry);
 	if (!e)
 		e = cycle_unconfirmed(y, db, &unconfirmed);
+	if (!e)
+		e = load_holds(y, db, schedule.last_start, &held, &hold_end);
 	if (!e) {
 		e = db_release_get(db, y->s->name, 0, &newest, a);
 		if (e == ERR_NOT_FOUND)
@@ -128,6 +152,9 @@ static enum err load(struct sync *y)
 		set_moment(&y->last_approval, schedule.last_approval);
 		set_moment(&y->last_start, schedule.last_start);
 		set_future(&y->retry_at, retry);
+		set_future(&y->held_until, held);
+		set_future(&y->hold_end, hold_end);
+		y->down = schedule.down.at != 0;
 		y->unconfirmed = unconfirmed;
 		y->forced = schedule.forced.at != 0;
 		y->release = newest.number;
@@ -157,6 +184,10 @@ static struct window_facts facts(const struct sync *y)
 		.forced = y->forced,
 		.running = y->running,
 		.retry_at = or_never(&y->retry_at),
+		.held_until = y->held_until.wall ? y->held_until.boot : 0,
+		.hold_end = y->hold_end.wall ? y->hold_end.boot : 0,
+		.down = y->down,
+		.down_tried = y->down_tried,
 	};
 }
 
@@ -222,12 +253,16 @@ static void do_cycle(struct sync *y, enum window_reason why)
 	enum err e;
 
 	y->running = true;
+	y->downing = why == WINDOW_DOWN;
+	/* What was broken off for a take-down is over; a server that stops looks at `stop`. */
+	y->cancel = y->stop;
 	y->news++;
 	(void)pthread_cond_broadcast(&y->changed);
 	(void)pthread_mutex_unlock(&y->lock);
 	e = cycle_run(y, why);
 	(void)pthread_mutex_lock(&y->lock);
-	y->running = false;
+	y->running = y->downing = false;
+	y->down_tried = why == WINDOW_DOWN;
 	y->reload = true;
 	y->news++;
 	(void)pthread_cond_broadcast(&y->changed);
@@ -357,6 +392,7 @@ void sync_status(struct sync *y, struct sync_status *out)
 	out->running = y->running;
 	out->run = y->run;
 	out->release = y->release;
+	out->held_until = y->held_until.wall && y->held_until.boot > f.now ? to_wall(y->held_until.boot, f.now, out->now) : 0;
 	out->pending_since = y->first_pending.wall;
 	out->unconfirmed_since = y->unconfirmed;
 	out->export_behind = y->s->export_behind;

@@ -28,6 +28,7 @@ struct sync_status {
 	bool running;
 	uint64_t run; /* the running one, or the last */
 	uint64_t release; /* newest release; 0: none yet */
+	int64_t held_until; /* the site is held; 0: it is not */
 	int64_t pending_since; /* 0: nothing waits */
 	int64_t unconfirmed_since; /* the oldest approval that is not known to be live on every target; 0: none */
 	bool export_behind; /* something approved is not in the export directory yet */

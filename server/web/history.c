@@ -23,6 +23,8 @@ const char *history_verb(const char *act)
 		{ "field", "changed what acts ask for" },
 		{ "pickup", "picked up pre-approved files" },
 		{ "release", "cut a release" },
+		{ "hold", "held or let go" },
+		{ "confirm-removal", "let many files go" },
 		{ "rollback", "rolled back" },
 		{ "reapprove", "approved again" },
 		{ "force", "forced a sync" },

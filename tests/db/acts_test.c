@@ -523,7 +523,7 @@ static void sync_acts(void **state)
 	struct act_answer a;
 	struct db_release release, same;
 	struct db_schedule schedule;
-	struct plan plan;
+	struct site_plan plan;
 	struct sha256 digest;
 	struct arena *arena = arena_new();
 	uint64_t n;
@@ -546,9 +546,9 @@ static void sync_acts(void **state)
 	assert_int_equal(state_now(&w, "/feed/a.xml"), STATE_PREAPPROVED);
 	assert_false(is_exported(&w, "/feed/a.xml"));
 	assert_ok(site_plan(w.s, w.t, &plan));
-	assert_int_equal(plan.n, 3);
-	assert_int_equal(plan.added, 3);
-	plan_release(&plan);
+	assert_int_equal(plan.plan.n, 3);
+	assert_int_equal(plan.plan.added, 3);
+	site_plan_release(&plan);
 	assert_ok(act_pickup(w.s, w.t, &n));
 	assert_int_equal(n, 2);
 	assert_true(is_exported(&w, "/feed/a.xml"));
@@ -563,8 +563,8 @@ static void sync_acts(void **state)
 	assert_false(cut);
 	assert_int_equal(same.number, 1);
 	assert_ok(site_plan(w.s, w.t, &plan));
-	assert_int_equal(plan.n, 0);
-	plan_release(&plan);
+	assert_int_equal(plan.plan.n, 0);
+	site_plan_release(&plan);
 	/* A review or a rule changes no file: no release. */
 	assert_ok(act_now(&w, w.reviewer, "review", "/index.html", false, &a));
 	assert_ok(act_release(w.s, w.t, &same, &cut));
@@ -611,9 +611,9 @@ static void sync_acts(void **state)
 	put(&w, "/index.html", "two");
 	assert_ok(sign_now(&w, w.editor, "/index.html", false, &a));
 	assert_ok(site_plan(w.s, w.t, &plan));
-	assert_int_equal(plan.changed, 1);
-	plan_digest(&plan, &digest);
-	plan_release(&plan);
+	assert_int_equal(plan.plan.changed, 1);
+	digest = plan.digest;
+	site_plan_release(&plan);
 	rq = request_of(w.admin, "the minister speaks at noon");
 	assert_ok(act_force(w.s, w.t, &rq, &digest, &a));
 	assert_ok(db_schedule_get(tools_db(w.t), w.s->name, &schedule, arena));

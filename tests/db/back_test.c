@@ -105,7 +105,7 @@ static void rollback(void **state)
 	struct blob_id one, three;
 	struct repo *repo;
 	struct arena *arena = arena_new();
-	struct plan plan;
+	struct site_plan sync;
 	unsigned checks = 0;
 	uint64_t n;
 	bool cut;
@@ -165,9 +165,9 @@ static void rollback(void **state)
 	assert_int_equal(schedule.forced.release, 3);
 	assert_ok(act_release(w.s, w.t, &rel, &cut));
 	assert_false(cut);
-	assert_ok(site_plan(w.s, w.t, &plan));
-	assert_int_equal(plan.n, 0);
-	plan_release(&plan);
+	assert_ok(site_plan(w.s, w.t, &sync));
+	assert_int_equal(sync.plan.n, 0);
+	site_plan_release(&sync);
 	/* Back again, and on from there. */
 	assert_ok(roll_back(w.admin, 2, "no, it was right", &a));
 	holds("/new.html", "new");

@@ -44,9 +44,58 @@ static const struct {
 	{ "pending without a time of approval: since it is pending", 998, NEVER, 980, NEVER, false, false, 1003, 1040, WINDOW_QUIET },
 };
 
+/* With holds and take-downs. held, end: 0: none. */
+static const struct {
+	const char *what;
+	int first_pending, last_start, retry_at, held, end;
+	bool forced, down, tried;
+	int due, at_latest;
+	enum window_reason reason;
+} holds[] = {
+	{ "held: what is pending waits for the end", 990, 980, NEVER, 1100, 0, false, false, false, 1100, 1100, WINDOW_QUIET },
+	{ "held: the longest interval waits too", NEVER, 900, NEVER, 1100, 0, false, false, false, 1100, 1100, WINDOW_LONGEST },
+	{ "held: and a force, and a retry", 990, 980, 1000, 1100, 0, true, false, false, 1100, 1100, WINDOW_FORCED },
+	{ "a hold that ends before anything is due changes nothing", NEVER, 990, NEVER, 1010, 0, false, false, false, 1050, 1050, WINDOW_LONGEST },
+	{ "a hold that ended while the server was down: once, at start", 990, 980, NEVER, 995, 0, false, false, false, 995, 1040, WINDOW_QUIET },
+	{ "a path is let go then", NEVER, 990, NEVER, 0, 1020, false, false, false, 1020, 1020, WINDOW_RELEASED },
+	{ "a path was let go while the server was down", NEVER, 990, NEVER, 0, 995, false, false, false, 995, 995, WINDOW_RELEASED },
+	{ "taken down: now, through a hold", NEVER, 999, NEVER, 1100, 0, false, true, false, 1000, 1000, WINDOW_DOWN },
+	{ "taken down: before a force", NEVER, 999, NEVER, 0, 0, true, true, false, 1000, 1000, WINDOW_DOWN },
+	{ "taken down, and a target failed: with its next try", NEVER, 999, 1003, 1100, 0, false, true, true, 1003, 1003, WINDOW_DOWN },
+	{ "taken down while a retry of before waits: now", NEVER, 999, 1003, 0, 0, false, true, false, 1000, 1000, WINDOW_DOWN },
+};
+
 static int64_t minutes(int m)
 {
 	return m == NEVER ? WINDOW_NEVER : m * 60 * CLOCK_SECOND;
+}
+
+static void test_holds(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT(holds); i++) {
+		struct window_facts f = {
+			.now = minutes(NOW),
+			.quiet = minutes(5),
+			.longest = minutes(60),
+			.first_pending = minutes(holds[i].first_pending),
+			.last_approval = minutes(holds[i].first_pending),
+			.last_start = minutes(holds[i].last_start),
+			.retry_at = minutes(holds[i].retry_at),
+			.held_until = minutes(holds[i].held),
+			.hold_end = minutes(holds[i].end),
+			.forced = holds[i].forced,
+			.down = holds[i].down,
+			.down_tried = holds[i].tried,
+		};
+		struct window_answer a = window_next(&f);
+
+		if (a.due != minutes(holds[i].due) || a.at_latest != minutes(holds[i].at_latest) || a.reason != holds[i].reason)
+			fail_msg("%s: due %lld, at the latest %lld, %s", holds[i].what, (long long)(a.due / minutes(1)), (long long)(a.at_latest / minutes(1)),
+			    window_reason_name(a.reason));
+		f.running = true;
+		assert_true(window_next(&f).due == WINDOW_NEVER);
+	}
 }
 
 static void test_table(void **state)
@@ -121,6 +170,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_table),
+		cmocka_unit_test(test_holds),
 		cmocka_unit_test(test_at_latest_holds),
 		cmocka_unit_test(test_no_overflow),
 		cmocka_unit_test(test_stored),

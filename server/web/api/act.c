@@ -185,6 +185,8 @@ enum err api_act(struct req *r)
 	if (!e)
 		e = fields_parse_body(r, &fa);
 	if (!e)
+		e = api_bool(r, "take_down", false, &fa.take_down);
+	if (!e)
 		e = sign_password(r, fa.act, password);
 	if (e == ERR_RETRY)
 		return e;

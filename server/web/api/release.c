@@ -114,7 +114,7 @@ enum err api_release_diff(struct req *r)
 	if (!e)
 		e = tools_repo(r->tools, r->site, &repo);
 	if (!e)
-		e = repo_plan(repo, &from.log_commit, &rel.log_commit, &plan);
+		e = repo_plan(repo, &from.main_commit, &rel.main_commit, &plan);
 	if (e) {
 		plan_release(&plan);
 		return reply_error(r, e, NULL);

@@ -103,6 +103,7 @@ enum err api_sync(struct req *r)
 	json_out_kbool(&a.out, "running", st.running);
 	json_out_kint(&a.out, "run", (int64_t)st.run);
 	json_out_kint(&a.out, "release", (int64_t)st.release);
+	answer_time(&a.out, "held_until", st.held_until);
 	answer_time(&a.out, "pending_since", st.pending_since);
 	answer_time(&a.out, "unconfirmed_since", st.unconfirmed_since);
 	json_out_kbool(&a.out, "export_behind", st.export_behind);
@@ -153,27 +154,79 @@ enum err api_target_test(struct req *r)
 	return answer_send(r, &a, 200);
 }
 
+static void plan_items(struct req *r, struct json_out *o, const struct site_plan *plan)
+{
+	json_out_name(o, "items");
+	json_out_begin(o, '[');
+	for (size_t i = 0; i < plan->plan.n; i++) {
+		const struct plan_item *it = &plan->plan.items[i];
+		const struct plan_who *who = &plan->who[i];
+
+		if (req_role_on(r, it->path) < ROLE_VIEW)
+			continue;
+		json_out_begin(o, '{');
+		json_out_kstr(o, "change", plan_kind_name(it->kind));
+		json_out_kstr(o, "path", it->path.s);
+		json_out_kstr(o, "user", *who->user ? who->user : NULL);
+		answer_time(o, "at", who->at);
+		json_out_kint(o, "seq", (int64_t)who->seq);
+		json_out_end(o, '}');
+	}
+	json_out_end(o, ']');
+}
+
+static enum err put_plan(struct req *r, struct json_out *o)
+{
+	struct site_plan plan;
+	enum err e = site_plan(r->site, r->tools, &plan);
+
+	if (!e)
+		plan_items(r, o, &plan);
+	if (!e && req_role_on(r, path_root()) == ROLE_ADMIN) {
+		answer_hash(o, "digest", &plan.digest);
+		json_out_kint(o, "held_back", (int64_t)plan.sluice.kept);
+		json_out_kint(o, "removed", (int64_t)plan.sluice.removed);
+		if (plan.sluice.too_many)
+			answer_hash(o, "removal", &plan.sluice.removal);
+		json_out_kbool(o, "removal_confirmed", plan.sluice.confirmed);
+	}
+	site_plan_release(&plan);
+	return e;
+}
+
 /* GET /api/v1/sites/:site/sync/plan : his paths only; the digest is of the whole plan, and for admins */
 enum err api_plan(struct req *r)
 {
-	struct plan plan;
-	struct sha256 digest;
 	struct answer a;
 	enum err e;
 
-	e = site_plan(r->site, r->tools, &plan);
+	answer_begin(&a);
+	e = put_plan(r, &a.out);
 	if (e) {
-		plan_release(&plan);
+		buf_release(&a.buf);
 		return reply_error(r, e, NULL);
 	}
-	answer_begin(&a);
-	answer_plan(r, &a.out, &plan);
-	if (req_role_on(r, path_root()) == ROLE_ADMIN) {
-		plan_digest(&plan, &digest);
-		answer_hash(&a.out, "digest", &digest);
-	}
-	plan_release(&plan);
 	return answer_send(r, &a, 200);
+}
+
+/* Another plan than the one that was shown: the answer has the one of now. */
+static enum err force_refused(struct req *r, enum err err)
+{
+	struct buf b = BUF_INIT(API_ANSWER_LIMIT);
+	struct json_out o = { .b = &b };
+	json_t *extra = NULL, *now = NULL;
+	const char *why = arena_dup(r->arena, err_text());
+
+	if (err != ERR_STALE)
+		return reply_error(r, err, NULL);
+	json_out_begin(&o, '{');
+	if (!put_plan(r, &o)) {
+		json_out_end(&o, '}');
+		if (!buf_check(&b) && !json_parse(&now, b.p, b.len))
+			extra = json_pack("{s:o}", "now", now);
+	}
+	buf_release(&b);
+	return reply_error(r, err_set(err, "%s", why), extra);
 }
 
 /* POST /api/v1/sites/:site/sync/force {reason, plan} */
@@ -198,7 +251,7 @@ enum err api_force(struct req *r)
 		e = act_force(r->site, r->tools, &rq, plan ? &digest : NULL, &done);
 	}
 	if (e)
-		return reply_error(r, e, NULL);
+		return force_refused(r, e);
 	answer_begin(&a);
 	answer_act(&a.out, &done);
 	return answer_send(r, &a, 202);

@@ -143,6 +143,7 @@ enum err page_act_files(struct req *r)
 	if (!e && ask.single)
 		ask.dir = ask.fa.expected->path;
 	ask.rq.meaning = req_form(r, "meaning");
+	ask.fa.take_down = req_form(r, "take_down") != NULL;
 	if (!e)
 		e = asked_form(r, &ask.fa.fields, &ask.fa.asked);
 	if (!e) {

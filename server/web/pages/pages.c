@@ -185,6 +185,12 @@ void page_deed(struct req *r, const struct history_item *item, struct page_deed 
 	} else if (strcmp(act, "release") == 0) {
 		out->verb = "cut";
 		out->what = arena_printf(r->arena, "release %" PRId64, json_get_int(rec->fields, "number", 0, &bad));
+	} else if (strcmp(act, "hold") == 0) {
+		out->verb = removed ? "let go" : "held";
+		out->what = removed ? visible(r, field(rec, "path")) : arena_printf(r->arena, "%s until %s", visible(r, field(rec, "path")), visible(r, field(rec, "until")));
+	} else if (strcmp(act, "confirm-removal") == 0) {
+		out->verb = "confirmed";
+		out->what = "the list of files that leave production at once";
 	} else if (strcmp(act, "force") == 0) {
 		out->verb = "asked for";
 		out->what = "a sync at once";

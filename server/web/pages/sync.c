@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "view/show.h"
 #include "web/history.h"
+#include "web/holds.h"
 #include "web/pages/pages.h"
 #include "web/targets.h"
 
@@ -19,7 +20,7 @@ static const char *reason_words(const char *trigger)
 	static const struct {
 		const char *name, *words;
 	} words[] = { { "quiet", "the quiet period is over" }, { "longest", "the longest interval is over" }, { "forced", "asked for" },
-		{ "retry", "a target failed and is tried again" } };
+		{ "retry", "a target failed and is tried again" }, { "released", "a hold ends" }, { "take-down", "files are taken down" } };
 
 	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
 		if (strcmp(words[i].name, trigger) == 0)
@@ -44,17 +45,50 @@ static void state_badge(struct view_map *m, const char *state)
 	show_badge(m, "waiting", "unknown");
 }
 
+/* For admins of the whole site: what is held back, and too many files that would go. */
+static void guard_model(struct req *r, struct view_map *m, const struct sluice *s)
+{
+	if (req_role_on(r, path_root()) < ROLE_ADMIN)
+		return;
+	if (s->kept)
+		view_set(m, VIEW_kept_text, arena_printf(r->arena, "%s held back.", count_text(r->arena, s->kept, "change")));
+	if (s->too_many && !s->confirmed) {
+		show_hex(m, VIEW_removal, s->removal.b, sizeof s->removal.b);
+		view_set(m, VIEW_removal_count, count_text(r->arena, s->removed, "file"));
+	}
+}
+
+static enum err holds_model(struct req *r, struct view_map *m)
+{
+	struct view_list *l = view_set_list(m, VIEW_holds);
+	struct db_hold *list;
+	size_t n;
+	enum err e = holds_seen(r, &list, &n);
+
+	for (size_t i = 0; i < n && !e; i++) {
+		struct view_map *row = view_list_add(l);
+
+		view_set(row, VIEW_path, list[i].path.s);
+		view_set(row, VIEW_what, path_is_root(list[i].path) ? "The whole site" : list[i].path.s);
+		view_set(row, VIEW_actor, page_person(r, list[i].actor));
+		view_set(row, VIEW_reason, list[i].note);
+		show_time(row, VIEW_until, list[i].until, clock_wall());
+		view_set_bool(row, VIEW_can_change, req_role_on(r, list[i].path) == ROLE_ADMIN);
+		view_set(row, VIEW_op, page_op(r));
+	}
+	return e;
+}
+
 static enum err plan_model(struct req *r, struct view_map *m)
 {
 	struct view_list *l = view_set_list(m, VIEW_plan);
 	size_t count[3] = { 0 }, shown = 0, all = 0;
-	struct sha256 digest;
-	struct plan plan;
+	struct site_plan plan;
 	enum err e;
 
 	e = site_plan(r->site, r->tools, &plan);
-	for (size_t i = 0; !e && i < plan.n; i++) {
-		const struct plan_item *it = &plan.items[i];
+	for (size_t i = 0; !e && i < plan.plan.n; i++) {
+		const struct plan_item *it = &plan.plan.items[i];
 		struct view_map *row;
 		struct path p;
 
@@ -71,10 +105,11 @@ static enum err plan_model(struct req *r, struct view_map *m)
 		view_set(row, VIEW_word, it->kind == PLAN_ADD ? "added" : it->kind == PLAN_CHANGE ? "changed" : "removed");
 		view_set(row, VIEW_path, p.s);
 		view_set(row, VIEW_href, page_href(r, p, false));
+		view_set(row, VIEW_actor, *plan.who[i].user ? page_person(r, plan.who[i].user) : "pre-approved");
 	}
 	if (!e) {
-		plan_digest(&plan, &digest);
-		show_hex(m, VIEW_plan_digest, digest.b, sizeof digest.b);
+		guard_model(r, m, &plan.sluice);
+		show_hex(m, VIEW_plan_digest, plan.digest.b, sizeof plan.digest.b);
 		view_set_bool(m, VIEW_plan_empty, all == 0);
 		view_set(m, VIEW_plan_count, arena_printf(r->arena, "%zu", all));
 		view_set(m, VIEW_added, arena_printf(r->arena, "%zu", count[PLAN_ADD]));
@@ -83,7 +118,7 @@ static enum err plan_model(struct req *r, struct view_map *m)
 		if (all > shown)
 			view_set_int(m, VIEW_plan_more, (int64_t)(all - shown));
 	}
-	plan_release(&plan);
+	site_plan_release(&plan);
 	return e;
 }
 
@@ -277,6 +312,8 @@ static enum err sync_page(struct req *r, unsigned status, const char *error, con
 	if (!e)
 		e = plan_model(r, m);
 	if (!e)
+		e = holds_model(r, m);
+	if (!e)
 		e = target_rows(&targets);
 	if (!e)
 		e = db_run_list(db, r->site->name, before, RUNS_SHOWN, run_row, &runs);
@@ -306,6 +343,63 @@ static enum err sync_page(struct req *r, unsigned status, const char *error, con
 enum err page_sync(struct req *r)
 {
 	return sync_page(r, 200, NULL, NULL, NULL);
+}
+
+/* Back to the page, or the page with what was wrong. */
+static enum err after(struct req *r, enum err e, const struct act_answer *done)
+{
+	switch (e) {
+	case ERR_OK:
+		return page_done(r, "/sync", NULL, NULL, done);
+	case ERR_INPUT:
+	case ERR_TOO_BIG:
+		return sync_page(r, 400, arena_dup(r->arena, err_text()), NULL, NULL);
+	case ERR_STALE:
+	case ERR_NOT_FOUND:
+		return sync_page(r, 409, arena_dup(r->arena, err_text()), NULL, NULL);
+	case ERR_DENIED:
+		return sync_page(r, 403, arena_dup(r->arena, err_text()), NULL, NULL);
+	default:
+		return reply_error(r, e, NULL);
+	}
+}
+
+/* POST /s/:site/sync/hold {op, path, until, reason}; remove=1 lifts it */
+enum err page_hold(struct req *r)
+{
+	struct act_request rq;
+	struct act_answer done;
+	const char *reason = req_form(r, "reason");
+	int64_t until = 0;
+	enum err e = page_act_request(r, &rq);
+
+	if (!e && !r->has_path)
+		e = err_set(ERR_INPUT, "Which file or directory? “/” is the whole site.");
+	if (!e && !req_form(r, "remove"))
+		e = hold_until(req_form(r, "until"), &until);
+	if (!e && reason)
+		rq.note = reason;
+	if (!e)
+		e = act_hold(r->site, r->tools, &rq, r->path, until, &done);
+	return after(r, e, &done);
+}
+
+/* POST /s/:site/sync/removal {op, reason, list} */
+enum err page_removal(struct req *r)
+{
+	struct act_request rq;
+	struct act_answer done;
+	struct sha256 list;
+	const char *reason = req_form(r, "reason"), *text = req_form(r, "list");
+	enum err e = page_act_request(r, &rq);
+
+	if (!e && (!text || !hex_parse(list.b, sizeof list.b, text)))
+		e = err_set(ERR_INPUT, "The form is not complete. Open the sync page again.");
+	if (!e) {
+		rq.note = reason ? reason : "";
+		e = act_confirm_removal(r->site, r->tools, &rq, &list, &done);
+	}
+	return after(r, e, &done);
 }
 
 /* POST /s/:site/sync/force {op, reason, plan} */
