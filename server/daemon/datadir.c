@@ -2,7 +2,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/resource.h>
@@ -21,6 +23,7 @@
 
 #define FORMAT "drydock data directory, format 1\n"
 #define FORMAT_START "drydock data directory, format "
+#define LOCK_WAIT (5 * CLOCK_SECOND)
 #define SMALLEST_FREE (UINT64_C(32) << 20) /* bytes: less than this and the database could not even start cleanly */
 #define FILES_LEAST 512u /* open files: the private database alone asks for some 300 */
 #define FILES_WANTED 4096u
@@ -161,6 +164,34 @@ static enum err in_use(int fd, const char *dir)
 	return ERR_BUSY;
 }
 
+/* Is there a process of the number that the lock's file has? */
+static bool holder_lives(int fd)
+{
+	char text[24] = "";
+	ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+	long pid = n > 0 ? strtol(text, NULL, 10) : 0;
+
+	return pid <= 0 || kill((pid_t)pid, 0) == 0 || errno != ESRCH;
+}
+
+/* A child of a daemon that was killed has its lock too, until it runs its own program: that is waited for. */
+static int take(int fd)
+{
+	const int64_t end = clock_boot() + LOCK_WAIT;
+
+	for (;;) {
+		if (!flock(fd, LOCK_EX | LOCK_NB))
+			return 0;
+		if (errno != EWOULDBLOCK)
+			return -1;
+		if (holder_lives(fd) || clock_boot() >= end) {
+			errno = EWOULDBLOCK;
+			return -1;
+		}
+		clock_sleep(CLOCK_SECOND / 100);
+	}
+}
+
 enum err datadir_lock(const char *dir, int *lock)
 {
 	char pid[24];
@@ -195,7 +226,7 @@ enum err datadir_lock(const char *dir, int *lock)
 		e = err_sys(ERR_FAILED, "%s/lock", dir);
 		goto out;
 	}
-	if (flock(file, LOCK_EX | LOCK_NB)) {
+	if (take(file)) {
 		e = errno == EWOULDBLOCK ? in_use(file, dir) : err_sys(ERR_FAILED, "%s/lock", dir);
 		goto out;
 	}

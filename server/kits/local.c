@@ -30,6 +30,7 @@
 #include "base/utf8.h"
 
 #define TEMPORARY ".drydock-new-" /* and the process id: what a kit that was ended leaves behind, the next full run removes */
+#define BEGUN TEMPORARY "begun" /* stands in the place during its first full run: what is there is ours, though the run ended early */
 #define NAMED_MOST 200 /* files that are named in the output; after them only numbers */
 #define ONE_BY_ONE 16 /* up to so many files each is synced by itself, more by one syncfs */
 #define BLOCK 65536
@@ -686,9 +687,17 @@ static bool full_dir(struct kit *k, const char *dir)
 	return ok;
 }
 
+static bool begin(struct kit *k)
+{
+	int fd = sys_open(k->place, BEGUN, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+
+	/* It goes with what does not belong there, once everything else is in its place. */
+	return fd >= 0 && !sys_close(fd) && !sys_fsync(k->place) ? true : failed_at(BEGUN);
+}
+
 static bool sync_full(struct kit *k)
 {
-	if (!k->previous && !k->adopt) {
+	if (!k->previous && !k->adopt && faccessat(k->place, BEGUN, F_OK, AT_SYMLINK_NOFOLLOW)) {
 		k->dry = true;
 		if (!full_dir(k, ""))
 			return false;
@@ -697,6 +706,8 @@ static bool sync_full(struct kit *k)
 			              "or set option = {\"adopt=yes\"} for this target",
 			    (unsigned long long)k->foreign);
 		k->dry = false;
+		if (!begin(k))
+			return false;
 	}
 	return full_dir(k, "");
 }

@@ -350,3 +350,19 @@ def test_the_quiet_period(stopped):
         run = (d.must("GET", d.api_site("/sync/runs"))["items"] or [{}])[0]
     assert d.live() == {"/index.html": b"<h1>one</h1>"}
     assert run["trigger"] == "quiet" and run["added"] == 1
+
+
+def test_a_first_run_that_was_broken_off_does_not_lock_the_target():
+    """What it had placed is ours, although a newer release has other bytes by now. A stranger's file is still kept."""
+    with Drydock(files={"/a.html": "new", "/b.html": "b"}, accounts=()) as d:
+        (d.production / "a.html").write_text("of the release before, placed by the run that was ended")
+        d._own(d.production / "a.html")
+        d.sign("/", recursive=True)
+        refused = d.sync(state="failed")
+        assert "did not put there" in refused["message"], refused
+        assert (d.production / "a.html").read_text().startswith("of the release before") and len(list(d.production.iterdir())) == 1
+        mark = d.production / ".drydock-new-begun"
+        mark.write_text("")
+        d._own(mark)
+        d.sync()
+        assert d.live() == {"/a.html": b"new", "/b.html": b"b"}
