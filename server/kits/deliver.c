@@ -389,6 +389,9 @@ static bool deliver(struct sending *s)
 	if (s->from && s->held != s->from && s->held != s->release)
 		return kit_failed("production holds release %llu, not %llu: the next try sends the whole list", (unsigned long long)s->held,
 		    (unsigned long long)s->from);
+	/* Nothing is there that it could be a difference from: one stream is three times as fast as rsync. */
+	if (!s->held)
+		s->bring = NULL;
 	ok = put_offer(s);
 	v = kit_ssh_answer(&s->ssh, &line);
 	if (v || !is_need(line)) {

@@ -23,7 +23,7 @@ from drydock import Drydock, program  # noqa: E402
 from test_ssh import Production, user_name  # noqa: E402
 
 TREE = "/usr/share/doc/linux-doc-6.1"
-N = 5
+N = int(os.environ.get("N", "5"))
 
 
 def row(name, ours, peer_name, theirs, limit):
