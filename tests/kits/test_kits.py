@@ -175,6 +175,10 @@ def test_a_kit_that_says_it_did(stopped):
     run = d.sync(state="failed")
     assert {t["state"] for t in run["targets"] if t["name"] != "production"} == {"unconfirmed"}, run
     assert "/docs/b.html is still at the place" in run["message"]
+    # It may name any file: only who sees all of them reads it.
+    d.add_account("carl", role="view", path="/index.html")
+    seen = d.login("carl").get(f"/api/v1/sites/www/sync/runs/{run['run']}").json()
+    assert seen["run"] == run["run"] and seen["message"] is None and "b.html" not in str(seen)
 
 
 def test_a_hung_kit_is_ended(stopped):

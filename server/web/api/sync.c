@@ -14,13 +14,15 @@ static void run_members(struct json_out *o, const struct db_run *run)
 	answer_time(o, "started_at", run->started_at);
 	answer_time(o, "finished_at", run->finished_at);
 	json_out_kstr(o, "state", run->state);
-	json_out_kstr(o, "message", run->message);
 }
 
-/* How many files a release touched is a total: for those only who may view the whole site. */
+/* How many files a release touched is a total, and what failed may name any of them: for those only who may view the whole site. */
 static void run_totals(struct req *r, struct json_out *o, const struct db_run *run)
 {
-	if (req_role_on(r, path_root()) < ROLE_VIEW || !role_uniform_below(r->rules, &r->person->who, path_root()))
+	const bool all = targets_see_all(r);
+
+	json_out_kstr(o, "message", all ? run->message : NULL);
+	if (!all)
 		return;
 	json_out_kint(o, "added", (int64_t)run->added);
 	json_out_kint(o, "changed", (int64_t)run->changed);
