@@ -78,6 +78,7 @@ before(async () => {
 	await api("POST", "/api/v1/sites/www/revoke", { paths: ["/contents/entity.txt"], as_staged: true, note: HOSTILE.closing });
 	// a difference of each
 	for (const [k, s] of Object.entries(HOSTILE)) await server.write(`/contents/${k}.html`, `line one\nchanged ${s}${s}\nline three\n`);
+	for (const [k, s] of Object.entries(HOSTILE)) await api("POST", "/api/v1/sites/www/holds", { path: `/dirs/${k} ${name(s)}`.slice(0, 120), until: "2h", reason: s });
 	await api("POST", "/api/v1/sites/www/sync/force", { reason: HOSTILE.tag });
 	for (let n = 0; n < 600; n++) {
 		const now = await server.api("GET", "/api/v1/sites/www/sync");
