@@ -134,6 +134,6 @@ bool ask_yes(const char *question); /* on the terminal; no by default */
 typedef enum ctl_exit command_fn(struct ctl *c);
 command_fn cmd_status, cmd_act, cmd_log, cmd_diff, cmd_show, cmd_role, cmd_access, cmd_preapprove, cmd_field, cmd_sync, cmd_release, cmd_user,
     cmd_group, cmd_site, cmd_target, cmd_whoami, cmd_login, cmd_logout, cmd_token, cmd_session, cmd_counter, cmd_reapprove, cmd_hold,
-    cmd_queue, cmd_notice, cmd_evidence, cmd_verify;
+    cmd_queue, cmd_notice, cmd_event, cmd_evidence, cmd_verify;
 
 #endif

@@ -108,6 +108,7 @@ static const struct command COMMANDS[] = {
 	    "test asks the target's kit whether a sync could go there now, and touches nothing; exit status 6 if it could not.\n" },
 	{ "notice", "list | test", "who is told when a target fails", "", 1, 1, cmd_notice,
 	    "Where messages go is set in the configuration file: mail_to and webhook of the site. test sends one to each, now.\n" },
+	{ "event", "list", "logins and refusals, newest first", "limit", 1, 1, cmd_event, "For an admin of any site; what he may not see is left out.\n" },
 	{ "counter", "-i ID get | next | rm", "counters that servers and scripts share", "name id", 1, 1, cmd_counter,
 	    "`drydock -i ID counter next` adds one and prints the new value; the first is 1. ID: letters, digits and . _ - / : @.\n"
 	    "For admins of a site. --id UUID makes a repetition of `next` safe. What begins with release/ or publisher/ is\n"

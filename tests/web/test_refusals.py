@@ -183,6 +183,8 @@ def test_admins_see_logins_and_refusals(d):
     page = Page(admin.get("/events"))
     assert "login refused" in page.text and "act refused" in page.text and "you have not the right to sign it" in page.text
     assert "/events" in Page(admin.get("/account")).links
+    said = d.cli("event", "list", "--limit", "50")
+    assert said.returncode == 0 and "login-failed  own:sign  from 127.0.0.1  wrong password" in said.stdout, said.stdout
     # paged
     first = events(admin, limit=2)
     assert [i["id"] for i in first["items"]] == [i["id"] for i in items[:2]]
