@@ -295,7 +295,10 @@ static enum err down_write(struct decision *d, void *arg)
 	const struct db_force down = { .at = d->record.at, .by = request_identity(d->rq)->user, .reason = d->rq->note };
 	enum err err = approve_write(d, arg);
 
-	return err ? err : db_schedule_down(d->db, d->s->name, &down);
+	if (!err)
+		err = db_schedule_down(d->db, d->s->name, &down);
+	FAILPOINT_OR(err, down_row);
+	return err;
 }
 
 static enum err decide_files(struct job *j, const struct sha256 *request, struct act_answer *out)
@@ -336,6 +339,7 @@ static enum err decide_files(struct job *j, const struct sha256 *request, struct
 	j->pack = NULL;
 	approve_init(&x);
 	err = decide(&d, out);
+	FAILPOINT(down_decided);
 	/* Kits that run send what is to go. */
 	if (!err && j->fa->take_down && j->s->changed)
 		j->s->changed(j->s->changed_arg, "take-down");

@@ -3,6 +3,7 @@
  */
 #include "acts/internal.h"
 #include "base/clock.h"
+#include "base/failpoint.h"
 
 #define HOLDS_MOST 200
 #define HOLD_LONGEST (366 * 24 * 3600 * CLOCK_SECOND)
@@ -48,9 +49,13 @@ static enum err hold_write(struct decision *d, void *arg)
 		.seq = d->record.seq };
 	enum err err;
 
-	if (h->until)
-		return db_hold_put(d->db, d->s->name, &row);
+	if (h->until) {
+		err = db_hold_put(d->db, d->s->name, &row);
+		FAILPOINT_OR(err, hold_row);
+		return err;
+	}
 	err = db_hold_remove(d->db, d->s->name, h->path);
+	FAILPOINT_OR(err, hold_row_gone);
 	return err == ERR_NOT_FOUND ? err_set(err, "%s is not held.", h->path.s) : err;
 }
 
@@ -106,7 +111,11 @@ static enum err confirm_write(struct decision *d, void *arg)
 	struct confirming *c = arg;
 	enum err err = db_schedule_removal(d->db, d->s->name, c->list);
 
-	return err ? err : db_schedule_force(d->db, d->s->name, &(struct db_force){ .at = d->record.at, .by = request_identity(d->rq)->user, .reason = d->rq->note });
+	FAILPOINT_OR(err, removal_row);
+	if (!err)
+		err = db_schedule_force(d->db, d->s->name, &(struct db_force){ .at = d->record.at, .by = request_identity(d->rq)->user, .reason = d->rq->note });
+	FAILPOINT_OR(err, removal_forced);
+	return err;
 }
 
 enum err act_confirm_removal(struct site *s, struct actor_tools *t, const struct act_request *rq, const struct sha256 *list, struct act_answer *out)
@@ -143,5 +152,6 @@ enum err act_confirm_removal(struct site *s, struct actor_tools *t, const struct
 			err = err_set(ERR_STALE, "The files that would go are not those that were shown any more: look at them again.");
 		site_plan_release(&plan);
 	}
+	FAILPOINT_OR(err, removal_planned);
 	return err ? err : decide(&d, out);
 }

@@ -6,6 +6,7 @@
 
 #include "acts/internal.h"
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/weaken.h"
 
 const struct db_hold *sluice_hold(const struct sluice *g, struct path path)
@@ -127,6 +128,7 @@ enum err sluice_plan(struct site *s, struct actor_tools *t, const struct db_rele
 	count_removals(g, s, last, out);
 	if (g->too_many && !(err = db_schedule_get(db, s->name, &schedule, g->a)))
 		g->confirmed = sha256_equal(&schedule.removal, &g->removal);
+	FAILPOINT_OR(err, sluice_planned);
 	return err;
 }
 

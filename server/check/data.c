@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/failpoint.h"
 #include "base/sys.h"
 #include "check/internal.h"
 
@@ -44,8 +45,10 @@ static void check_one(struct check *c, int dir, const char *name, const char *pa
 	if (!too_much || S_ISLNK(st->st_mode) || S_ISSOCK(st->st_mode))
 		return;
 	found(c, FINDING_MODE, path, "others may %s it (mode %04o)", too_much & 022 ? "write" : "read", (unsigned)st->st_mode & 07777);
-	if (c->mend && st->st_uid == geteuid() && set_mode(dir, name, st->st_mode & 07777 & ~too_much))
+	if (c->mend && st->st_uid == geteuid() && set_mode(dir, name, st->st_mode & 07777 & ~too_much)) {
 		c->mended = true;
+		FAILPOINT(mend_mode);
+	}
 }
 
 static enum err check_directory(struct check *c, const char *path, unsigned depth)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/pool.h"
 #include "check/internal.h"
 
@@ -110,6 +111,7 @@ static enum err repair(struct check *c, struct repo *repo)
 	if (e || moves(c->p) || blob_id_zero(&head))
 		return e;
 	e = export_repair(c->p->export, repo, &head, when_put, c);
+	FAILPOINT_OR(e, mend_export);
 	c->mended |= !e;
 	return e;
 }

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/failpoint.h"
 #include "check/internal.h"
 
 struct password { char *name, *hash; };
@@ -149,6 +150,7 @@ static enum err make(struct db *db, void *arg)
 	r->c.replay = replay_new(r->c.p->name, r->c.p->key);
 	replay_releases(r->c.replay, r->chain.ids, r->chain.n);
 	e = look(r);
+	FAILPOINT_OR(e, rebuild_cleared);
 	if (!e)
 		e = log_each(&r->log, take, r);
 	if (!e)
@@ -159,6 +161,7 @@ static enum err make(struct db *db, void *arg)
 		closed = db_fill_close(r->fills[id]);
 		e = e ? e : closed;
 	}
+	FAILPOINT_OR(e, rebuild_filled);
 	if (!e)
 		e = check_approved(&r->c, r->repo, &r->log.ids[r->log.n - 1]);
 	if (!e && r->c.of_kind[FINDING_APPROVED_TREE])
@@ -181,7 +184,10 @@ static enum err rebuild_open(struct rebuild *r)
 		return err_set(ERR_DENIED, "the log of %s is broken at commit %s: nothing was made from it", p->name, hex);
 	}
 	e = releases_open(&r->c, r->repo, &r->chain);
-	return e ? e : tx_run(p->db, make, r, NULL);
+	if (!e)
+		e = tx_run(p->db, make, r, NULL);
+	FAILPOINT_OR(e, rebuild_done);
+	return e;
 }
 
 enum err rebuild_site(const struct check_place *p, bool replace, const struct check_options *o, struct check_result *out)

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/failpoint.h"
 #include "base/utf8.h"
 #include "check/internal.h"
 
@@ -387,7 +388,9 @@ static enum err mend_one(struct db *db, void *arg)
 	for (size_t i = 0; i < m->r->n_slots; i++)
 		if (m->r->slots[i] && m->r->slots[i]->id == m->id)
 			db_fill_row(f, m->r->slots[i]->row);
-	return db_fill_close(f);
+	e = db_fill_close(f);
+	FAILPOINT_OR(e, mend_rows);
+	return e;
 }
 
 enum err rows_mend(struct rows *r, struct db *db, const char *site)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/failpoint.h"
 #include "check/internal.h"
 
 struct pass {
@@ -64,6 +65,7 @@ static void tell_ref(struct pass *x, const char *what)
 		return;
 	hold(p);
 	x->c->mended |= repo_ref_set(x->repo, x->c->log_ref, &x->head.commit) == ERR_OK;
+	FAILPOINT(mend_log_ref);
 	let_go(p);
 }
 

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/sys.h"
@@ -159,12 +160,14 @@ static enum err copy_repository(struct backup *b, const char *site)
 		lost = false;
 		e = copy_objects(in, out, 0, &lost);
 	}
+	FAILPOINT_OR(e, backup_objects);
 	if (!e && lost)
 		e = err_set(ERR_BUSY, "%s: packs are put together again and again: try later", from_dir);
 	for (size_t i = 0; i < sizeof(BESIDE) / sizeof(*BESIDE) && !e; i++)
 		e = copy_file(from, BESIDE[i], to, BESIDE[i], 0600, &sha256, &size);
 	if (!e)
 		e = file_write(to, "packed-refs", b->refs.p, b->refs.len, 0600);
+	FAILPOINT_OR(e, backup_refs);
 	if (!e && sys_mkdir(to, "refs", 0700))
 		e = err_sys(ERR_FAILED, "%s/refs", to_dir);
 	/* git keeps empty directories for refs, a manifest keeps files */
@@ -226,6 +229,7 @@ static enum err backup_all(struct backup *b)
 	clock_text(clock_wall(), at);
 	if (!e)
 		e = write_dump(b);
+	FAILPOINT_OR(e, backup_database);
 	if (!e)
 		e = copy_repository(b, "installation");
 	for (size_t i = 0; sites[i]; i++) {
@@ -237,6 +241,7 @@ static enum err backup_all(struct backup *b)
 	db_still_end(b->db);
 	if (!e)
 		e = copy_keys(b);
+	FAILPOINT_OR(e, backup_keys);
 	if (!e)
 		e = manifest_write(b->dir, at);
 	if (!e)

@@ -1,3 +1,4 @@
+#include "base/failpoint.h"
 #include "daemon/dump.h"
 
 #include <errno.h>
@@ -225,6 +226,7 @@ static enum err read_lines(struct db *db, void *arg)
 		if ((ended || strncmp(line, "T ", 2) == 0) && r->fill) {
 			e = db_fill_close(r->fill);
 			r->fill = NULL;
+			FAILPOINT_OR(e, restore_table);
 		}
 		if (!e && !ended)
 			e = strncmp(line, "T ", 2) == 0 ? read_table(r, line) : read_row(r, line);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/sys.h"
@@ -78,6 +79,7 @@ enum err manifest_write(const char *dir, const char *at)
 		buf_char(&text, '\n');
 		e = buf_check(&text);
 	}
+	FAILPOINT_OR(e, backup_listed);
 	if (!e)
 		e = file_write(fd, MANIFEST, text.p, text.len, 0600);
 	buf_release(&text);
@@ -205,6 +207,7 @@ static enum err fill_database(const struct conf *conf, const char *dump)
 	e = db_open(&db, &in->owner);
 	if (!e)
 		e = dump_read(db, dump);
+	FAILPOINT_OR(e, restore_filled);
 	db_close(db);
 	return installation_close_after(in, e);
 }
@@ -215,6 +218,7 @@ static enum err fill_directory(struct restoring *r)
 	struct conf *conf = NULL;
 	enum err e = each_file(r);
 
+	FAILPOINT_OR(e, restore_files);
 	if (!e)
 		e = make_refs(r->to);
 	if (!e)
@@ -225,6 +229,7 @@ static enum err fill_directory(struct restoring *r)
 	/* Before the database has a row, so that nothing ever starts from it unnoticed. */
 	if (!e)
 		e = file_write(r->to_fd, RESTORED, r->at, strlen(r->at), 0600);
+	FAILPOINT_OR(e, restore_marked);
 	if (!e)
 		e = fill_database(conf, dump);
 	conf_free(conf);
@@ -248,6 +253,7 @@ enum err daemon_restore(const char *from, const char *to)
 	e = each_file(&r);
 	if (!e && sys_mkdir(AT_FDCWD, to, 0711))
 		e = err_sys(errno == EEXIST ? ERR_STALE : ERR_FAILED, "%s: a backup is restored into a new directory", to);
+	FAILPOINT_OR(e, restore_directory);
 	if (!e) {
 		r.to_fd = open(to, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		e = r.to_fd < 0 || sys_fchmod(r.to_fd, 0711) ? err_sys(ERR_FAILED, "%s", to) : fill_directory(&r);
@@ -303,8 +309,12 @@ static enum err accept_one(struct installation *in, struct site *s, const char *
 {
 	struct act_answer answer;
 
+	enum err e;
+
 	s->read_only = false;
-	return act_restored(s, in->tools, at, reason, &answer);
+	e = act_restored(s, in->tools, at, reason, &answer);
+	FAILPOINT_OR(e, restore_accepted);
+	return e;
 }
 
 enum err daemon_accept_loss(const struct conf *conf, const char *reason)

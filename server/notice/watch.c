@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "notice/internal.h"
 #include "view/view.h"
@@ -139,6 +140,7 @@ static enum err tell(struct look *l, const struct notice_channel *ch)
 	failing = differences(l, row.failing, items, &m);
 	if (!m.n && !row.tries)
 		return ERR_OK;
+	FAILPOINT(notice_due);
 	/* What could not be told has been overtaken: then nothing waits any more. */
 	if (m.n && notice_send(&m, ch, &n->stop)) {
 		if (n->stop)
@@ -157,7 +159,11 @@ static enum err tell(struct look *l, const struct notice_channel *ch)
 		row.retry_at = 0;
 		row.why = "";
 	}
-	return db_notice_put(n->db, n->site->name, &ch->key, &row);
+	FAILPOINT_OR(e, notice_told);
+	if (!e)
+		e = db_notice_put(n->db, n->site->name, &ch->key, &row);
+	FAILPOINT_OR(e, notice_row);
+	return e;
 }
 
 static enum err look(struct notice *n)

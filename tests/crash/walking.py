@@ -21,6 +21,7 @@ import uuid
 from drydock import Drydock, program
 from failpoints import NAMES, WITH_ERROR, Failpoints
 from mariadb import MariaDB
+from sink import HookSink
 
 ERRNOS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "EINTR": errno.EINTR, "EMFILE": errno.EMFILE, "short": 0}
 FIXED = {"/fixed/a.html": b"<p>a</p>\n", "/fixed/b/c.html": b"<p>c</p>\n"}
@@ -72,7 +73,9 @@ class World:
         self.server = self.sql = None
         try:
             self.fp = Failpoints(self.d.dir / "failpoints", self.d._own)
+            self.broken = self.d.dir / "broken"
             if second:
+                self.hook = self.stack.enter_context(HookSink())
                 self._second_target()
             if not private:
                 self.server = mariadb or self.stack.enter_context(MariaDB(self.d.dir, self.d))
@@ -97,17 +100,18 @@ class World:
                  f"GRANT ALL ON {self.database}.* TO outside@localhost")
 
     def _second_target(self):
-        """Beside the directory on this machine one that wants papers, by a kit that says it is done."""
+        """Beside the directory on this machine one that wants papers, by a kit that says it is done, and somebody who is told if it fails."""
         kits = self.d.dir / "kits"
         kits.mkdir()
-        (kits / "papers").write_text("#!/bin/sh\ntest -s \"$DRYDOCK_PAPERS/$DRYDOCK_RELEASE\" && test -e \"$DRYDOCK_PAPERS/list\"\n")
+        (kits / "papers").write_text(f"#!/bin/sh\ntest ! -e {self.broken} && test -s \"$DRYDOCK_PAPERS/$DRYDOCK_RELEASE\" && test -e \"$DRYDOCK_PAPERS/list\"\n")
         (kits / "papers").chmod(0o755)
         for name in ("key", "known_hosts"):
             (kits / name).write_text("")
             self.d._own(kits / name)
         text = self.d.conf.read_text()
         assert text.count("\ttarget \"production\"") == 1
-        self.d.conf.write_text(f'kits = "{kits}"\n' + text.replace("\ttarget \"production\"", f"""\ttarget "papers" {{
+        self.d.conf.write_text(f'kits = "{kits}"\n' + text.replace("\ttarget \"production\"", f"""\twebhook = {{"http://127.0.0.1:{self.hook.port}/told"}}
+	target "papers" {{
 		kit = "papers"
 		place = "x"
 		host = "localhost"
@@ -179,6 +183,17 @@ class World:
                 self.fail(f"the sync does not settle: {now}")
             time.sleep(0.01)
 
+    def comes(self, what, wait=60):
+        """Wait for it. False if the daemon is gone."""
+        end = time.monotonic() + wait
+        while not what():
+            if self.d.process.poll() is not None:
+                return False
+            if time.monotonic() > end:
+                self.fail("what was waited for does not come")
+            time.sleep(0.01)
+        return True
+
     def wanted(self):
         rows = self.sql(f"SELECT forced_at FROM {self.database}.schedule WHERE site = 'www'")
         return bool(rows) and rows[0][0] != "0"
@@ -188,6 +203,10 @@ class World:
     def disarm(self):
         """How often it happened; what was reached until here is in self.seen."""
         happened, self.seen = self.fp.happened, self.fp.hits()
+        # What it does is done a moment after it says so.
+        if happened and self.fp.stops and self.d.process:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.d.process.wait(5)
         self.fp.off()
         return happened
 
@@ -199,6 +218,8 @@ class World:
         arm()
         status, answer = self.ask(*act.request)
         if act.sync and status is not None and not self.settle():
+            status = None
+        if act.until and status is not None and not self.comes(act.until):
             status = None
         happened = self.disarm()
         killed = self.d.process.poll() is not None or status is None
@@ -244,6 +265,8 @@ class World:
             self.approved.pop(path, None)
         if act.sync:
             self.delivered(killed)
+        if act.until and not self.comes(act.until):
+            self.fail("the daemon is gone")
         # What was pending goes with the next act.
         filler = sign(self)
         if self.ask(*filler.request)[0] != 200:
@@ -262,7 +285,10 @@ class World:
         """Production holds what is approved: by itself after a crash, with one more sync after a kit that failed."""
         if not self.settle():
             self.fail("the daemon is gone")
-        if self.d.live() != self.approved and not killed:
+        # A take-down that was broken off goes again by itself, but no force waits that settle() could see.
+        if killed:
+            self.comes(lambda: self.d.live() == self.approved)
+        elif self.d.live() != self.approved:
             must(self, Act(self, self.d.api_site("/sync/force"), {"reason": "once more"}))
             self.settle()
         live = self.d.live()
@@ -327,10 +353,12 @@ class World:
 
 
 class Act:
-    def __init__(self, world, path, body, approves=(), revokes=(), sync=False):
+    """What is asked, and what it changes. sync: production has it soon afterwards; until: what else comes of it."""
+
+    def __init__(self, world, path, body, approves=(), revokes=(), sync=False, until=None):
         self.op = str(uuid.uuid4())
         self.request = ("POST", path, {"id": self.op, **body})
-        self.approves, self.revokes, self.sync = dict(approves), list(revokes), sync
+        self.approves, self.revokes, self.sync, self.until = dict(approves), list(revokes), sync, until
         world.n += 1
 
 
@@ -514,6 +542,63 @@ def field_gone(world):
     return Act(world, world.d.api_site("/fields"), {"path": made.request[2]["path"], "name": "why", "remove": True})
 
 
+def sign_fields(world):
+    """With what a field asks for."""
+    path = "/asked/page.html"
+    if not getattr(world, "asks", False):
+        must(world, Act(world, world.d.api_site("/fields"), {"path": "/asked", "name": "why", "label": "Why", "type": "text", "required": True, "acts": ["sign"]}))
+        world.asks = True
+    act = signing(world, staged(world, [path]))
+    act.request[2]["fields"] = {"why": f"because {world.n}"}
+    return act
+
+
+def hold(world):
+    return Act(world, world.d.api_site("/holds"), {"path": f"/h{world.n}", "until": "1d", "reason": "lawyers look at it"})
+
+
+def hold_gone(world):
+    path = f"/h{world.n}"
+    must(world, Act(world, world.d.api_site("/holds"), {"path": path, "until": "1d", "reason": "lawyers look at it"}))
+    return Act(world, world.d.api_site("/holds"), {"path": path, "remove": True})
+
+
+def released(world, files):
+    """Signed, and in production."""
+    must(world, signing(world, files))
+    must(world, Act(world, world.d.api_site("/sync/force"), {"reason": "a release"}))
+    world.settle()
+    assert set(files) <= set(world.d.live())
+
+
+def take_down(world):
+    """Two files of production that leave at once."""
+    files = staged(world, ["/down/x/1.html", "/down/2.html"])
+    released(world, files)
+    return Act(world, world.d.api_site("/revoke"), {"paths": sorted(files), "as_staged": True, "note": "a court says so", "take_down": True}, revokes=files, sync=True)
+
+
+def removal(world):
+    """More files leave than may go unseen; an admin has seen which."""
+    files = staged(world, [f"/mass/{i}.html" for i in range(60)])
+    released(world, files)
+    must(world, Act(world, world.d.api_site("/revoke"), {"paths": sorted(files), "as_staged": True, "note": "all of them"}, revokes=files))
+    plan = world.d.must("GET", world.d.api_site("/sync/plan"))
+    assert plan["removed"] == len(files) and not plan["removal_confirmed"], plan
+    return Act(world, world.d.api_site("/sync/removal"), {"reason": "the project is over", "list": plan["removal"]}, sync=True)
+
+
+def told(world):
+    """A target fails, or is well again: somebody is told, and told again rather than not."""
+    failing = not world.broken.exists()
+    world.broken.touch() if failing else world.broken.unlink()
+    must(world, sign(world))
+
+    def known():
+        return world.fp.hits().get("notice_row") and world.sql(f"SELECT failing, tries FROM {world.database}.notice WHERE site = 'www'") == [["papers" if failing else "", "0"]]
+    return Act(world, world.d.api_site("/sync/force"), {"reason": "walked"}, sync=True, until=known)
+
+
 def reapprove(world):
     """A file as it was before."""
     first = staged(world, ["/back.html"], "first")
@@ -525,7 +610,9 @@ def reapprove(world):
 
 
 def rollback(world):
-    """The whole site as it was in the newest release, which something changed since."""
+    """The whole site as it was in the newest release, which something changed since. A hold would be in the way."""
+    for held in world.d.must("GET", world.d.api_site("/holds"))["items"]:
+        must(world, Act(world, world.d.api_site("/holds"), {"path": held["path"], "remove": True}))
     must(world, sign(world))
     must(world, Act(world, world.d.api_site("/sync/force"), {"reason": "a release"}))
     world.settle()
@@ -537,8 +624,8 @@ def rollback(world):
 
 
 ACTS = [sign, sign_many, sign_large, sign_over, review, revoke, rule, rule_gone, require, require_gone, preapprove, preapprove_gone, account,
-        account_changed, group, group_gone, member, member_gone, token, token_gone, field, field_gone, reapprove]
-SYNCS = [force, force_without_lists, rollback]
+        account_changed, group, group_gone, member, member_gone, token, token_gone, field, field_gone, sign_fields, hold, hold_gone, reapprove]
+SYNCS = [force, force_without_lists, rollback, take_down, removal, told]
 
 
 # --- what a start finds ----------------------------------------------------------------------------------------------------
@@ -608,7 +695,7 @@ def strike_fresh(world, arm, name=None):
     for place in ("sites", "staging.tmp"):
         shutil.rmtree(d.data / place, ignore_errors=True)
     (d.data / "first-admins").write_text(f"unix:{d.user}\n")
-    world.approved, world.automatic, world.turn = {}, False, False
+    world.approved, world.automatic, world.turn, world.asks = {}, False, False, False
     world.fp.reset()
     arm()
     with contextlib.suppress(RuntimeError):
@@ -675,6 +762,151 @@ def strike_repack(world, arm, name=None):
     world.start()
     world.after(strike_repack, name)
     return happened
+
+
+# --- the commands that write -------------------------------------------------------------------------------------------------
+
+def run_armed(world, arm, name, *argv):
+    """A command of drydockd, the server being stopped: (what it was, whether something happened). One that was broken says so."""
+    world.fp.reset()
+    arm()
+    r = world.d.run(program(), *argv, check=False, env={**os.environ, **world.fp.env})
+    happened = world.disarm()
+    if not happened:
+        world.missed += 1
+        if r.returncode not in (0, 1 if argv[0] == "fsck" else 0):
+            world.fail(f"{argv}: {r.returncode}\n{r.stdout}{r.stderr}")
+    else:
+        world.struck.add(name)
+        if r.returncode == -signal.SIGKILL:
+            world.kills += 1
+        else:
+            world.errors += 1
+    return r, happened
+
+
+def backup_of(world, place):
+    world.d.run(program(), "backup", place, "--data", world.d.data)
+    return place
+
+
+def put_back(world, place):
+    """A backup in place of what is lost, with an empty database."""
+    shutil.rmtree(world.d.data, ignore_errors=True)
+    world.new_database()
+    world.d.run(program(), "restore", place, "--data", world.d.data)
+
+
+def accepted(world):
+    world.d.run(program(), "accept-loss", "-m", "walked", "--data", world.d.data)
+    world.start()
+
+
+def writes_nothing(world, where):
+    """Of what was restored, whole or half: it does not start, or takes no signature."""
+    try:
+        world.start()
+    except RuntimeError:
+        return
+    status, answer = world.ask(*sign(world).request)
+    if status is not None and status < 400:
+        world.fail(f"{where}: signed before the loss was accepted: {status} {answer}")
+    world.d.stop()
+
+
+def strike_backup(world, arm, name=None):
+    """A backup that ended early is none; one that is there is whole."""
+    place = world.d.dir / f"backup-{world.n}"
+    world.settle()
+    world.d.stop()
+    r, happened = run_armed(world, arm, name, "backup", place, "--data", world.d.data)
+    kept = world.d.data.rename(world.d.dir / "kept")
+    again = world.d.run(program(), "restore", place, "--data", world.d.dir / "never", check=False)
+    if (place / "MANIFEST").exists() != ("rows already" in again.stderr):
+        world.fail(f"{name}: {r.returncode}, and restored: {again.returncode} {again.stderr}")
+    shutil.rmtree(world.d.dir / "never", ignore_errors=True)
+    kept.rename(world.d.data)
+    shutil.rmtree(place, ignore_errors=True)
+    put_back(world, backup_of(world, place))
+    shutil.rmtree(place)
+    accepted(world)
+    world.after(strike_backup, name)
+    return happened
+
+
+def strike_restore(world, arm, name=None):
+    """What was restored by half never goes for the whole."""
+    place = world.d.dir / f"backup-{world.n}"
+    world.settle()
+    world.d.stop()
+    backup_of(world, place)
+    shutil.rmtree(world.d.data)
+    world.new_database()
+    _, happened = run_armed(world, arm, name, "restore", place, "--data", world.d.data)
+    if world.d.data.exists():
+        writes_nothing(world, name)
+    put_back(world, place)
+    shutil.rmtree(place)
+    accepted(world)
+    world.after(strike_restore, name)
+    return happened
+
+
+def strike_accept(world, arm, name=None):
+    """Said for all sites or not: until then nothing is written."""
+    place = world.d.dir / f"backup-{world.n}"
+    world.settle()
+    world.d.stop()
+    put_back(world, backup_of(world, place))
+    shutil.rmtree(place)
+    _, happened = run_armed(world, arm, name, "accept-loss", "-m", "walked", "--data", world.d.data)
+    if (world.d.data / "restored").exists():
+        writes_nothing(world, name)
+        world.d.run(program(), "accept-loss", "-m", "walked", "--data", world.d.data)
+    world.start()
+    world.after(strike_accept, name)
+    return happened
+
+
+def strike_rebuild(world, arm, name=None):
+    """The tables are those of before, or those of the log, which are the same."""
+    world.settle()
+    world.d.stop()
+    _, happened = run_armed(world, arm, name, "rebuild", "--replace", "--data", world.d.data)
+    world.fsck()
+    world.d.run(program(), "rebuild", "--replace", "--data", world.d.data)
+    world.start()
+    world.after(strike_rebuild, name)
+    return happened
+
+
+def strike_repair(world, arm, name=None):
+    """Everything that fsck can put right, at once."""
+    must(world, rule(world))
+    must(world, sign(world))
+    world.settle()
+    world.d.stop()
+    site = world.d.data / "sites/www"
+    (site / "repo.git").chmod(0o777)
+    (site / "export/page.html").write_text("nobody signed this")
+    (site / "export/foreign.html").write_text("nor this")
+    for place in (site / "export").glob("*.html"):
+        world.d._own(place)
+    world.sql(f"DELETE FROM {world.database}.rule WHERE site = 'www' AND path <> '/'; DELETE FROM {world.database}.file_state WHERE site = 'www' LIMIT 1")
+    ref = next((site / "repo.git/refs/drydock/log").glob("*"))
+    ref.write_text(world.d.git("rev-parse", f"refs/drydock/log/{ref.name}^").stdout)
+    world.d._own(ref)
+    _, happened = run_armed(world, arm, name, "fsck", "--repair", "--data", world.d.data)
+    r = world.d.run(program(), "fsck", "--repair", "--data", world.d.data, check=False)
+    if r.returncode not in (0, 1):
+        world.fail(f"{name}: {r.returncode}\n{r.stdout}{r.stderr}")
+    world.fsck()
+    world.start()
+    world.after(strike_repair, name)
+    return happened
+
+
+TOOLS = [strike_backup, strike_restore, strike_accept, strike_rebuild, strike_repair]
 
 
 # --- the private database --------------------------------------------------------------------------------------------------
@@ -792,14 +1024,16 @@ def private_strikes(world):
 # --- which failpoint belongs where -------------------------------------------------------------------------------------------
 
 GROUPS = {
-    "acts": "act files read approve rule require preapprove account group membership token force field rollback pack tx file".split(),
-    "syncs": "pickup release manifest cycle papers run kit hold carry export ref".split(),
+    "acts": "act files read approve rule require preapprove account group membership token force field rollback down removal sluice pack tx file".split(),
+    "syncs": "pickup release manifest cycle papers run kit hold carry export ref notice".split(),
     "starts": "mend recover site open serve stop sync repack".split(),
     "fresh": "init genesis repo migrate".split(),
     "private": ["private"],
+    "tools": "backup restore rebuild".split(),
 }
 # by the name, since the room has others
-ELSEWHERE = {"migrate_granted": "private", "open_admin_made": "fresh", "ref_setting": "starts", "export_directories": "starts", "export_opened": "starts", "export_closing": "starts", "export_swept": "starts"}
+ELSEWHERE = {"hold_row": "acts", "hold_row_gone": "acts", "mend_mode": "tools", "mend_log_ref": "tools", "mend_rows": "tools", "mend_export": "tools",
+             "migrate_granted": "private", "open_admin_made": "fresh", "ref_setting": "starts", "export_directories": "starts", "export_opened": "starts", "export_closing": "starts", "export_swept": "starts"}
 
 
 def group_of(name):
@@ -831,6 +1065,7 @@ def strikes(world):
             ("repack", lambda arm, name=None: strike_repack(world, arm, name)),
             ("init", lambda arm, name=None: strike_init(world, world.d.dir / "second", arm, name)),
             ("fresh", lambda arm, name=None: strike_fresh(world, arm, name))]
+    out += [(s.__name__[len("strike_"):], lambda arm, name=None, s=s: s(world, arm, name)) for s in TOOLS]
     return out
 
 

@@ -18,6 +18,7 @@ import json
 import os
 import pathlib
 import pwd
+import random
 import re
 import shutil
 import signal
@@ -46,12 +47,17 @@ def program(name="drydockd"):
 
 
 def free_ports(n):
-    """Ports that nobody has at this moment, all different."""
+    """Ports that nobody has at this moment, all different. None of those that the kernel gives to connections: a client of
+    anybody's could have it while a server starts again, and who connects to one that is closed may be connected with himself."""
+    first = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
-        for s in sockets:
-            s.bind(("127.0.0.1", 0))
-        return [s.getsockname()[1] for s in sockets]
+        ports = set()
+        while len(ports) < n:
+            port, s = random.randrange(min(10000, first - 5000), first), stack.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                s.bind(("127.0.0.1", port))
+                ports.add(port)
+        return list(ports)
 
 
 def test_user():
@@ -215,7 +221,9 @@ class Drydock:
                 self.process = None
                 raise RuntimeError(f"drydockd ended with {code}:\n{self.log()[-4000:]}")
             try:
-                with socket.create_connection(("127.0.0.1", self.port), 1):
+                # Its own socket, too: somebody else may have the port.
+                with socket.socket(socket.AF_UNIX) as own, socket.create_connection(("127.0.0.1", self.port), 1):
+                    own.connect(self.socket)
                     return self
             except OSError:
                 time.sleep(0.02)

@@ -65,6 +65,10 @@ class Failpoints:
     def delay(self, name, milliseconds, nth=1):
         self._arm(DELAY, NAMES.index(name), nth, milliseconds)
 
+    @property
+    def stops(self):
+        return self._get(ACTION) == STOP
+
     def sys(self, nth, errno):
         self._arm(SYS, 0, nth, errno)
 
