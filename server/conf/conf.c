@@ -437,6 +437,48 @@ static enum err check_bytes(const char *file, const struct buf *b)
 	return ERR_OK;
 }
 
+/*
+ * Comments become blanks before libconfuse sees them: it counts the end of one as a line of its own, so that in a file with
+ * comments each error named a line further down. What is a comment and what is text is decided as its scanner does: a '#'
+ * wherever no text in quotes is open, two slashes or a slash and a star only where a word could begin.
+ */
+static enum err blank_comments(const char *file, char *s)
+{
+	enum { PLAIN, WORD, QUOTED, LINE, BLOCK } in = PLAIN;
+	int line = 1, begun = 0;
+	char quote = 0;
+
+	for (; *s; s++) {
+		line += *s == '\n';
+		if (in == LINE || in == BLOCK) {
+			const bool end = in == LINE ? *s == '\n' : s[0] == '*' && s[1] == '/';
+
+			if (end && in == BLOCK)
+				*s++ = ' ';
+			if (*s != '\n')
+				*s = ' ';
+			in = end ? PLAIN : in;
+		} else if (in == QUOTED) {
+			if (*s == '\\' && s[1] && s[1] != '\n')
+				s++;
+			else if (*s == quote)
+				in = PLAIN;
+		} else if (*s == '#' || (in == PLAIN && s[0] == '/' && (s[1] == '/' || s[1] == '*'))) {
+			in = s[0] == '/' && s[1] == '*' ? BLOCK : LINE;
+			begun = line;
+			if (*s == '/')
+				*s++ = ' ';
+			*s = ' ';
+		} else if (*s == '"' || *s == '\'') {
+			in = QUOTED;
+			quote = *s;
+		} else {
+			in = strchr(" \t\r\n={}()+,*", *s) ? PLAIN : WORD;
+		}
+	}
+	return in == BLOCK ? err_set(ERR_INPUT, "%s:%d: this comment has no end", file, begun) : ERR_OK;
+}
+
 static enum err build(struct parse *p, cfg_t *cfg, bool look, struct conf **out)
 {
 	struct arena *a = arena_new();
@@ -498,6 +540,8 @@ static enum err load(struct conf **out, const char *name, bool look)
 		goto out;
 	}
 	e = check_bytes(file, &text);
+	if (!e && text.len)
+		e = blank_comments(file, text.p);
 	if (e)
 		goto out;
 

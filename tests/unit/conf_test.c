@@ -184,6 +184,11 @@ static const struct refusal {
 	{ "site \"www\" { staging = \"@/staging\"\ntarget t {\n} }\n", ":3: ", "place: has to be set" },
 	{ "site \"www\" { staging = \"@/staging\"\ncolour = \"red\" }\n", ":2: ", "colour" },
 	{ "include(\"/etc/passwd\")\n", ":1: ", "include" },
+	{ "# one\n\n#two # \"\n// three\n/* four\n # * / it's\n*/ port = 1 # \"five\nprot = 2\n", ":8: ", "prot" },
+	{ "site www { staging = \"@/staging\" title = \"a\\\"#b\" # c\ntitle = \"/*//\" }\n", ":2: ", "set before, in line 1" },
+	{ "public_url = http://a // b\n/*/ c */ prot = 2\n", ":2: ", "prot" },
+	{ "port = 1\n/* prot = 2\n\n", ":2: ", "has no end" },
+	{ "name = 'a#b\n# c\n", ":", "" },
 };
 
 static void refuses(void **state)
@@ -207,6 +212,22 @@ static void refuses(void **state)
 	free(link);
 	free(data);
 	free(prefix);
+}
+
+/* What looks like a comment within a text is text. */
+static void comments(void **state)
+{
+	struct conf *c = NULL;
+
+	(void)state;
+	assert_int_equal(load(&c, "# data\nname = \"a\" # \"b\"\npublic_url = http://host//x // y\nport = 80# 81\n"), ERR_INPUT);
+	assert_int_equal(load(&c, "# data\nname = \"a\" # \"b\"\npublic_url = http://host // y\nport = 80# 81\n"
+				  "site \"www\" { /* { */ staging = \"@/staging\" title = \"/* #1 // \\\"it's\\\" */\" # }\n}\n"), ERR_OK);
+	assert_string_equal(c->name, "a");
+	assert_string_equal(c->public_url, "http://host");
+	assert_int_equal(c->port, 80);
+	assert_string_equal(c->sites[0].title, "/* #1 // \"it's\" */");
+	conf_free(c);
 }
 
 static void no_file(void **state)
@@ -328,6 +349,7 @@ int main(void)
 		cmocka_unit_test(reads_everything),
 		cmocka_unit_test(defaults),
 		cmocka_unit_test(refuses),
+		cmocka_unit_test(comments),
 		cmocka_unit_test(no_file),
 		cmocka_unit_test(takes_nothing_from_the_environment),
 		cmocka_unit_test(units),
