@@ -21,6 +21,7 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -43,6 +44,7 @@
 #define RESTART_PAUSE_MAX (30 * CLOCK_SECOND)
 #define STOP_LIMIT (60 * CLOCK_SECOND)
 #define INSTALL_LIMIT (120 * CLOCK_SECOND)
+#define INSTALL_ROOM (UINT64_C(160) << 20) /* bytes; it takes 128 MB until the first act, logs and temporary tables included */
 #define UPGRADE_LIMIT (600 * CLOCK_SECOND)
 #define LOG_KEEP (8u << 20) /* db.log starts over past this size */
 
@@ -288,6 +290,21 @@ static void remove_leftovers(const struct private_db *p)
 	closedir(d);
 }
 
+/* Asked before it begins: where the room ends in the middle, the installer has a sentence about the place in its own files. */
+static enum err check_room(const struct private_db *p)
+{
+	struct statvfs st;
+	uint64_t room;
+
+	if (statvfs(p->dir, &st))
+		return err_sys(ERR_FAILED, "%s", p->dir);
+	room = (uint64_t)st.f_bavail * st.f_frsize;
+	if (room < INSTALL_ROOM)
+		return err_set(ERR_FAILED, "%s: %llu MiB are free on this disk, and the private database needs %u MiB for its first start: make room first, "
+		    "or name a place on another disk with --data. Nothing was installed.", p->dir, (unsigned long long)(room >> 20), (unsigned)(INSTALL_ROOM >> 20));
+	return ERR_OK;
+}
+
 static enum err install(struct private_db *p)
 {
 	char final[4200], fresh[4200], tmp[4300], datadir[4300], tmpdir[4400], socket_user[200], mark[17];
@@ -298,6 +315,9 @@ static enum err install(struct private_db *p)
 	if (file_exists(AT_FDCWD, final))
 		return ERR_OK;
 	remove_leftovers(p);
+	e = check_room(p);
+	if (e)
+		return e;
 	/* A name of its own: an installer that was left behind by a killed daemon may still be writing to the other. */
 	random_bytes(random, sizeof(random));
 	hex_of(mark, random, sizeof(random));

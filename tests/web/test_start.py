@@ -2,6 +2,7 @@
 lost; what goes away while the server runs comes back, and then everything works again."""
 import os
 import pathlib
+import re
 import resource
 import shutil
 import signal
@@ -66,6 +67,30 @@ def test_configuration_that_leads_nowhere(stopped, line, named):
     configure(stopped, lambda text: line + "\n" + text)
     code, said = serve(stopped)
     assert code != 0 and named in said, said
+
+
+def test_what_the_daemon_says_of_itself(stopped):
+    """Help, every option of the configuration with its unit and default, and a sample that it takes itself."""
+    said = stopped.run(program(), "--help").stdout
+    for word in ("init", "serve", "fsck", "rebuild", "admin", "check-config", "backup", "restore", "--data", "--help-config", "--sample-config"):
+        assert re.search(rf"(?m)(^|[ \[|]){re.escape(word)}\b", said), word
+    sample = stopped.run(program(), "--sample-config").stdout
+    options = set(re.findall(r"(?m)^\s*#? ?([a-z_]+) = ", sample))
+    assert len(options) > 60, options
+    described = stopped.run(program(), "--help-config").stdout
+    assert not [name for name in options if not re.search(rf"(?m)^\s*{name}\b", described)], described
+    assert re.fullmatch(r"drydock \d+\.\d+\.\d+\n", stopped.run(program(), "--version").stdout)
+    for argv in ([], ["frobnicate"], ["--frobnicate"], ["serve", "--port", "1"], ["serve", "more"], ["init"], ["admin"], ["backup"]):
+        r = stopped.run(program(), *argv, check=False)
+        assert r.returncode == 1 and "\ndrydockd: " in "\n" + r.stderr and "Try `drydockd --help`" in r.stderr, (argv, r)
+    sample = sample.replace("/srv/staging/www", str(stopped.staging)).replace("/srv/www", str(stopped.production))
+    (stopped.data / "sample.conf").write_text(sample)
+    assert stopped.run(program(), "check-config", "--conf", stopped.data / "sample.conf").stdout.endswith("is right: 1 site.\n")
+    # with a mistake, the line is the one that an editor shows, however many comments stand before
+    (stopped.data / "sample.conf").write_text(sample.replace("kit = \"local\"", "kot = \"local\""))
+    line = sample[:sample.index("kit = \"local\"")].count("\n") + 1
+    r = stopped.run(program(), "check-config", "--conf", stopped.data / "sample.conf", check=False)
+    assert f"sample.conf:{line}: " in r.stderr and "kot" in r.stderr, r.stderr
 
 
 def test_missing_configuration(stopped):
@@ -245,15 +270,32 @@ def test_production_goes_while_it_runs(d):
 # --- disk --------------------------------------------------------------------------------------------------------------
 
 
+def on_small(size, place, *command):
+    """The command, for which an empty file system of that size stands at a place."""
+    return ["unshare", "--map-current-user", "--mount", "--keep-caps", "sh", "-c",
+            f'mount -t tmpfs -o size={size},mode=0755 drydock "$0" && exec setpriv --ambient-caps=-all --inh-caps=-all "$@"', str(place), *map(str, command)]
+
+
+@pytest.mark.parametrize("size,words", [("100m", "needs 160 MiB for its first start: make room"), ("20m", "less than 32 MiB are free on this disk: make room")])
+def test_no_room_for_the_first_start(stopped, size, words):
+    """Told before anything is installed, and what to do, instead of what the database says when it is in the middle."""
+    place = stopped.dir / "small"
+    place.mkdir()
+    stopped._own(place)
+    script = 'cp -a "$1" "$0"; "$2" serve --data "$0/data"; echo "$?"; ls -A "$0/data"'
+    r = stopped.run(*on_small(size, place, "sh", "-c", script, place, stopped.data, program()), timeout=60)
+    assert words in r.stderr and f"{place}/data" in r.stderr and "[ERROR]" not in r.stderr, r.stderr
+    code, *left = r.stdout.split()
+    assert code == "6" and not [name for name in left if name == "db" or name.startswith("db.new")], r.stdout
+
+
 class Small(Drydock):
     """The part of the data directory that holds the sites is on a small file system of its own."""
 
     def argv(self):
         (self.data / "sites").mkdir(exist_ok=True)
         self._own(self.data / "sites")
-        return ["unshare", "--map-current-user", "--mount", "--keep-caps", "sh", "-c",
-                'mount -t tmpfs -o size=24m,mode=0755 drydock "$1/sites" && exec setpriv --ambient-caps=-all --inh-caps=-all "$2" serve --data "$1"', "sh",
-                str(self.data), program()]
+        return on_small("24m", self.data / "sites", program(), "serve", "--data", self.data)
 
     @property
     def sites(self):
