@@ -605,12 +605,33 @@ static void every_table_and_column_is_accounted_for(void **state)
 	db_close(owner);
 }
 
+/* Two sites never share a row, and two paths never a key: collations of text would take some for equal. */
+static void sites_and_paths_are_kept_apart(void **state)
+{
+	(void)state;
+	struct db *owner = testdb_connect_owner(t);
+
+	/* Events and tokens are counted by themselves; a site is something that they may be about. */
+	assert_int_equal(number(owner, "SELECT COUNT(*) FROM information_schema.columns c WHERE table_schema = DATABASE() AND column_name = 'site' "
+		"AND table_name NOT IN ('event', 'token') AND NOT EXISTS (SELECT 1 FROM information_schema.statistics s WHERE s.table_schema = c.table_schema "
+		"AND s.table_name = c.table_name AND s.index_name = 'PRIMARY' AND s.column_name = 'site')"), 0);
+	/* Of the installation as a whole, and nothing else. */
+	assert_int_equal(number(owner, "SELECT COUNT(DISTINCT table_name) FROM information_schema.columns c WHERE table_schema = DATABASE() AND table_name "
+		"NOT IN ('account', 'counter', 'membership', 'meta', 'own_group', 'session') AND NOT EXISTS (SELECT 1 FROM information_schema.columns s "
+		"WHERE s.table_schema = c.table_schema AND s.table_name = c.table_name AND s.column_name = 'site')"), 0);
+	assert_int_equal(number(owner, "SELECT COUNT(*) FROM information_schema.columns WHERE table_schema = DATABASE() AND column_name LIKE '%path%' "
+		"AND character_set_name IS NOT NULL"), 0);
+	assert_true(number(owner, "SELECT COUNT(*) FROM information_schema.columns WHERE table_schema = DATABASE() AND column_name = 'path' AND data_type = 'varbinary'") > 3);
+	db_close(owner);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_statement_prepares),
 		cmocka_unit_test(grants_are_those_of_the_files),
 		cmocka_unit_test(every_table_and_column_is_accounted_for),
+		cmocka_unit_test(sites_and_paths_are_kept_apart),
 		cmocka_unit_test(again_and_onwards),
 		cmocka_unit_test(keys_of_older_rows),
 		cmocka_unit_test(a_changed_or_missing_file),

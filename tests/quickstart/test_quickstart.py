@@ -73,13 +73,53 @@ def test_own_directories(place):
     (["--prot", "1"], "is not an option"),
     (["--port"], "wants a value"),
     (["--port", "many"], "1 to 65535"),
+    (["--port", "0"], "1 to 65535"),
+    (["--port", "65536"], "1 to 65535"),
     (["--quiet-period", "-1"], "seconds"),
+    (["--quiet-period", "604801"], "at most 604800"),
     (["--staging", "/nonexistent"], "not a directory"),
+    (["--production", '/tmp/a"b'], "cannot be written into a configuration file"),
+    (["--stop"], "is not a data directory"),
 ])
 def test_wrong_options(place, argv, said):
     r = quickstart("--data", place / "demo", *argv, check=False)
     assert r.returncode == 1 and said in r.stderr
     assert not (place / "demo").exists()
+
+
+def test_help(place):
+    """Every option is in it, with what it means."""
+    said = quickstart("--help").stdout
+    for option in ("--data DIR", "--port N", "--staging DIR", "--production DIR", "--quiet-period SECONDS", "--detach", "--stop"):
+        assert re.search(rf"(?m)^ +{option} +\w", said), said
+    assert "default: ./demo" in said and "default: 8087" in said and "default: 300" in said
+
+
+def test_places_that_do_not_fit(place):
+    """Nothing of anybody's is taken over, emptied or moved: he is told, and what is there stays."""
+    def refused(words, *argv):
+        r = quickstart("--data", place / "demo", "--detach", *argv, check=False)
+        assert r.returncode == 1 and words in r.stderr, r.stdout + r.stderr
+    mine = place / "demo" / "mine.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    refused("is not empty, and not a data directory: name another with --data")
+    assert mine.read_text() == "mine"
+    mine.unlink()
+    mine.parent.rmdir()
+    staged = place / "demo-site" / "staging" / "index.html"
+    staged.parent.mkdir(parents=True)
+    staged.write_text("an earlier one")
+    refused("name it with --staging, or move it away")
+    assert staged.read_text() == "an earlier one"
+    (place / "file").write_text("")
+    refused(f"{place}/file/public could not be made", "--staging", staged.parent, "--production", place / "file" / "public")
+    if os.geteuid() != 0:
+        (place / "closed").mkdir(mode=0o500)
+        refused(f"{place}/closed cannot be written", "--staging", staged.parent, "--production", place / "closed")
+    assert not (place / "demo" / "format").exists()
+    start(place, "--staging", staged.parent, "--production", place / "public")
+    refused("was made for production in", "--production", place / "elsewhere")
 
 
 def test_port_in_use_and_again_with_another(place):

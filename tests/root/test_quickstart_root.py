@@ -37,6 +37,49 @@ def test_with_sudo_the_caller_is_the_admin(place):
     assert drydock(place, "sign", "--as-staged", "/dues.html", user="nobody").returncode != 0
 
 
+def test_the_system_user_is_made(place):
+    """On a machine without him, which is this one with another /etc."""
+    etc = place / "etc"
+    subprocess.run(["cp", "-a", "/etc", etc], check=True)
+    for name in ("passwd", "shadow", "group", "gshadow"):
+        text = (etc / name).read_text()
+        (etc / name).write_text("".join(line for line in text.splitlines(True) if not line.startswith("drydock:")))
+    there = ["unshare", "--mount", "sh", "-ec", 'mount --bind "$0" /etc; exec "$@"', str(etc)]
+    assert subprocess.run([*there, "id", "drydock"], capture_output=True).returncode != 0
+    argv = [str(TOP / "quickstart"), "--data", str(place / "demo"), "--port", str(port()), "--detach"]
+    r = subprocess.run([*there, *argv], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300,
+                       env={**os.environ, "DRYDOCK_BUILD": str(pathlib.Path(program()).parent)})
+    assert r.returncode == 0 and "The system user drydock was made" in r.stdout, r.stdout + r.stderr
+    entry = next(line for line in (etc / "passwd").read_text().splitlines() if line.startswith("drydock:")).split(":")
+    assert int(entry[2]) < 1000 and entry[6].endswith("nologin"), entry
+    assert owner_of_daemon(place)[1] == int(entry[2])
+    assert (place / "demo").stat().st_uid == int(entry[2])
+
+
+def test_directories_that_the_user_cannot_use(place):
+    staging, production = place / "staging", place / "public"
+    staging.mkdir(mode=0o700)
+    production.mkdir(mode=0o755)
+    argv = ("--data", place / "demo", "--port", port(), "--detach", "--staging", staging, "--production", production)
+    r = quickstart(*argv, check=False)
+    assert r.returncode == 1 and f"the user drydock cannot read {staging}: give him r and x on it" in r.stderr, r.stderr
+    staging.chmod(0o755)
+    r = quickstart(*argv, check=False)
+    assert r.returncode == 1 and f"the user drydock cannot write to {production}: chown drydock {production}" in r.stderr, r.stderr
+    assert not (place / "demo" / "format").exists()
+    shutil.chown(production, "drydock")
+    quickstart(*argv)
+
+
+def test_nobody_else_stops_it(place):
+    start(place)
+    nobody = pwd.getpwnam("nobody")
+    r = subprocess.run([str(TOP / "quickstart"), "--stop", "--data", str(place / "demo")], capture_output=True, text=True, user=nobody.pw_uid, group=nobody.pw_gid,
+                       extra_groups=[])
+    assert r.returncode == 1 and "sudo" in r.stderr, r.stdout + r.stderr
+    assert owner_of_daemon(place)
+
+
 def test_the_monitor_starts_the_daemon_again(place):
     _, url, _ = start(place)
     pid, _ = owner_of_daemon(place)
