@@ -127,15 +127,19 @@ def real_tree(place):
 
 class Drydock:
     def __init__(self, files=None, config="", site_config="", site="www", accounts=("alice",), preview=True, demo=False,
-                 quiet_period=None, start=True, staging=None):
+                 quiet_period=None, start=True, staging=None, keep=None):
+        """keep: a directory that stays, with everything in it; a second time what is there is started."""
         self.user, self.uid, self.gid = test_user()
-        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="drydock-test-"))
+        self.keep = keep
+        self.dir = pathlib.Path(keep or tempfile.mkdtemp(prefix="drydock-test-"))
+        again = (self.dir / "data" / "format").exists()
+        self.dir.mkdir(parents=True, exist_ok=True)
         os.chmod(self.dir, 0o755)
         self.site = site
         self.data, self.production = self.dir / "data", self.dir / "production"
         self.staging = pathlib.Path(staging) if staging else self.dir / "staging"
         for place in (self.production,) + (() if staging else (self.staging,)):
-            place.mkdir()
+            place.mkdir(exist_ok=again)
             self._own(place)
         self._own(self.dir)
         self.port, self.preview_port, self.demo_port = free_ports(3)
@@ -154,10 +158,13 @@ class Drydock:
         if quiet_period is not None:
             site_config += f'\n\tquiet_period = "{quiet_period}"'
         try:
-            self._init("\n".join(lines) + "\n" + config, site_config)
+            if again:
+                self._open()
+            else:
+                self._init("\n".join(lines) + "\n" + config, site_config)
             if start:
                 self._start_on_free_ports()
-                for name in accounts:
+                for name in () if again else accounts:
                     self.add_account(name)
         except BaseException:
             self.close()
@@ -188,6 +195,13 @@ class Drydock:
             text = text.replace("\tstaging =", site_config.strip("\n") + "\n\tstaging =", 1)
         self.conf.write_text(config + "\n" + text)
         self._own(self.conf)
+
+    def _open(self):
+        """What a kept directory has: its ports may have been taken by others meanwhile, then _start_on_free_ports finds new ones."""
+        self.conf = self.data / "drydock.conf"
+        named = {name: int(port) for name, port in re.findall(r"(?m)^(\w*port) = (\d+)$", self.conf.read_text())}
+        self.port, self.preview_port, self.demo_port = (named.get(name, 0) for name in ("port", "preview_port", "demo_port"))
+        self.url = f"http://127.0.0.1:{self.port}"
 
     def argv(self):
         return [program(), "serve", "--data", str(self.data)]
@@ -302,7 +316,7 @@ class Drydock:
                 time.sleep(0.05)
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
-        if not os.environ.get("DRYDOCK_TEST_KEEP"):
+        if not self.keep and not os.environ.get("DRYDOCK_TEST_KEEP"):
             # what a test made unreadable goes too
             for path, dirs, _ in os.walk(self.dir):
                 for name in dirs:
