@@ -55,14 +55,14 @@ static enum err at_read(int dir, struct kept *k)
 	return e;
 }
 
-/* The manifest that is kept; next: with that file on top. */
-static enum err reading_begin(struct manifest_reading *r, int dir, const char *next)
+/* The manifest that is kept; next: with that file on top. raw: it was checked in this process, or made by it. */
+static enum err reading_begin(struct manifest_reading *r, int dir, const char *next, bool raw)
 {
 	struct kept k;
 	char name[64];
 	enum err e = at_read(dir, &k);
 
-	*r = (struct manifest_reading){ .n = 0 };
+	*r = (struct manifest_reading){ .raw = raw };
 	if (e)
 		return e;
 	snprintf(name, sizeof name, "base.%llu", (unsigned long long)k.base);
@@ -351,7 +351,7 @@ static enum err check_kept(struct site *s, struct actor_tools *t, int dir, bool 
 	}
 	if (e)
 		goto out;
-	*good = papers.has_head && !reading_begin(&r, dir, NULL) && !manifest_sum(&r.source, &sums) &&
+	*good = papers.has_head && !reading_begin(&r, dir, NULL, false) && !manifest_sum(&r.source, &sums) &&
 	    sha256_equal(&sums.manifest, &papers.head.sums.manifest);
 	manifest_reading_end(&r);
 out:
@@ -415,7 +415,7 @@ enum err manifest_prepare(struct site *s, struct actor_tools *t, const struct db
 	if (!e)
 		e = write_plan(s, t, dir, NEXT, changes, UINT64_MAX);
 	if (!e)
-		e = reading_begin(&r, dir, NEXT);
+		e = reading_begin(&r, dir, NEXT, true);
 	if (!e)
 		e = manifest_sum(&r.source, out);
 	manifest_reading_end(&r);
@@ -466,7 +466,7 @@ enum err site_manifest(struct site *s, struct actor_tools *t, uint64_t number, s
 		e = write_delta(s, t, dir, name, release_tree(&newest), release_tree(&rel), rel.seq);
 	}
 	if (!e)
-		e = reading_begin(out, dir, rel.number == newest.number ? NULL : name);
+		e = reading_begin(out, dir, rel.number == newest.number ? NULL : name, false);
 	if (!e && rel.number != newest.number)
 		(void)sys_unlink(dir, name, 0); /* it is open */
 	if (dir >= 0)
@@ -506,7 +506,7 @@ enum err site_manifest_difference(struct site *s, struct actor_tools *t, uint64_
 	}
 	if (!e && *whole) {
 		manifest_reading_end(&r);
-		e = reading_begin(&r, dir, NULL);
+		e = reading_begin(&r, dir, NULL, false);
 	}
 	if (!e && !r.n)
 		e = file_write_fast(work, name, "", 0, 0600);

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/lines.h"
 #include "base/mem.h"
 
 #define MEMBERS 11 /* of a "*" line; a "+" line has three fewer */
@@ -16,6 +15,11 @@ void manifest_encode(const struct manifest_line *l, struct buf *out)
 		buf_str(out, l->noted ? "*\t" : "+\t");
 		if (l->noted)
 			buf_fmt(out, "%lld\t%lld\t%llu\t", (long long)l->mtime, (long long)l->ctime, (unsigned long long)l->inode);
+		if (l->raw) {
+			buf_add(out, l->text + l->tail, l->len - l->tail);
+			buf_char(out, '\n');
+			return;
+		}
 		buf_hex(out, l->sha256.b, sizeof(l->sha256.b));
 		buf_char(out, '\t');
 		buf_u64(out, l->size);
@@ -105,14 +109,95 @@ enum err manifest_decode(struct manifest_line *out, char *line)
 	return path_check(&out->path, m[7]);
 }
 
+/* --- a line read raw ---------------------------------------------------------------------------------------------------- */
+
+#define DIGITS (SHA256_HEX - 1)
+
+/* A number and the tab behind it. */
+static bool take_number(const char **at, const char *end, uint64_t *out)
+{
+	const char *p = *at;
+	uint64_t v = 0;
+
+	for (; p < end && *p >= '0' && *p <= '9'; p++)
+		v = v * 10 + (uint64_t)(*p - '0');
+	if (p == *at || p - *at > 20 || p == end || *p != '\t')
+		return false;
+	*at = p + 1;
+	*out = v;
+	return true;
+}
+
+/* line is terminated, n bytes, and stays as it is. */
+static enum err raw_line(struct manifest_line *out, const char *line, size_t n)
+{
+	const char *const end = line + n, *path = memrchr(line, '\t', n), *at = line + 2;
+	uint64_t mtime = 0, ctime = 0;
+	bool ok = path && n > 2 && line[1] == '\t' && path + 1 < end && path[1] == '/' && end - path <= PATH_LIMIT + 1;
+
+	*out = (struct manifest_line){ .raw = true, .signer = "", .text = line, .len = n };
+	if (ok) {
+		out->gone = *line == '-';
+		out->noted = *line == '*';
+		out->path = (struct path){ path + 1, (size_t)(end - path - 1) };
+	}
+	if (ok && out->gone)
+		ok = path == line + 1;
+	else if (ok && (out->noted || *line == '+')) {
+		if (out->noted)
+			ok = take_number(&at, end, &mtime) && take_number(&at, end, &ctime) && take_number(&at, end, &out->inode);
+		out->mtime = (int64_t)mtime;
+		out->ctime = (int64_t)ctime;
+		out->tail = (size_t)(at - line);
+		at += DIGITS + 1;
+		ok = ok && at < path && at[-1] == '\t' && take_number(&at, path, &out->size) && at < path && (*at == 'x' || *at == '-');
+		out->exec = ok && *at == 'x';
+	} else
+		ok = false;
+	return ok ? ERR_OK : err_set(ERR_INPUT, "A list of files has a line that is none.");
+}
+
+enum err manifest_full(struct manifest_full *out, const struct manifest_line *l)
+{
+	out->line = *l;
+	if (!l->raw)
+		return ERR_OK;
+	memcpy(out->text, l->text, l->len);
+	out->text[l->len] = '\0';
+	return manifest_decode(&out->line, out->text);
+}
+
+static const char *hex_of_line(const struct manifest_line *l, char out[SHA256_HEX])
+{
+	if (l->raw)
+		return l->text + l->tail;
+	hex_of(out, l->sha256.b, sizeof(l->sha256.b));
+	return out;
+}
+
+bool manifest_same_bytes(const struct manifest_line *x, const struct manifest_line *y)
+{
+	char a[SHA256_HEX], b[SHA256_HEX];
+
+	return !memcmp(hex_of_line(x, a), hex_of_line(y, b), DIGITS);
+}
+
+bool manifest_same_text(const struct manifest_line *x, const struct manifest_line *y)
+{
+	return x->raw && y->raw && x->gone == y->gone && x->len - x->tail == y->len - y->tail && !memcmp(x->text + x->tail, y->text + y->tail, x->len - x->tail);
+}
+
+/* --- the plain list ------------------------------------------------------------------------------------------------------ */
+
 void manifest_plain(const struct manifest_line *l, struct buf *out)
 {
 	const char *name = l->path.s + 1;
-	const bool escaped = strchr(name, '\\') != NULL;
+	const bool escaped = memchr(name, '\\', l->path.len - 1) != NULL;
+	char hex[SHA256_HEX];
 
 	if (escaped)
 		buf_char(out, '\\');
-	buf_hex(out, l->sha256.b, sizeof(l->sha256.b));
+	buf_add(out, hex_of_line(l, hex), DIGITS);
 	buf_str(out, "  ");
 	/* To sha256sum a lone "-" is its standard input. */
 	if (!strcmp(name, "-"))
@@ -133,6 +218,7 @@ void manifest_plain(const struct manifest_line *l, struct buf *out)
 
 struct manifest_file {
 	struct lines *lines;
+	bool raw;
 	char last[PATH_LIMIT + 1];
 };
 
@@ -146,7 +232,7 @@ static enum err file_next(void *arg, struct manifest_line *out, bool *got)
 	*got = !e && line;
 	if (!*got)
 		return e;
-	e = manifest_decode(out, line);
+	e = f->raw ? raw_line(out, line, n) : manifest_decode(out, line);
 	if (!e && strcmp(f->last, out->path.s) >= 0)
 		e = err_set(ERR_INPUT, "A list of files is not sorted, or says %s twice.", out->path.s);
 	if (!e)
@@ -155,10 +241,11 @@ static enum err file_next(void *arg, struct manifest_line *out, bool *got)
 	return e;
 }
 
-struct manifest_file *manifest_file_new(int fd, struct manifest_source *out)
+struct manifest_file *manifest_file_new(int fd, bool raw, struct manifest_source *out)
 {
 	struct manifest_file *f = mem_alloc(sizeof(*f));
 
+	f->raw = raw;
 	f->lines = lines_new(fd);
 	*out = (struct manifest_source){ file_next, f };
 	return f;
@@ -242,28 +329,41 @@ void manifest_merge_init(struct manifest_merge *m, const struct manifest_source 
 
 /* --- sums ------------------------------------------------------------------------------------------------------------------ */
 
+#define PIECE 65536
+
 void manifest_sum_begin(struct manifest_summing *s)
 {
-	*s = (struct manifest_summing){ .files = sha256_stream_new(), .manifest = sha256_stream_new(), .line = BUF_INIT(65536) };
+	*s = (struct manifest_summing){ .files = sha256_stream_new(), .manifest = sha256_stream_new(),
+		.files_text = BUF_INIT(2 * PIECE), .manifest_text = BUF_INIT(2 * PIECE) };
+}
+
+static void hash_piece(struct sha256_stream *s, struct buf *text)
+{
+	if (text->len)
+		sha256_stream_add(s, text->p, text->len);
+	buf_reset(text);
 }
 
 void manifest_sum_add(struct manifest_summing *s, const struct manifest_line *l)
 {
 	s->sums.count++;
 	s->sums.size += l->size;
-	buf_reset(&s->line);
-	manifest_plain(l, &s->line);
-	sha256_stream_add(s->files, s->line.p, s->line.len);
-	buf_reset(&s->line);
-	manifest_encode(l, &s->line);
-	sha256_stream_add(s->manifest, s->line.p, s->line.len);
+	manifest_plain(l, &s->files_text);
+	manifest_encode(l, &s->manifest_text);
+	if (s->files_text.len >= PIECE)
+		hash_piece(s->files, &s->files_text);
+	if (s->manifest_text.len >= PIECE)
+		hash_piece(s->manifest, &s->manifest_text);
 }
 
 void manifest_sum_end(struct manifest_summing *s, struct manifest_sums *out)
 {
+	hash_piece(s->files, &s->files_text);
+	hash_piece(s->manifest, &s->manifest_text);
 	sha256_stream_end_free(s->files, &s->sums.files);
 	sha256_stream_end_free(s->manifest, &s->sums.manifest);
-	buf_release(&s->line);
+	buf_release(&s->files_text);
+	buf_release(&s->manifest_text);
 	if (out)
 		*out = s->sums;
 }

@@ -11,7 +11,9 @@
  *
  * Where a list is kept for files on a disk its lines are "* MTIME CTIME INODE SHA256 ..." (server/receive).
  *
- * A line that is decoded has been checked: its path is a path, and encoding it again gives the same bytes.
+ * A line that is decoded has been checked: its path is a path, and encoding it again gives the same bytes. That costs more
+ * than everything else about a long list. A list of our own, which was checked before, can be read raw: then only where a
+ * line's members are is looked at, and lines that stay as they are go on as the bytes they came as.
  */
 #ifndef DRYDOCK_CORE_MANIFEST_H
 #define DRYDOCK_CORE_MANIFEST_H
@@ -22,6 +24,7 @@
 #include "base/buf.h"
 #include "base/digest.h"
 #include "base/err.h"
+#include "base/lines.h"
 #include "core/path.h"
 
 struct manifest_line {
@@ -36,6 +39,10 @@ struct manifest_line {
 	struct path path;
 	int64_t mtime, ctime; /* nanoseconds */
 	uint64_t inode;
+	/* Read raw: sha256, at, seq and signer are not filled in, manifest_full() has them; path is not checked to be one. */
+	bool raw;
+	const char *text; /* raw: the line as it stands, len bytes; its SHA-256 begins at tail, and what is behind is no note */
+	size_t len, tail;
 };
 
 void manifest_encode(const struct manifest_line *l, struct buf *out);
@@ -43,6 +50,16 @@ void manifest_encode(const struct manifest_line *l, struct buf *out);
 enum err manifest_decode(struct manifest_line *out, char *line) MUST_CHECK;
 /* The file's line of the plain list, escaped as sha256sum does, with its newline. */
 void manifest_plain(const struct manifest_line *l, struct buf *out);
+
+/* All members of a line, raw or not, checked. out->line lives as long as l and out. ERR_INPUT. */
+struct manifest_full {
+	struct manifest_line line;
+	char text[LINES_LONGEST + 1];
+};
+enum err manifest_full(struct manifest_full *out, const struct manifest_line *l) MUST_CHECK;
+bool manifest_same_bytes(const struct manifest_line *x, const struct manifest_line *y); /* the SHA-256 of both */
+/* All but the notes is the same; false if they are not both raw. */
+bool manifest_same_text(const struct manifest_line *x, const struct manifest_line *y);
 
 /* Lines that come one by one, sorted. next: *got false at the end; what out points to lives until the next call. */
 struct manifest_source {
@@ -52,7 +69,7 @@ struct manifest_source {
 
 /* From a file. ERR_INPUT if it is not sorted, or says a path twice. */
 struct manifest_file;
-struct manifest_file *manifest_file_new(int fd, struct manifest_source *out); /* fd stays the caller's */
+struct manifest_file *manifest_file_new(int fd, bool raw, struct manifest_source *out); /* fd stays the caller's */
 void manifest_file_free(struct manifest_file *f);
 
 /* Two sources at a time: fn with one line, or both where both have the path. */
@@ -72,6 +89,7 @@ void manifest_merge_init(struct manifest_merge *m, const struct manifest_source 
 /* Several files of a directory, each a difference on top of those before, read as one. */
 #define MANIFEST_FILES_MOST 64
 struct manifest_reading {
+	bool raw; /* set before the first is added */
 	struct manifest_source source;
 	size_t n;
 	int fds[MANIFEST_FILES_MOST];
@@ -92,7 +110,7 @@ enum err manifest_writing_begin(struct manifest_writing *w, int dir, const char 
 enum err manifest_writing_add(struct manifest_writing *w, const struct manifest_line *l) MUST_CHECK;
 enum err manifest_writing_end(struct manifest_writing *w, const char *name, enum err e) MUST_CHECK; /* e set: it is dropped, and e returned */
 enum err manifest_file_write(int dir, const char *name, const struct manifest_source *src, uint64_t *lines) MUST_CHECK;
-/* newer on top of older, both files of that directory. */
+/* newer on top of older, both files of that directory, and our own: they are read raw. */
 enum err manifest_file_merge(int dir, const char *name, const char *older, const char *newer, bool keep_gone, uint64_t *lines) MUST_CHECK;
 
 /* What a release's record and head say about its files. */
@@ -104,7 +122,7 @@ struct manifest_sums {
 struct manifest_summing {
 	struct sha256_stream *files, *manifest;
 	struct manifest_sums sums;
-	struct buf line;
+	struct buf files_text, manifest_text; /* a piece of each, not hashed yet */
 };
 void manifest_sum_begin(struct manifest_summing *s);
 void manifest_sum_add(struct manifest_summing *s, const struct manifest_line *l);

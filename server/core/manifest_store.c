@@ -29,7 +29,7 @@ enum err manifest_reading_add(struct manifest_reading *r, int dir, const char *n
 	if (fd < 0)
 		return err_sys(errno == ENOENT ? ERR_NOT_FOUND : ERR_FAILED, "The list %s", name);
 	r->fds[r->n] = fd;
-	r->files[r->n] = manifest_file_new(fd, &from_file);
+	r->files[r->n] = manifest_file_new(fd, r->raw, &from_file);
 	if (r->n)
 		manifest_merge_init(&r->merges[r->n], &under, &from_file, false, &r->source);
 	else
@@ -93,7 +93,7 @@ enum err manifest_file_write(int dir, const char *name, const struct manifest_so
 
 enum err manifest_file_merge(int dir, const char *name, const char *older, const char *newer, bool keep_gone, uint64_t *lines)
 {
-	struct manifest_reading r = { .n = 0 };
+	struct manifest_reading r = { .raw = true };
 	enum err e = manifest_reading_add(&r, dir, older);
 
 	if (!e)

@@ -125,12 +125,13 @@ static enum err take_file(struct taking *k, const struct manifest_line *l)
 static enum err take_line(void *arg, const struct manifest_line *l)
 {
 	struct taking *k = arg;
+	struct manifest_full full;
 	enum err e = ERR_OK;
 
 	if (l->gone || !k->more)
 		return ERR_OK;
-	if (k->i >= k->from && k->i <= k->to)
-		e = take_file(k, l);
+	if (k->i >= k->from && k->i <= k->to && !(e = manifest_full(&full, l)))
+		e = take_file(k, &full.line);
 	if (!e && k->i == k->to)
 		e = next_range(k);
 	k->i++;

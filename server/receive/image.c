@@ -187,6 +187,7 @@ static enum err note(struct bringing *b, const struct manifest_line *y, const st
 {
 	struct manifest_line l = *y;
 
+	/* A raw line may have notes about the other image's file: they are written from here. */
 	l.noted = true;
 	l.mtime = ns(&st->st_mtim);
 	l.ctime = ns(&st->st_ctim);
@@ -249,22 +250,26 @@ static int64_t time_for(const struct manifest_line *y, const struct manifest_lin
 {
 	int64_t t = y->at * 1000;
 
-	if (live && live->noted && sha256_equal(&live->sha256, &y->sha256))
+	if (live && live->noted && manifest_same_bytes(live, y))
 		return live->mtime;
 	if (live && live->noted && t < live->mtime + 1000000000)
 		t = live->mtime + 1000000000;
 	return t;
 }
 
-static enum err put(struct bringing *b, const struct manifest_line *y)
+static enum err put(struct bringing *b, const struct manifest_line *line)
 {
-	const struct manifest_line *live;
+	const struct manifest_line *live, *y;
+	struct manifest_full full;
 	const char *name;
 	char spool[104];
 	struct stat st;
 	int dir, fd = -1;
-	enum err e = accepted_line(b, y->path, &live);
+	enum err e = manifest_full(&full, line);
 
+	y = &full.line;
+	if (!e)
+		e = accepted_line(b, y->path, &live);
 	if (e)
 		return e;
 	dir = parent_of(b, y->path.s, true, &name);
@@ -290,14 +295,16 @@ static enum err put(struct bringing *b, const struct manifest_line *y)
 
 static bool same_file(const struct manifest_line *x, const struct manifest_line *y)
 {
-	return x->noted && sha256_equal(&x->sha256, &y->sha256) && x->exec == y->exec;
+	return x->noted && manifest_same_bytes(x, y) && x->exec == y->exec;
 }
 
 static enum err bring_pair(void *arg, const struct manifest_line *x, const struct manifest_line *y)
 {
 	struct bringing *b = arg;
+	struct manifest_full full;
 	struct manifest_line l;
 	struct stat st;
+	enum err e;
 
 	if (b->removing)
 		return y ? ERR_OK : remove_path(b, x->path.s);
@@ -307,8 +314,10 @@ static enum err bring_pair(void *arg, const struct manifest_line *x, const struc
 	}
 	if (!x)
 		return put(b, y);
-	if (!x->noted)
-		return as_signed(b, y, &st) ? note(b, y, &st) : put(b, y);
+	if (!x->noted) {
+		e = manifest_full(&full, y);
+		return e ? e : as_signed(b, &full.line, &st) ? note(b, y, &st) : put(b, y);
+	}
 	if (!same_file(x, y))
 		return put(b, y);
 	if (!as_noted(b, x)) {
@@ -316,7 +325,7 @@ static enum err bring_pair(void *arg, const struct manifest_line *x, const struc
 		return put(b, y);
 	}
 	/* The same bytes, approved once more: the line is what changes. */
-	if (x->seq == y->seq && x->at == y->at && !strcmp(x->signer, y->signer))
+	if (manifest_same_text(x, y))
 		return ERR_OK;
 	l = *y;
 	l.noted = true;
@@ -337,7 +346,7 @@ static enum err pass(struct bringing *b, int image, bool whole, bool dirty)
 	if (dirty)
 		walk = walk_new(b->image, &from);
 	else if (!e) {
-		e = image_list(b->r, image, &old);
+		e = image_list(b->r, image, true, &old);
 		from = old.source;
 	}
 	if (!e)
@@ -372,7 +381,7 @@ enum err image_bring(struct receiver *r, int image, const struct offer *o, struc
 	receive_step("removed");
 	b.removing = false;
 	if (!e)
-		e = image_list(r, r->accepted.image, &b.accepted);
+		e = image_list(r, r->accepted.image, true, &b.accepted);
 	if (!e)
 		e = b.accepted.source.next(b.accepted.source.arg, &b.at, &b.has_at);
 	if (!e)

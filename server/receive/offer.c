@@ -181,8 +181,9 @@ enum err new_list_begin(struct receiver *r, bool whole, struct new_list *l)
 	struct manifest_source from_base, from_sent;
 	enum err e;
 
-	*l = (struct new_list){ .base = { .n = 0 } };
-	e = image_list(r, r->accepted.image, &l->base);
+	/* check_sent() has looked at each line of what was sent. */
+	*l = (struct new_list){ .sent = { .raw = true } };
+	e = image_list(r, r->accepted.image, true, &l->base);
 	if (!e)
 		e = manifest_reading_add(&l->sent, r->incoming, LIST_FILE);
 	if (e)
@@ -223,8 +224,8 @@ static enum err save_list(struct receiver *r, struct tar *t, const struct offer 
 	return e;
 }
 
-/* Notes about files on a disk are the receiver's own. */
-static enum err check_plain(struct receiver *r)
+/* Each line is one, and none has notes about files on a disk: they are the receiver's own. */
+static enum err check_sent(struct receiver *r)
 {
 	struct manifest_reading sent = { .n = 0 };
 	struct manifest_line l;
@@ -299,7 +300,7 @@ enum err offer_read(struct receiver *r, struct tar *t, struct offer *o)
 	o->whole = !strcmp(t->name, "manifest");
 	e = save_list(r, t, o);
 	if (!e)
-		e = check_plain(r);
+		e = check_sent(r);
 	return e ? e : check_list(r, o);
 }
 
@@ -357,13 +358,18 @@ static bool in_spool(struct receiver *r, const struct manifest_line *l)
 static enum err need_pair(void *arg, const struct manifest_line *base, const struct manifest_line *sent)
 {
 	struct needing *n = arg;
+	struct manifest_full full;
 	uint64_t i;
+	enum err e;
 
 	if (!sent || sent->gone)
 		return ERR_OK;
 	i = n->i++;
-	if ((base && sha256_equal(&base->sha256, &sent->sha256)) || in_spool(n->r, sent))
+	if (base && manifest_same_bytes(base, sent))
 		return ERR_OK;
+	e = manifest_full(&full, sent);
+	if (e || in_spool(n->r, &full.line))
+		return e;
 	if (n->open && n->to + 1 != i)
 		put_range(n);
 	if (!n->open)

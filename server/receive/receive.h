@@ -57,8 +57,8 @@ enum err receiver_open(struct receiver *r, const char *dir, bool writing) MUST_C
 void receiver_close(struct receiver *r);
 enum err receiver_accept(struct receiver *r, const struct accepted *now) MUST_CHECK; /* durable */
 enum err receiver_switch(struct receiver *r, int image) MUST_CHECK;
-/* The list of an image; empty if there is none. */
-enum err image_list(struct receiver *r, int image, struct manifest_reading *out) MUST_CHECK;
+/* The list of an image; empty if there is none. raw: as manifest.h says; what is new is checked against the signed head. */
+enum err image_list(struct receiver *r, int image, bool raw, struct manifest_reading *out) MUST_CHECK;
 bool image_dirty(struct receiver *r, int image);
 enum err image_set_dirty(struct receiver *r, int image, bool dirty) MUST_CHECK;
 /* delta (a file of the state directory) on top of an image's list; whole: it is the list. */
@@ -89,7 +89,7 @@ struct offer {
 enum err offer_read(struct receiver *r, struct tar *t, struct offer *out) MUST_CHECK;
 /* What is lacking, as ranges of "+" lines of the list, into incoming/need. */
 enum err offer_need(struct receiver *r, const struct offer *o, uint64_t *count) MUST_CHECK;
-/* The lists of what was accepted, and what it will be. end with manifest_reading_end (both). */
+/* The lists of what was accepted, and what it will be, read raw. */
 struct new_list {
 	struct manifest_reading base, sent;
 	struct manifest_merge merge;

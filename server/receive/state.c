@@ -239,12 +239,12 @@ static const char *name_of(char out[16], int image, const char *what)
 	return out;
 }
 
-enum err image_list(struct receiver *r, int image, struct manifest_reading *out)
+enum err image_list(struct receiver *r, int image, bool raw, struct manifest_reading *out)
 {
 	char name[16];
 	enum err e;
 
-	*out = (struct manifest_reading){ .n = 0 };
+	*out = (struct manifest_reading){ .raw = raw };
 	e = manifest_reading_add(out, r->dir, name_of(name, image, "base"));
 	if (e == ERR_NOT_FOUND) {
 		e = file_write_fast(r->dir, name, "", 0, 0600);

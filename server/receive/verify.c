@@ -87,7 +87,7 @@ enum err receiver_verify(struct receiver *r, FILE *out, uint64_t *bad)
 		goto out;
 	}
 	walk = walk_new(v.image, &there);
-	e = image_list(r, r->live, &list);
+	e = image_list(r, r->live, false, &list);
 	if (!e)
 		e = manifest_pairs(&there, &list.source, verify_pair, &v);
 	walk_free(walk);

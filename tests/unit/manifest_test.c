@@ -87,12 +87,12 @@ static int file_of(const char *text)
 #define L(path) "+\t" HEX "\t1\t-\t1\t1\tu\t" path "\n"
 
 /* older + newer = expected, as paths; a '-' before one that is gone */
-static void merged(const char *older, const char *newer, bool keep, const char *expected)
+static void merged_as(bool raw, const char *older, const char *newer, bool keep, const char *expected)
 {
 	struct manifest_source x, y, both;
 	struct manifest_merge m;
 	int a = file_of(older), b = file_of(newer);
-	struct manifest_file *fa = manifest_file_new(a, &x), *fb = manifest_file_new(b, &y);
+	struct manifest_file *fa = manifest_file_new(a, raw, &x), *fb = manifest_file_new(b, raw, &y);
 	struct buf out = BUF_INIT(4096);
 	struct manifest_line l;
 	bool got;
@@ -106,6 +106,12 @@ static void merged(const char *older, const char *newer, bool keep, const char *
 	manifest_file_free(fb);
 	close(a);
 	close(b);
+}
+
+static void merged(const char *older, const char *newer, bool keep, const char *expected)
+{
+	merged_as(false, older, newer, keep, expected);
+	merged_as(true, older, newer, keep, expected);
 }
 
 static void merges(void **state)
@@ -129,13 +135,111 @@ static void unsorted_is_refused(void **state)
 	static const char *const bad[] = { L("/b") L("/a"), L("/a") L("/a"), L("/a") "-\t/a\n", L("/a") "+\t" HEX "\t1\t-\t1\t1\tu\t/b", L("/a") "x" };
 
 	(void)state;
-	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+	for (size_t i = 0; i < 2 * sizeof bad / sizeof *bad; i++) {
 		struct manifest_source src;
 		struct manifest_sums sums;
-		int fd = file_of(bad[i]);
-		struct manifest_file *f = manifest_file_new(fd, &src);
+		int fd = file_of(bad[i / 2]);
+		struct manifest_file *f = manifest_file_new(fd, i % 2, &src);
 
 		assert_int_equal(manifest_sum(&src, &sums), ERR_INPUT);
+		manifest_file_free(f);
+		close(fd);
+	}
+}
+
+#define NOTED(path) "*\t1700000000000000001\t1700000000000000002\t18446744073709551615\t" HEX "\t9\tx\t1\t1\tu\t" path "\n"
+
+/* What a list adds up to is the same, read raw or not; its notes do not count. */
+static void raw_sums(void **state)
+{
+	struct manifest_sums sums[3];
+	struct buf all = BUF_INIT(16 << 20), noted = BUF_INIT(16 << 20);
+
+	(void)state;
+	/* longer than the piece that is hashed at once, with names that the plain list escapes */
+	for (unsigned i = 0; i < 5000; i++) {
+		buf_fmt(&all, "+\t" HEX "\t9\tx\t1\t1\tu\t/%05u%s\n", i, i % 7 ? "" : "\\x");
+		buf_fmt(&noted, "*\t%u\t17\t%u\t" HEX "\t9\tx\t1\t1\tu\t/%05u%s\n", i, i, i, i % 7 ? "" : "\\x");
+	}
+	for (int i = 0; i < 3; i++) {
+		struct manifest_source src;
+		struct manifest_summing s;
+		struct manifest_line l;
+		bool got;
+		int fd = file_of(i < 2 ? all.p : noted.p);
+		struct manifest_file *f = manifest_file_new(fd, i > 0, &src);
+
+		manifest_sum_begin(&s);
+		while (src.next(src.arg, &l, &got) == ERR_OK && got) {
+			l.noted = false;
+			manifest_sum_add(&s, &l);
+		}
+		manifest_sum_end(&s, &sums[i]);
+		manifest_file_free(f);
+		close(fd);
+		assert_true(sums[i].count == 5000 && sums[i].size == 45000);
+		assert_true(sha256_equal(&sums[i].files, &sums[0].files) && sha256_equal(&sums[i].manifest, &sums[0].manifest));
+	}
+	buf_release(&all);
+	buf_release(&noted);
+}
+
+/* A raw line says the same as a decoded one, and is written as it stood. */
+static void raw_lines(void **state)
+{
+	static const char *const good[] = { L("/a"), NOTED("/b c"), "-\t/gone\n" };
+	struct buf b = BUF_INIT(4096);
+
+	(void)state;
+	for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+		char text[1024];
+		struct manifest_source src;
+		struct manifest_line raw, want;
+		struct manifest_full full;
+		bool got;
+		int fd = file_of(good[i]);
+		struct manifest_file *f = manifest_file_new(fd, true, &src);
+
+		snprintf(text, sizeof text, "%.*s", (int)strlen(good[i]) - 1, good[i]);
+		assert_int_equal(manifest_decode(&want, text), ERR_OK);
+		assert_int_equal(src.next(src.arg, &raw, &got), ERR_OK);
+		assert_true(got && raw.raw && raw.gone == want.gone && raw.noted == want.noted && raw.size == want.size && raw.exec == want.exec);
+		assert_true(raw.mtime == want.mtime && raw.ctime == want.ctime && raw.inode == want.inode && path_equal(raw.path, want.path));
+		buf_reset(&b);
+		manifest_encode(&raw, &b);
+		assert_string_equal(b.p, good[i]);
+		assert_int_equal(manifest_full(&full, &raw), ERR_OK);
+		assert_true(!full.line.raw && sha256_equal(&full.line.sha256, &want.sha256) && full.line.seq == want.seq && full.line.at == want.at);
+		assert_string_equal(full.line.signer, want.signer);
+		assert_true(raw.gone || manifest_same_bytes(&raw, &want));
+		assert_true(manifest_same_text(&raw, &raw) && !manifest_same_text(&raw, &want));
+		manifest_file_free(f);
+		close(fd);
+	}
+	buf_release(&b);
+}
+
+/* What is no line is found raw too, where its members cannot be; what its members are is not looked at. */
+static void bad_raw_lines(void **state)
+{
+	static const char *const bad[] = { "", "+", "-", "+\t", "-\t", "-\ta", "*\t/a", "+\t/a", "?\t/a", "-\t/a\t/b", "+\t" HEX "\t/a", "+\t" HEX "\t1\t/a",
+		"+\t" HEX "\t1\ty\t1\t1\tu\t/a", "+\t" HEX "\t\t-\t1\t1\tu\t/a", "+\t" HEX "\t1\t-\t1\t1\tu\ta", "*\t1\t1\t" HEX "\t1\t-\t1\t1\tu\t/a",
+		"*\t1\t1\t111111111111111111111\t" HEX "\t1\t-\t1\t1\tu\t/a", "+\t" HEX HEX "\t1\t-\t1\t1\tu\t/a", "+\t12\t1\t-\t1\t1\tu\t/a" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		char text[1024];
+		struct manifest_source src;
+		struct manifest_line l;
+		bool got;
+		int fd;
+		struct manifest_file *f;
+
+		snprintf(text, sizeof text, "%s\n", bad[i]);
+		fd = file_of(text);
+		f = manifest_file_new(fd, true, &src);
+		if (src.next(src.arg, &l, &got) != ERR_INPUT)
+			fail_msg("accepted: %s", bad[i]);
 		manifest_file_free(f);
 		close(fd);
 	}
@@ -197,7 +301,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(lines_round), cmocka_unit_test(bad_lines), cmocka_unit_test(plain_names), cmocka_unit_test(merges),
-		cmocka_unit_test(unsorted_is_refused), cmocka_unit_test(heads),
+		cmocka_unit_test(unsorted_is_refused), cmocka_unit_test(raw_sums), cmocka_unit_test(raw_lines), cmocka_unit_test(bad_raw_lines), cmocka_unit_test(heads),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
