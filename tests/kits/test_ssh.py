@@ -21,25 +21,30 @@ PAGES = {"/index.html": "<h1>one</h1>", "/docs/a b.html": "a", "/docs/b.html": "
 class Production:
     """A receiver behind an sshd of its own, bound to one key."""
 
-    def __init__(self, d):
-        self.d, self.dir = d, d.dir / "production-machine"
+    def __init__(self, d, name="production-machine"):
+        self.d, self.dir = d, d.dir / name
+        self.state, self.binary, self.sshd = self.dir / "state", program("drydock-receive"), None
+        self.sshd_config = self.dir / "sshd_config"
+        if self.sshd_config.exists():  # of a place that is kept
+            self.port = int(self.sshd_config.read_text().split()[1])
+        else:
+            self._make()
+        self.bind()
+        self.start()
+
+    def _make(self):
+        d = self.d
         self.dir.mkdir()
         d._own(self.dir)
-        self.state = self.dir / "state"
         d.run(program("drydock-receive"), "init", self.state, "--site", d.site, "--signers", d.data / "allowed_signers")
         config = self.state / "config"
         config.write_text(config.read_text().replace("rest 30", "rest 0"))
         for key in ("host", "client"):
             d.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.dir / key)
         self.port = free_ports(1)[0]
-        self.binary = program("drydock-receive")
-        self.bind()
         (self.dir / "known_hosts").write_text(f"[127.0.0.1]:{self.port} {(self.dir / 'host.pub').read_text()}")
-        self.sshd_config = self.dir / "sshd_config"
         self.sshd_config.write_text(f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.dir}/host\nPidFile none\nUsePAM no\nStrictModes no\n"
                                     f"AuthorizedKeysFile {self.dir}/authorized_keys\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n")
-        self.sshd = None
-        self.start()
 
     def bind(self, before=""):
         public = (self.dir / "client.pub").read_text()

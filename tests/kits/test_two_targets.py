@@ -26,18 +26,6 @@ FILES, RELEASES = (10000, 20) if SOAK else (500, 6)
 SEED = int(os.environ.get("DRYDOCK_SEED", "5"))
 
 
-class Elsewhere:
-    """The same server, with a directory of its own for a second production machine."""
-
-    def __init__(self, d, name):
-        self.d, self.dir = d, d.dir / name
-        self.dir.mkdir()
-        d._own(self.dir)
-
-    def __getattr__(self, name):
-        return getattr(self.d, name)
-
-
 def processes(*words):
     """Those whose command line has one of the words."""
     out = []
@@ -147,7 +135,7 @@ def test_two_targets_through_everything(tmp_path):
     with Drydock(files=files, accounts=(), start=False) as d:
         machines = [Production(d)]
         try:
-            machines.append(Production(Elsewhere(d, "elsewhere")))
+            machines.append(Production(d, "elsewhere"))
             blocks = machines[0].target(user_name(d)) + machines[1].target(user_name(d), kit="rsync-ssh").replace('"machine"', '"second"')
             d.conf.write_text(d.conf.read_text().rstrip()[:-1] + blocks + "}\n")
             d.start()
