@@ -91,25 +91,17 @@ struct finding {
 static bool from_state(void *arg, const struct db_state_row *row)
 {
 	struct finding *f = arg;
-	size_t low = 0, high = f->plan->n;
+	size_t i;
 
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-
-		if (path_compare(f->plan->items[mid].path, row->path) < 0)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	if (low == f->plan->n || !path_equal(f->plan->items[low].path, row->path) || f->plan->items[low].kind == PLAN_REMOVE)
+	if (!plan_find(f->plan, row->path, &i) || f->plan->items[i].kind == PLAN_REMOVE)
 		return true;
-	if (!approval_stands(row->approval) || !blob_id_equal(&row->blob, &f->plan->items[low].blob) || row->print.exec != f->plan->items[low].exec ||
+	if (!approval_stands(row->approval) || !blob_id_equal(&row->blob, &f->plan->items[i].blob) || row->print.exec != f->plan->items[i].exec ||
 	    row->seq > f->seq)
 		return true;
-	f->lines[low] = (struct manifest_line){ .sha256 = row->print.sha256, .size = row->print.size, .exec = row->print.exec, .at = row->at,
-		.seq = row->seq, .signer = arena_dup(f->a, row->actor), .path = f->plan->items[low].path };
+	f->lines[i] = (struct manifest_line){ .sha256 = row->print.sha256, .size = row->print.size, .exec = row->print.exec, .at = row->at,
+		.seq = row->seq, .signer = arena_dup(f->a, row->actor), .path = f->plan->items[i].path };
 	if (f->prints)
-		f->prints[low] = row->print;
+		f->prints[i] = row->print;
 	return true;
 }
 

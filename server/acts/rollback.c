@@ -121,22 +121,14 @@ struct states {
 static bool take_state(void *arg, const struct db_state_row *row)
 {
 	struct states *x = arg;
-	size_t low = 0, high = x->plan->n;
+	size_t i;
 
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-
-		if (path_compare(x->plan->items[mid].path, row->path) < 0)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	if (low == x->plan->n || !path_equal(x->plan->items[low].path, row->path) || !approval_stands(row->approval))
+	if (!plan_find(x->plan, row->path, &i) || !approval_stands(row->approval))
 		return true;
-	x->files[low].was = row->blob;
-	if (x->files[low].gone) {
-		x->files[low].print = row->print;
-		x->files[low].blob = row->blob;
+	x->files[i].was = row->blob;
+	if (x->files[i].gone) {
+		x->files[i].print = row->print;
+		x->files[i].blob = row->blob;
 	}
 	return true;
 }

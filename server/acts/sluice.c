@@ -153,19 +153,11 @@ struct summing {
 static bool take_state(void *arg, const struct db_state_row *row)
 {
 	struct summing *x = arg;
-	size_t low = 0, high = x->plan->n;
+	size_t i;
 
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-
-		if (path_compare(x->plan->items[mid].path, row->path) < 0)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	if (low == x->plan->n || !path_equal(x->plan->items[low].path, row->path))
+	if (!plan_find(x->plan, row->path, &i))
 		return true;
-	x->who[low] = (struct plan_who){ arena_dup(x->a, row->actor), row->at, row->seq, row->print.sha256 };
+	x->who[i] = (struct plan_who){ arena_dup(x->a, row->actor), row->at, row->seq, row->print.sha256 };
 	return true;
 }
 

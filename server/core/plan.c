@@ -38,6 +38,26 @@ void plan_add(struct plan *p, enum plan_kind kind, struct path path, const struc
 	}
 }
 
+bool plan_find(const struct plan *p, struct path path, size_t *i)
+{
+	size_t low = 0, high = p->n;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+		int c = path_compare(p->items[mid].path, path);
+
+		if (!c) {
+			*i = mid;
+			return true;
+		}
+		if (c < 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return false;
+}
+
 void plan_digest(const struct plan *p, struct sha256 *out)
 {
 	struct sha256_stream *s = sha256_stream_new();

@@ -28,6 +28,7 @@ struct plan {
 void plan_init(struct plan *p);
 void plan_release(struct plan *p);
 void plan_add(struct plan *p, enum plan_kind kind, struct path path, const struct blob_id *blob, bool exec); /* copies */
+bool plan_find(const struct plan *p, struct path path, size_t *i); /* where it is among the items; false: nowhere */
 /* The digest that goes along with a force: SHA-256 of lines "kind path\0blob exec\n", blob in hex, exec 0 or 1. */
 void plan_digest(const struct plan *p, struct sha256 *out);
 

@@ -63,8 +63,8 @@ static enum err level_read(struct spine *s, size_t i, const struct blob_id *id)
 	e = s->read(s->arg, id, &l->bytes);
 	if (e)
 		return e;
-	p = l->bytes.p;
-	for (const char *end = p + l->bytes.len; p && p < end; before = now)
+	p = buf_text(&l->bytes);
+	for (const char *end = p + l->bytes.len; p < end; before = now)
 		if (!tree_entry_parse(&now, &p, end) || path_part_problem(now.name, now.len) || (before.name && tree_entry_compare(&before, &now) >= 0))
 			return err_set(ERR_INPUT, "a tree is not one that DryDock writes");
 	l->read = true;
@@ -73,9 +73,9 @@ static enum err level_read(struct spine *s, size_t i, const struct blob_id *id)
 
 static bool level_find(const struct level *l, const char *name, size_t len, struct tree_entry *out)
 {
-	const char *p = l->bytes.p;
+	const char *p = buf_text(&l->bytes);
 
-	for (const char *end = p + l->bytes.len; p && p < end;)
+	for (const char *end = p + l->bytes.len; p < end;)
 		if (!tree_entry_parse(out, &p, end))
 			return false;
 		else if (out->len == len && memcmp(out->name, name, len) == 0)

@@ -17,6 +17,7 @@ static void test_plan(void **state)
 	(void)state;
 	plan_init(&p);
 	plan_digest(&p, &got);
+	assert_false(plan_find(&p, P("/a"), &(size_t){ 0 }));
 	sha256_of(&want, "", 0);
 	assert_true(sha256_equal(&got, &want));
 	strncpy(name, "/a", sizeof(name));
@@ -33,6 +34,11 @@ static void test_plan(void **state)
 	sha256_of(&want, text, sizeof(text) - 1);
 	plan_digest(&p, &got);
 	assert_true(sha256_equal(&got, &want));
+	size_t at = 9;
+	assert_false(plan_find(&p, P("/"), &at) || plan_find(&p, P("/aa"), &at) || plan_find(&p, P("/d"), &at));
+	assert_int_equal(at, 9);
+	for (size_t i = 0; i < 3; i++)
+		assert_true(plan_find(&p, p.items[i].path, &at) && at == i);
 	for (int i = 0; i < 1000; i++)
 		plan_add(&p, PLAN_ADD, P("/many"), &blob, false);
 	assert_int_equal(p.n, 1003);

@@ -64,7 +64,6 @@ enum err api_role_set(struct req *r)
 	struct act_answer done;
 	char principal[PRINCIPAL_LIMIT + 1];
 	struct path path;
-	struct answer a;
 	int role;
 	enum err e;
 
@@ -73,11 +72,7 @@ enum err api_role_set(struct req *r)
 		e = api_rule_wish(r, principal, &path, &role);
 	if (!e)
 		e = act_rule(r->site, r->tools, web_auth(r->web), &rq, principal, path, role, &done);
-	if (e)
-		return reply_error(r, e, NULL);
-	answer_begin(&a);
-	answer_act(&a.out, &done);
-	return answer_send(r, &a, 200);
+	return answer_act_send(r, e, &done, 200);
 }
 
 /* GET /api/v1/sites/:site/access?user=&path= : his own for anybody, another's for an admin on that path */
@@ -183,7 +178,6 @@ enum err api_preapprove(struct req *r)
 	const char *pattern, *largest, *until;
 	struct path path;
 	bool remove;
-	struct answer a;
 	enum err e;
 
 	e = api_act_request(r, &rq);
@@ -203,9 +197,5 @@ enum err api_preapprove(struct req *r)
 		e = preapproval_wish(path, pattern, largest, until, &what);
 	if (!e)
 		e = act_preapprove(r->site, r->tools, &rq, &what, remove, &done);
-	if (e)
-		return reply_error(r, e, NULL);
-	answer_begin(&a);
-	answer_act(&a.out, &done);
-	return answer_send(r, &a, 200);
+	return answer_act_send(r, e, &done, 200);
 }

@@ -171,7 +171,6 @@ enum err api_act(struct req *r)
 	struct file_act fa = { .act = strrchr(r->route->address, '/') + 1 };
 	struct act_answer done;
 	struct selection conflict = { 0 };
-	struct answer a;
 	const char *password = NULL;
 	enum err e;
 
@@ -207,7 +206,5 @@ enum err api_act(struct req *r)
 		selection_release(&conflict);
 		return reply_error(r, e, extra);
 	}
-	answer_begin(&a);
-	answer_act(&a.out, &done);
-	return answer_send(r, &a, 200);
+	return answer_act_send(r, ERR_OK, &done, 200);
 }

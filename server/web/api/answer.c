@@ -151,6 +151,17 @@ void answer_act(struct json_out *o, const struct act_answer *a)
 	json_out_kstr(o, "pending", *a->pending ? a->pending : NULL);
 }
 
+enum err answer_act_send(struct req *r, enum err e, const struct act_answer *done, unsigned status)
+{
+	struct answer a;
+
+	if (e)
+		return reply_error(r, e, NULL);
+	answer_begin(&a);
+	answer_act(&a.out, done);
+	return answer_send(r, &a, status);
+}
+
 void answer_record(struct json_out *o, const struct db_record_row *row, const struct record *rec)
 {
 	char op[UUID_TEXT], commit[2 * BLOB_ID_SIZE + 1];

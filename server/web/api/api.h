@@ -37,6 +37,8 @@ void answer_counts(struct json_out *o, const struct catalog_counts *c);
 void answer_time(struct json_out *o, const char *name, int64_t wall); /* null for 0 */
 void answer_hash(struct json_out *o, const char *name, const struct sha256 *h);
 void answer_act(struct json_out *o, const struct act_answer *a); /* members of an object */
+/* What was recorded is the whole answer; or e, why nothing was. */
+enum err answer_act_send(struct req *r, enum err e, const struct act_answer *done, unsigned status);
 void answer_record(struct json_out *o, const struct db_record_row *row, const struct record *rec); /* members without files */
 void answer_record_file(struct json_out *o, const struct record_file *f); /* an object */
 /* {"site","items","next"}: records as the API has them. After an error nothing is left to release. */

@@ -61,15 +61,6 @@ static enum err shown_digest(struct req *r, struct sha256 *out)
 	return e;
 }
 
-static enum err done_answer(struct req *r, const struct act_answer *done, unsigned status)
-{
-	struct answer a;
-
-	answer_begin(&a);
-	answer_act(&a.out, done);
-	return answer_send(r, &a, status);
-}
-
 /* --- the whole site ------------------------------------------------------------------------------------------------------ */
 
 static enum err release_asked(struct req *r, struct back_to *to)
@@ -105,7 +96,7 @@ enum err api_rollback(struct req *r)
 	if (e)
 		return reply_error(r, e, NULL);
 	e = act_rollback(r->site, r->tools, &rq, to.release, &shown, &done);
-	return e ? refused(r, e, &to) : done_answer(r, &done, 202);
+	return e ? refused(r, e, &to) : answer_act_send(r, ERR_OK, &done, 202);
 }
 
 /* --- a file or a directory ------------------------------------------------------------------------------------------------ */
@@ -150,5 +141,5 @@ enum err api_reapprove(struct req *r)
 	if (e)
 		return reply_error(r, e, NULL);
 	e = act_reapprove(r->site, r->tools, &rq, &to, &shown, &done);
-	return e ? refused(r, e, &to) : done_answer(r, &done, 200);
+	return e ? refused(r, e, &to) : answer_act_send(r, ERR_OK, &done, 200);
 }

@@ -108,7 +108,6 @@ enum err api_field_set(struct req *r)
 	struct field_def d = { .node = "" };
 	struct path path;
 	bool remove;
-	struct answer a;
 	enum err e = api_act_request(r, &rq);
 
 	if (!e)
@@ -125,9 +124,5 @@ enum err api_field_set(struct req *r)
 	}
 	if (!e)
 		e = act_field(r->site, r->tools, &rq, &d, &done);
-	if (e)
-		return reply_error(r, e, NULL);
-	answer_begin(&a);
-	answer_act(&a.out, &done);
-	return answer_send(r, &a, 200);
+	return answer_act_send(r, e, &done, 200);
 }

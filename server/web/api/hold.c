@@ -24,17 +24,6 @@ enum err api_holds(struct req *r)
 	return answer_items_send(r, &a, e);
 }
 
-static enum err done_answer(struct req *r, enum err e, const struct act_answer *done, unsigned status)
-{
-	struct answer a;
-
-	if (e)
-		return reply_error(r, e, NULL);
-	answer_begin(&a);
-	answer_act(&a.out, done);
-	return answer_send(r, &a, status);
-}
-
 /* POST /api/v1/sites/:site/holds {path, until, reason, remove} */
 enum err api_hold(struct req *r)
 {
@@ -62,7 +51,7 @@ enum err api_hold(struct req *r)
 		rq.note = reason;
 	if (!e)
 		e = act_hold(r->site, r->tools, &rq, path, end, &done);
-	return done_answer(r, e, &done, 200);
+	return answer_act_send(r, e, &done, 200);
 }
 
 /* POST /api/v1/sites/:site/sync/removal {reason, list} */
@@ -82,5 +71,5 @@ enum err api_removal(struct req *r)
 		e = err_set(ERR_INPUT, "\"list\" is the digest that the plan shows beside the number of files that would go.");
 	if (!e)
 		e = act_confirm_removal(r->site, r->tools, &rq, &digest, &done);
-	return done_answer(r, e, &done, 202);
+	return answer_act_send(r, e, &done, 202);
 }

@@ -166,17 +166,6 @@ enum err api_group_members(struct req *r)
 	return answer_items_send(r, &a, db_member_list(tools_db(r->tools), req_segment(r, "group"), member_item, &a.out));
 }
 
-static enum err act_send(struct req *r, enum err e, const struct act_answer *done)
-{
-	struct answer a;
-
-	if (e)
-		return reply_error(r, e, NULL);
-	answer_begin(&a);
-	answer_act(&a.out, done);
-	return answer_send(r, &a, 200);
-}
-
 /* POST /api/v1/users {name, password, display, enabled}: makes it or changes what is given */
 enum err api_user_put(struct req *r)
 {
@@ -198,7 +187,7 @@ enum err api_user_put(struct req *r)
 	if (!e)
 		e = act_account_put(web_installation(r->web), r->tools, &rq, name, password, display, enabled, &done);
 	auth_forget(web_auth(r->web));
-	return act_send(r, e, &done);
+	return answer_act_send(r, e, &done, 200);
 }
 
 /* POST /api/v1/groups {name, remove} */
@@ -218,7 +207,7 @@ enum err api_group_put(struct req *r)
 	if (!e)
 		e = act_group(web_installation(r->web), r->tools, &rq, name, remove, &done);
 	auth_forget(web_auth(r->web));
-	return act_send(r, e, &done);
+	return answer_act_send(r, e, &done, 200);
 }
 
 /* POST /api/v1/groups/:group/members {principal, remove} */
@@ -241,5 +230,5 @@ enum err api_member_put(struct req *r)
 	if (!e)
 		e = act_membership(web_installation(r->web), r->tools, &rq, req_segment(r, "group"), principal, remove, &done);
 	auth_forget(web_auth(r->web));
-	return act_send(r, e, &done);
+	return answer_act_send(r, e, &done, 200);
 }

@@ -113,7 +113,6 @@ enum err api_require(struct req *r)
 	struct act_request rq;
 	struct act_answer done;
 	struct requirement q = { .reviews = 0 };
-	struct answer a;
 	bool bad = false;
 	int64_t reviews = 0;
 	enum err e = api_act_request(r, &rq);
@@ -131,11 +130,7 @@ enum err api_require(struct req *r)
 	q.reviews = (unsigned)reviews;
 	if (!e)
 		e = act_require(r->site, r->tools, &rq, &q, &done);
-	if (e)
-		return reply_error(r, e, NULL);
-	answer_begin(&a);
-	answer_act(&a.out, &done);
-	return answer_send(r, &a, 200);
+	return answer_act_send(r, e, &done, 200);
 }
 
 void answer_need(struct req *r, struct json_out *o, const struct sign_need *f)

@@ -238,7 +238,6 @@ enum err api_force(struct req *r)
 	struct act_answer done;
 	const char *reason, *plan;
 	struct sha256 digest;
-	struct answer a;
 	enum err e;
 
 	e = api_act_request(r, &rq);
@@ -254,9 +253,7 @@ enum err api_force(struct req *r)
 	}
 	if (e)
 		return force_refused(r, e);
-	answer_begin(&a);
-	answer_act(&a.out, &done);
-	return answer_send(r, &a, 202);
+	return answer_act_send(r, ERR_OK, &done, 202);
 }
 
 struct run_list {

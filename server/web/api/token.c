@@ -156,16 +156,11 @@ enum err api_token_revoke(struct req *r)
 	const char *id;
 	struct act_request rq;
 	struct act_answer done;
-	struct answer a;
 	enum err e = api_act_request(r, &rq);
 
 	if (!e)
 		e = api_text(r, "token", true, &id);
 	if (!e)
 		e = act_token_revoke(web_installation(r->web), r->tools, &rq, id, &done);
-	if (e)
-		return reply_error(r, e, NULL);
-	answer_begin(&a);
-	answer_act(&a.out, &done);
-	return answer_send(r, &a, 200);
+	return answer_act_send(r, e, &done, 200);
 }
