@@ -57,6 +57,8 @@ struct bringing {
 	struct manifest_reading accepted; /* the accepted list, read along for what can be copied */
 	struct manifest_line at;
 	bool has_at;
+	struct manifest_writing lacking;
+	char *first; /* that is lacking: its path; the caller frees */
 	struct image_counts counts;
 };
 
@@ -226,6 +228,7 @@ static enum err copy_bytes(int from, int to, struct sha256 *sha)
 	return e;
 }
 
+/* ERR_STALE: it is not there as it was signed. */
 static enum err copy_file(struct bringing *b, const struct manifest_line *y, int dir)
 {
 	struct sha256 sha = { { 0 } };
@@ -233,11 +236,11 @@ static enum err copy_file(struct bringing *b, const struct manifest_line *y, int
 	enum err e;
 
 	if (from < 0)
-		return err_set(ERR_FAILED, "%s has not arrived", y->path.s);
+		return err_set(ERR_STALE, "%s is gone", y->path.s);
 	to = sys_open(dir, TEMPORARY, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
 	e = to < 0 ? err_sys(ERR_FAILED, "%s", y->path.s) : copy_bytes(from, to, &sha);
 	if (!e && !sha256_equal(&sha, &y->sha256))
-		e = err_set(ERR_FAILED, "%s, signed by %s, was altered in the live image: run drydock-receive verify, and send the whole release again", y->path.s, y->signer);
+		e = err_set(ERR_STALE, "%s is altered", y->path.s);
 	if (to >= 0)
 		(void)sys_close(to);
 	(void)close(from);
@@ -255,6 +258,17 @@ static int64_t time_for(const struct manifest_line *y, const struct manifest_lin
 	if (live && live->noted && t < live->mtime + 1000000000)
 		t = live->mtime + 1000000000;
 	return t;
+}
+
+/* All of them are found in one pass: each would cost a delivery of its own. */
+static enum err lack(struct bringing *b, const struct manifest_line *y)
+{
+	struct manifest_line l = *y;
+
+	if (!b->first)
+		b->first = mem_dup(y->path.s);
+	l.noted = false;
+	return manifest_writing_add(&b->lacking, &l);
 }
 
 static enum err put(struct bringing *b, const struct manifest_line *line)
@@ -282,6 +296,8 @@ static enum err put(struct bringing *b, const struct manifest_line *line)
 		e = copy_file(b, y, dir);
 	else
 		e = err_sys(ERR_FAILED, "%s", y->path.s);
+	if (e == ERR_STALE)
+		return lack(b, y);
 	if (!e && (fd = openat(dir, TEMPORARY, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)) < 0)
 		e = err_sys(ERR_FAILED, "%s", y->path.s);
 	if (!e && (sys_fchmod(fd, mode_of(y)) || sys_futimens(fd, time_for(y, live)) || sys_rename(dir, TEMPORARY, dir, name) || fstat(fd, &st)))
@@ -357,6 +373,20 @@ static enum err pass(struct bringing *b, int image, bool whole, bool dirty)
 	return e;
 }
 
+/* What is written in the second pass; what it lacks is an error in the end. */
+static enum err write_all(struct bringing *b, int image, bool whole, bool dirty)
+{
+	enum err e = manifest_writing_begin(&b->lacking, b->r->incoming, LACKING_FILE);
+
+	if (!e)
+		e = manifest_writing_end(&b->lacking, LACKING_FILE, pass(b, image, whole, dirty));
+	if (!e && b->first)
+		e = err_set(ERR_FAILED, "%s%s altered in the live image: the next delivery brings it again", b->first,
+		    b->lacking.lines > 1 ? " and other files were" : " was");
+	free(b->first);
+	return e;
+}
+
 #define DELTA "delta"
 
 enum err image_bring(struct receiver *r, int image, const struct offer *o, struct image_counts *out)
@@ -387,7 +417,7 @@ enum err image_bring(struct receiver *r, int image, const struct offer *o, struc
 	if (!e)
 		e = manifest_writing_begin(&b.delta, r->dir, DELTA);
 	if (!e)
-		e = manifest_writing_end(&b.delta, DELTA, pass(&b, image, o->whole, dirty));
+		e = manifest_writing_end(&b.delta, DELTA, write_all(&b, image, o->whole, dirty));
 	receive_step("written");
 	manifest_reading_end(&b.accepted);
 	forget_parent(&b);

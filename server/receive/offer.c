@@ -324,6 +324,9 @@ struct needing {
 	int fd;
 	uint64_t i, from, to, count, largest, total;
 	bool open;
+	struct manifest_reading lacking;
+	struct manifest_line lacks;
+	bool has_lacking;
 };
 
 static void put_range(struct needing *n)
@@ -355,18 +358,40 @@ static bool in_spool(struct receiver *r, const struct manifest_line *l)
 	return good;
 }
 
+static enum err lacking_begin(struct needing *n)
+{
+	enum err e = manifest_reading_add(&n->lacking, n->r->incoming, LACKING_FILE);
+
+	if (e)
+		return e == ERR_NOT_FOUND ? ERR_OK : e;
+	return n->lacking.source.next(n->lacking.source.arg, &n->lacks, &n->has_lacking);
+}
+
+/* Was it not to be had from the live image? The calls come in order. */
+static enum err is_lacking(struct needing *n, struct path path, bool *out)
+{
+	enum err e = ERR_OK;
+
+	while (!e && n->has_lacking && path_compare(n->lacks.path, path) < 0)
+		e = n->lacking.source.next(n->lacking.source.arg, &n->lacks, &n->has_lacking);
+	*out = !e && n->has_lacking && path_equal(n->lacks.path, path);
+	return e;
+}
+
 static enum err need_pair(void *arg, const struct manifest_line *base, const struct manifest_line *sent)
 {
 	struct needing *n = arg;
 	struct manifest_full full;
+	bool lacking;
 	uint64_t i;
 	enum err e;
 
 	if (!sent || sent->gone)
 		return ERR_OK;
 	i = n->i++;
-	if (base && manifest_same_bytes(base, sent))
-		return ERR_OK;
+	e = is_lacking(n, sent->path, &lacking);
+	if (e || (base && manifest_same_bytes(base, sent) && !lacking))
+		return e;
 	e = manifest_full(&full, sent);
 	if (e || in_spool(n->r, &full.line))
 		return e;
@@ -397,7 +422,8 @@ enum err offer_need(struct receiver *r, const struct offer *o, uint64_t *count)
 
 	if (!e)
 		e = spool_settle(r);
-
+	if (!e)
+		e = lacking_begin(&n);
 	n.fd = sys_open(r->incoming, "need", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
 	if (!e && n.fd < 0)
 		e = err_sys(ERR_FAILED, "incoming/need");
@@ -415,6 +441,7 @@ enum err offer_need(struct receiver *r, const struct offer *o, uint64_t *count)
 	if (!e)
 		e = spool_clear(r);
 	r->spool_checked = !e;
+	manifest_reading_end(&n.lacking);
 	buf_release(&n.text);
 	new_list_end(&l);
 	*count = n.count;

@@ -15,7 +15,7 @@
  *   incoming/         what has arrived of a delivery: taken up again by the next one; incoming/tree: what rsync brought,
  *                     not looked at yet
  *   switched          when the link was switched last (the file's time)
- *   report            what `verify` found last; goes out with the next receipt
+ *   report            what `verify` found last, and the signature of it: goes out with the greeting
  *   lock              one delivery at a time; lock.rsync: one rsync beside it
  *
  * Links libbase.a only: no database, no network, no git. Memory does not grow with the site: lists are streamed.
@@ -26,7 +26,7 @@
 #include "core/head.h"
 #include "repo/repo.h"
 
-#define REPORT_LIMIT (48 * 1024) /* bytes: it goes out in one line */
+#define REPORT_LIMIT (48 * 1024) /* bytes, as it stands in a line of JSON */
 #define HEADS_MOST 10000 /* in one delivery */
 #define IMAGE_NAME(i) ((i) ? "b" : "a")
 
@@ -55,6 +55,8 @@ struct receiver {
 enum err receiver_init(const char *dir, const char *site, const char *signers) MUST_CHECK;
 enum err receiver_open(struct receiver *r, const char *dir, bool writing) MUST_CHECK; /* ERR_BUSY: a delivery is running */
 void receiver_close(struct receiver *r);
+/* Is what was accepted, and which image is live, still as it was when it was opened? */
+bool receiver_unchanged(const struct receiver *r);
 enum err receiver_accept(struct receiver *r, const struct accepted *now) MUST_CHECK; /* durable */
 enum err receiver_switch(struct receiver *r, int image) MUST_CHECK;
 /* The list of an image; empty if there is none. raw: as manifest.h says; what is new is checked against the signed head. */
@@ -107,6 +109,11 @@ bool spool_take(struct receiver *r, const struct manifest_line *l); /* from inco
 enum err spool_clear(struct receiver *r) MUST_CHECK; /* what is left of incoming/tree; rsync may write again */
 
 /* image.c */
+/*
+ * In incoming/: what could not be copied from the live image, since somebody had altered it there. It is asked for with the
+ * next whole list.
+ */
+#define LACKING_FILE "lacking"
 int open_below(int dir, const char *path, uint64_t flags);
 enum err file_sha256(int fd, struct sha256 *out, uint64_t *size) MUST_CHECK;
 struct image_counts {
@@ -121,7 +128,12 @@ void walk_free(struct walk *w);
 
 /* delivery.c */
 int receive_stream(struct receiver *r, int in, int out); /* an exit status */
-/* verify.c */
+/*
+ * verify.c: reads every live file, tells out (NULL: nobody) what differs, and keeps a signed report. It holds no lock, since
+ * it may take long and a delivery must not wait: were another release accepted meanwhile, ERR_STALE.
+ */
 enum err receiver_verify(struct receiver *r, FILE *out, uint64_t *bad) MUST_CHECK;
+/* The report and its signature, as they go out: added to an object. Nothing if there is none. */
+void report_add(struct receiver *r, json_t *to);
 
 #endif

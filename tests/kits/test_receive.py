@@ -269,6 +269,35 @@ def test_an_altered_idle_image_is_mended(receiver, chain):
     assert answer["mended"] == 1 and receiver.live() == THREE
 
 
+def test_what_was_altered_in_the_live_image_is_asked_for(signer, tmp_path):
+    """The idle image is empty before the second release: what does not change is copied from the live one, where that is as signed."""
+    r = Receiver(signer, at=tmp_path)
+    one = Release(signer, 1, {f"/d{i % 3}/{i:02}": b"%d" % i * 100 for i in range(40)})
+    two = Release(signer, 2, {**one.files, "/new": b"new"}, before=one)
+    assert "receipt" in r.deliver(one.members())
+    live = r.state / "live"
+    gone = [p for p in one.files if p.endswith(("1", "5"))]
+    for p in gone:
+        if p.endswith("1"):
+            (live / p[1:]).unlink()
+        else:
+            (live / p[1:]).write_bytes(b"0wn")
+    answer = r.deliver(two.members(one))
+    assert "and other files were altered in the live image" in answer["refused"] and r.accepted()["number"] == 1
+    # The kit's next try has the whole list, and is asked for just those.
+    ask = r.command("receive", input=pack(two.members(need=())), code=None).stdout.split(b"\n")
+    order = sorted(two.files, key=str.encode)
+    ranges = [map(int, line.split(b"-")) for line in ask[ask.index(b"need") + 1:ask.index(b".")]]
+    asked = [p for low, high in ranges for p in order[low:high + 1]]
+    assert set(asked) - {"/new"} == set(gone)
+    assert "receipt" in r.deliver(two.members(need=asked))
+    assert r.live() == two.files
+    three = Release(signer, 3, {**two.files, "/new": b"3"}, before=two)
+    answer = r.deliver(three.members(two))
+    assert "receipt" in answer and answer["mended"] == len(gone) and r.live() == three.files
+    r.command("verify")
+
+
 def test_verify_names_who_signed(receiver, chain):
     receiver.deliver(chain[0].members())
     live = receiver.state / "live"
@@ -282,7 +311,7 @@ def test_verify_names_who_signed(receiver, chain):
     assert "missing: /docs/a.html (signed by unix:alice, record 1)" in lines
     assert "foreign: /docs/shell.php" in lines and "link or device: /docs/link" in lines
     assert lines[-1].endswith("4 differences")
-    assert json.loads(receiver.deliver(chain[0].members()[:2])["report"])["bad"] == 4
+    assert json.loads(json.loads(receiver.command("receive", code=None).stdout.splitlines()[0])["report"])["bad"] == 4
 
 
 def test_roll_back_by_hand(receiver, chain):
