@@ -11,16 +11,18 @@
 
 struct lines {
 	int fd;
+	size_t longest;
 	bool end;
 	size_t at, len;
 	char p[CAPACITY];
 };
 
-struct lines *lines_new(int fd)
+struct lines *lines_new(int fd, size_t longest)
 {
 	struct lines *l = mem_alloc(sizeof(*l));
 
 	l->fd = fd;
+	l->longest = longest;
 	return l;
 }
 
@@ -67,7 +69,7 @@ enum err lines_next(struct lines *l, char **line, size_t *len)
 	if (!end)
 		return err_set(ERR_INPUT, "A list ends in the middle of a line.");
 	*len = (size_t)(end - (l->p + l->at));
-	if (*len > LINES_LONGEST || memchr(l->p + l->at, '\0', *len))
+	if (*len > l->longest || memchr(l->p + l->at, '\0', *len))
 		return err_set(ERR_INPUT, "A list has a line that is too long, or holds a NUL.");
 	*line = l->p + l->at;
 	*end = '\0';

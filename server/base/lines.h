@@ -9,11 +9,12 @@
 
 #include "base/err.h"
 
-#define LINES_LONGEST 8192 /* bytes of one line, without its newline */
+#define LINES_LONGEST 8192 /* bytes of one line of a list, without its newline */
+#define LINES_MOST (200 * 1024) /* of any */
 
 struct lines;
-/* Reads fd from its position; it stays the caller's. */
-struct lines *lines_new(int fd);
+/* Reads fd from its position; it stays the caller's. longest: bytes of a line, at most LINES_MOST. */
+struct lines *lines_new(int fd, size_t longest);
 void lines_free(struct lines *l); /* NULL is allowed */
 /*
  * The next line, terminated, without its newline; it may be written to and lives until the next call. *line NULL: the end.

@@ -246,7 +246,7 @@ struct manifest_file *manifest_file_new(int fd, bool raw, struct manifest_source
 	struct manifest_file *f = mem_alloc(sizeof(*f));
 
 	f->raw = raw;
-	f->lines = lines_new(fd);
+	f->lines = lines_new(fd, LINES_LONGEST);
 	*out = (struct manifest_source){ file_next, f };
 	return f;
 }

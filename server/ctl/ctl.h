@@ -93,6 +93,7 @@ const char *ctl_password(struct ctl *c, bool twice);
 
 /* back.c */
 enum ctl_exit ctl_rollback(struct ctl *c, const char *number);
+void ctl_print_report(const json_t *report); /* what production found; nothing if null */
 void ctl_print_change(const json_t *item); /* "change  /path  who" */
 void ctl_print_plan(const json_t *plan, const char *empty);
 /* After a conflict: what the server says that it would be now; digest_text takes its digest. */

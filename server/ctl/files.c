@@ -80,6 +80,8 @@ static void print_reach(const json_t *item)
 		printf("since release %lld, as its kit says\n", number_of(item, "since"));
 	else
 		printf("not yet confirmed (%s)\n", text_of(item, "state"));
+	if (*text_of(item, "differs"))
+		printf("    %s there, as production found; it differs since %s\n", text_of(item, "differs"), print_time(text_of(item, "differs_since"), at));
 }
 
 enum ctl_exit cmd_status(struct ctl *c)

@@ -268,15 +268,22 @@ enum ctl_exit cmd_preapprove(struct ctl *c)
 
 /* --- sync ------------------------------------------------------------------------------------------------------------ */
 
-static void print_report(const json_t *report)
+void ctl_print_report(const json_t *report)
 {
 	char at[64];
 	json_t *item;
 	size_t i;
 
-	if (!json_is_object(report) || json_array_size(json_object_get(report, "items")) == 0)
+	if (!json_is_object(report))
 		return;
-	printf("  read at %s, release %lld: not what was signed\n", print_time(text_of(report, "at"), at), number_of(report, "release"));
+	if (!*text_of(report, "since")) {
+		printf("  every live file read at %s: as release %lld has it\n", print_time(text_of(report, "at"), at), number_of(report, "release"));
+		return;
+	}
+	printf("  every live file read at %s: not what was signed in release %lld", print_time(text_of(report, "at"), at), number_of(report, "release"));
+	printf(", since %s\n", print_time(text_of(report, "since"), at));
+	if (json_is_true(json_object_get(report, "rolled_back")))
+		puts("    somebody made the release before it live by hand");
 	json_array_foreach(json_object_get(report, "items"), i, item) {
 		printf("    %s: ", text_of(item, "what"));
 		print_text(text_of(item, "path"));
@@ -296,7 +303,7 @@ static void print_target(const json_t *item)
 	if (*text_of(item, "waits_until"))
 		printf("  waits until %s", print_time(text_of(item, "waits_until"), at));
 	putchar('\n');
-	print_report(json_object_get(item, "report"));
+	ctl_print_report(json_object_get(item, "report"));
 }
 
 static enum ctl_exit sync_status(struct ctl *c)

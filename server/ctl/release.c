@@ -27,13 +27,49 @@ static void print_check(const json_t *item)
 	putchar('\n');
 }
 
+/* Receivers say what they found last when they are asked; who cannot be reached is told about by what is known. */
+static void ask_receivers(struct ctl *c)
+{
+	json_t *root = NULL, *item, *said;
+	size_t i;
+
+	if (ctl_get(c, ctl_site(c, "/targets"), &root))
+		return;
+	json_array_foreach(json_object_get(root, "items"), i, item) {
+		const char *name = text_of(item, "name");
+
+		if (!json_is_true(json_object_get(item, "receiver")))
+			continue;
+		said = NULL;
+		if (!ctl_post(c, ctl_site(c, arena_printf(c->arena, "/targets/%s/test", name)), json_object(), &said) && *text_of(said, "error")) {
+			fprintf(stderr, "drydock: %s could not be asked, and is told of as it was known: ", name);
+			fprintf(stderr, "%s\n", text_of(said, "error"));
+		}
+		json_decref(said);
+	}
+	json_decref(root);
+}
+
+static void print_live(const json_t *item)
+{
+	printf("%s holds release %lld (%s)", text_of(item, "name"), number_of(item, "release"), text_of(item, "state"));
+	if (!json_is_true(json_object_get(item, "receiver")))
+		fputs(": no receiver there tells what is live", stdout);
+	else if (!json_is_object(json_object_get(item, "report")))
+		fputs(": its files were never read since (drydock-receive verify)", stdout);
+	putchar('\n');
+	ctl_print_report(json_object_get(item, "report"));
+}
+
 /* A check that does not hold is a failure of the command. */
 static enum ctl_exit release_verified(struct ctl *c, const char *target)
 {
 	json_t *root = NULL, *item;
-	enum ctl_exit rc = ctl_get(c, target, &root);
+	enum ctl_exit rc;
 	size_t i;
 
+	ask_receivers(c);
+	rc = ctl_get(c, target, &root);
 	if (!rc && c->o->json)
 		ctl_print_answer(c);
 	json_array_foreach(json_object_get(root, "items"), i, item) {
@@ -42,6 +78,9 @@ static enum ctl_exit release_verified(struct ctl *c, const char *target)
 		if (!rc && !json_is_true(json_object_get(item, "ok")))
 			rc = EXIT_BROKEN;
 	}
+	if (!c->o->json)
+		json_array_foreach(json_object_get(root, "targets"), i, item)
+			print_live(item);
 	json_decref(root);
 	return rc;
 }

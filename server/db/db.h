@@ -320,10 +320,12 @@ struct db_target_report {
 	const char *target;
 	int64_t at;
 	uint64_t number, bad;
-	const char *body; /* canonical JSON */
+	int64_t since; /* the first report in a row that found a difference, or another release live; 0: all is well */
+	bool rolled_back;
+	const char *body, *signature; /* as they were signed: canonical JSON */
 };
 enum err db_target_report_put(struct db *db, const char *site, const struct db_target_report *r) MUST_CHECK; /* replaces */
-enum err db_target_report_get(struct db *db, const char *site, const char *target, struct db_target_report *out, struct arena *a) MUST_CHECK; /* ERR_NOT_FOUND */
+enum err db_target_report_get(struct db *db, const char *site, const char *target, struct db_target_report *out, struct arena *a) MUST_CHECK; /* ERR_NOT_FOUND: all zero */
 /* When the first approval after a record was given (the one that cut the last release known to be live); 0: none. */
 enum err db_unconfirmed_since(struct db *db, const char *site, const char *node, uint64_t seq, int64_t *at) MUST_CHECK;
 

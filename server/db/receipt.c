@@ -47,15 +47,16 @@ enum err db_receipt_of_run(struct db *db, const char *site, const char *target, 
 	return cursor_close_found(&c, "run %llu brought no receipt of %s", (unsigned long long)run, target);
 }
 
-DB_STMT(REPORT_PUT, "target_report_put", "INSERT INTO target_report (site, target, at, number, bad, body) VALUES (?, ?, ?, ?, ?, ?) "
-	"ON DUPLICATE KEY UPDATE at = VALUES(at), number = VALUES(number), bad = VALUES(bad), body = VALUES(body)");
+DB_STMT(REPORT_PUT, "target_report_put", "INSERT INTO target_report (site, target, at, number, bad, since, rolled_back, body, signature) "
+	"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON DUPLICATE KEY UPDATE at = VALUES(at), number = VALUES(number), bad = VALUES(bad), since = VALUES(since), "
+	"rolled_back = VALUES(rolled_back), body = VALUES(body), signature = VALUES(signature)");
 enum err db_target_report_put(struct db *db, const char *site, const struct db_target_report *r)
 {
-	return db_run(db, &REPORT_PUT, ARGS(a_name(site), a_name(r->target), a_i64(r->at), a_u64(r->number), a_u64(r->bad), a_bytes(r->body, strlen(r->body))),
-	    NULL);
+	return db_run(db, &REPORT_PUT, ARGS(a_name(site), a_name(r->target), a_i64(r->at), a_u64(r->number), a_u64(r->bad), a_i64(r->since),
+	    a_u64(r->rolled_back), a_bytes(r->body, strlen(r->body)), a_bytes(r->signature, strlen(r->signature))), NULL);
 }
 
-DB_STMT(REPORT_GET, "target_report_get", "SELECT at, number, bad, body FROM target_report WHERE site = ? AND target = ?");
+DB_STMT(REPORT_GET, "target_report_get", "SELECT at, number, bad, since, rolled_back, body, signature FROM target_report WHERE site = ? AND target = ?");
 enum err db_target_report_get(struct db *db, const char *site, const char *target, struct db_target_report *out, struct arena *a)
 {
 	struct cursor c;
@@ -66,13 +67,16 @@ enum err db_target_report_get(struct db *db, const char *site, const char *targe
 		out->at = cursor_i64(&c, 0);
 		out->number = cursor_u64(&c, 1);
 		out->bad = cursor_u64(&c, 2);
-		out->body = arena_dup(a, cursor_text(&c, 3));
+		out->since = cursor_i64(&c, 3);
+		out->rolled_back = cursor_u64(&c, 4) != 0;
+		out->body = arena_dup(a, cursor_text(&c, 5));
+		out->signature = arena_dup(a, cursor_text(&c, 6));
 	}
 	return cursor_close_found(&c, "%s has reported nothing", target);
 }
 
 /* What was approved and is not in a release is after every release, so this finds it too. */
-DB_STMT(UNCONFIRMED, "unconfirmed_since", "SELECT at FROM record WHERE site = ? AND node = ? AND seq > ? AND act IN ('sign', 'revoke', 'pickup') "
+DB_STMT(UNCONFIRMED, "unconfirmed_since", "SELECT at FROM record WHERE site = ? AND node = ? AND seq > ? AND act IN ('sign', 'revoke', 'pickup', 'reapprove', 'rollback') "
 	"ORDER BY seq LIMIT 1");
 enum err db_unconfirmed_since(struct db *db, const char *site, const char *node, uint64_t seq, int64_t *at)
 {

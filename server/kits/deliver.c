@@ -374,6 +374,8 @@ static bool greeted(struct sending *s)
 	else if (site)
 		ok = true;
 	s->held = (uint64_t)json_get_int(v, "number", 0, &bad);
+	if (ok)
+		kit_print_greeting(v);
 	json_decref(v);
 	return ok;
 }

@@ -54,6 +54,7 @@ void kit_sent(void)
 }
 
 #define SSH_WORDS 48
+#define ANSWER_LONGEST (96 * 1024) /* the greeting brings a report */
 
 /* ssh to the target's host with its key only. master: it is the connection; else it may use that. NULL-terminated. */
 static void ssh_argv(const char *argv[SSH_WORDS], const char *command, bool master, bool shared)
@@ -117,7 +118,7 @@ bool kit_ssh_start(struct kit_ssh *s, const char *command, bool master)
 	(void)close(out[1]);
 	s->to = in[1];
 	s->from = out[0];
-	s->answers = lines_new(s->from);
+	s->answers = lines_new(s->from, ANSWER_LONGEST);
 	if (rc)
 		s->pid = 0;
 	return rc ? kit_failed("ssh cannot be started: %s", strerror(rc)) : true;
@@ -164,20 +165,29 @@ bool kit_refused(const json_t *answer)
 	return true;
 }
 
+void kit_print_greeting(const json_t *greeting)
+{
+	bool bad = false;
+	const char *receipt = json_get_str(greeting, "receipt", &bad), *signature = json_get_str(greeting, "signature", &bad);
+	const char *report = json_get_str(greeting, "report", &bad), *report_signature = json_get_str(greeting, "report_signature", &bad);
+
+	if (report && report_signature)
+		print_json(json_pack("{s:s, s:s}", "report", report, "signature", report_signature));
+	if (receipt && signature)
+		print_json(json_pack("{s:s, s:s}", "held", receipt, "signature", signature));
+}
+
 bool kit_print_receipt(const json_t *answer)
 {
 	bool bad = false;
 	const char *receipt = json_get_str(answer, "receipt", &bad), *signature = json_get_str(answer, "signature", &bad);
 	const int64_t written = json_get_int(answer, "written", 0, &bad), removed = json_get_int(answer, "removed", 0, &bad);
 	const int64_t mended = json_get_int(answer, "mended", 0, &bad);
-	const char *report = json_get_str(answer, "report", &bad), *report_signature = json_get_str(answer, "report_signature", &bad);
 
 	if (!receipt || !signature || bad)
 		return kit_failed("production gave no receipt");
 	if (mended)
 		printf("%lld files of the image had been altered, and were written again\n", (long long)mended);
-	if (report && report_signature)
-		print_json(json_pack("{s:s, s:s}", "report", report, "signature", report_signature));
 	print_json(json_pack("{s:s, s:s}", "receipt", receipt, "signature", signature));
 	print_json(json_pack("{s:{s:I, s:I}}", "result", "changed", (json_int_t)written, "removed", (json_int_t)removed));
 	return true;

@@ -29,6 +29,8 @@ json_t *kit_ssh_answer(struct kit_ssh *s, char **line);
 int kit_ssh_end(struct kit_ssh *s); /* its exit status */
 /* {"refused":...} is told as the error; true if it was one. */
 bool kit_refused(const json_t *answer);
+/* What the receiver signed before, as the contract wants it printed: what it holds, and what it found last. */
+void kit_print_greeting(const json_t *greeting);
 /* The receipt as the contract wants it printed. */
 bool kit_print_receipt(const json_t *answer);
 

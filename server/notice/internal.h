@@ -9,7 +9,9 @@
 
 struct notice_item {
 	const char *target;
-	bool failed; /* else it is well again */
+	bool live; /* it is about what is live there; else about syncs to it */
+	bool failed; /* or differs; else it is well again */
+	uint64_t differences;
 	uint64_t release; /* that it holds; 0: not known */
 	int64_t since, next; /* wall clock; next 0: no retry is planned */
 };

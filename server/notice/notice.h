@@ -1,10 +1,11 @@
 /*
- * notice: mail and webhooks when a target of a site fails, and when it is well again.
+ * notice: mail and webhooks when a target of a site fails or what is live there is not what was signed, and when it is well again.
  *
  * One thread for each site that has a channel (mail_to, webhook). After each run it compares what each channel was last
  * told (table notice) with how the targets stand now, and sends one message with all that differs: so a restart, or a
  * mail server that was away, neither loses a message nor repeats it, and what came and went meanwhile is not told. A site
- * whose syncs cannot run at all for half a minute is told as the target `*`.
+ * whose syncs cannot run at all for half a minute is told as the target `*`. What a receiver found to differ from what was
+ * signed is told in the same way; in the table it is the target's name with a `!`.
  *
  * Mail goes to an SMTP server, or through a sendmail command. A webhook is a POST of JSON, signed with HMAC-SHA256 if
  * there is a secret. The program send-notice speaks both, so that no answer from outside is parsed in the daemon.

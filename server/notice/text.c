@@ -39,23 +39,26 @@ static const char *target_words(const char *target)
 	return strcmp(target, NOTICE_SYNCS) ? target : "the sync itself";
 }
 
-static void subject_part(struct buf *b, const struct notice_message *m, bool failed, const char *one, const char *many)
+/* "a failed", "2 targets failed": of one kind. */
+static void subject_part(struct arena *a, struct buf *b, const struct notice_message *m, bool live, bool failed)
 {
 	const char *name = "";
 	size_t n = 0;
 
 	for (size_t i = 0; i < m->n; i++)
-		if (m->items[i].failed == failed) {
+		if (m->items[i].failed == failed && m->items[i].live == live) {
 			name = target_words(m->items[i].target);
 			n++;
 		}
 	if (!n)
 		return;
+	if (n > 1)
+		name = arena_printf(a, "%zu targets", n);
 	buf_str(b, b->len ? ", " : "");
-	if (n == 1)
-		buf_fmt(b, "%s %s", name, one);
+	if (live)
+		buf_fmt(b, failed ? "production differs on %s" : "production is as signed again on %s", name);
 	else
-		buf_fmt(b, "%zu targets %s", n, many);
+		buf_fmt(b, "%s %s", name, failed ? "failed" : n == 1 ? "is well again" : "are well again");
 }
 
 static const char *subject(struct arena *a, const struct notice_message *m)
@@ -65,8 +68,10 @@ static const char *subject(struct arena *a, const struct notice_message *m)
 
 	if (m->test_by)
 		return "a test";
-	subject_part(&b, m, true, "failed", "failed");
-	subject_part(&b, m, false, "is well again", "are well again");
+	subject_part(a, &b, m, true, true);
+	subject_part(a, &b, m, false, true);
+	subject_part(a, &b, m, false, false);
+	subject_part(a, &b, m, true, false);
 	out = arena_dup(a, buf_text(&b));
 	buf_release(&b);
 	return out;
@@ -78,7 +83,7 @@ static const char *page(struct arena *a, const struct notice_message *m)
 	const bool v6 = strchr(c->address, ':');
 	const char *base = *c->public_url ? c->public_url : arena_printf(a, "http://%s%s%s:%u", v6 ? "[" : "", c->address, v6 ? "]" : "", c->port);
 
-	if (m->run && !m->test_by)
+	if (m->run && !m->test_by && m->n && !m->items[0].live)
 		return arena_printf(a, "%s/s/%s/sync/%llu", base, m->site->name, (unsigned long long)m->run);
 	return arena_printf(a, "%s/s/%s/sync", base, m->site->name);
 }
@@ -98,8 +103,13 @@ static void fill(struct view_map *m, const struct notice_message *from, struct a
 		struct view_map *row = view_list_add(l);
 
 		view_set(row, VIEW_name, target_words(it->target));
-		view_set_bool(row, VIEW_failed, it->failed);
-		view_set_bool(row, VIEW_recovered, !it->failed);
+		view_set_bool(row, VIEW_failed, it->failed && !it->live);
+		view_set_bool(row, VIEW_recovered, !it->failed && !it->live);
+		view_set_bool(row, VIEW_differs, it->failed && it->live);
+		view_set_bool(row, VIEW_same, !it->failed && it->live);
+		view_set(row, VIEW_count_word, it->differences ? arena_printf(a, "%s not what was signed in release %llu",
+		    it->differences == 1 ? "1 live file is" : arena_printf(a, "%llu live files are", (unsigned long long)it->differences), (unsigned long long)it->release) :
+		    arena_printf(a, "the release before release %llu was made live by hand", (unsigned long long)it->release));
 		view_set_int(row, VIEW_release, (int64_t)it->release);
 		view_set(row, VIEW_since, time_exact(a, it->since));
 		view_set(row, VIEW_next, it->next ? time_exact(a, it->next) : NULL);
@@ -227,13 +237,21 @@ void notice_json(const struct notice_message *m, struct buf *out)
 {
 	struct arena *a = arena_new();
 	struct json_out o = { .b = out };
-	bool failed = false;
+	const char *event = m->test_by ? "test" : "sync_recovered";
+	bool sync = false, live = false, failed = false;
 
-	for (size_t i = 0; i < m->n; i++)
-		failed |= m->items[i].failed;
+	for (size_t i = 0; i < m->n; i++) {
+		sync |= !m->items[i].live;
+		live |= m->items[i].live && m->items[i].failed;
+		failed |= !m->items[i].live && m->items[i].failed;
+	}
+	if (live || failed)
+		event = live ? "production_differs" : "sync_failed";
+	else if (!sync && m->n)
+		event = "production_well";
 	json_out_begin(&o, '{');
 	json_out_kint(&o, "v", 1);
-	json_out_kstr(&o, "event", m->test_by ? "test" : failed ? "sync_failed" : "sync_recovered");
+	json_out_kstr(&o, "event", event);
 	json_out_kstr(&o, "installation", m->conf->name);
 	json_out_kstr(&o, "site", m->site->name);
 	put_time(&o, "at", m->at);
@@ -248,7 +266,9 @@ void notice_json(const struct notice_message *m, struct buf *out)
 
 		json_out_begin(&o, '{');
 		json_out_kstr(&o, "name", it->target);
-		json_out_kbool(&o, "failed", it->failed);
+		json_out_kbool(&o, "failed", it->failed && !it->live);
+		json_out_kbool(&o, "differs", it->failed && it->live);
+		json_out_kint(&o, "differences", (int64_t)it->differences);
 		json_out_kint(&o, "release", (int64_t)it->release);
 		put_time(&o, "since", it->since);
 		put_time(&o, "next", it->next);

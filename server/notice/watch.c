@@ -33,8 +33,8 @@ struct target_now {
 struct look {
 	struct notice *n;
 	struct arena *a;
-	struct target_now *targets; /* one of each configured one, and NOTICE_SYNCS at the end */
-	size_t n_targets;
+	struct target_now *targets; /* one of each configured one, NOTICE_SYNCS, and then what is live on each */
+	size_t n_conf, n_targets;
 	uint64_t run;
 	const char *why, *trouble;
 };
@@ -43,11 +43,13 @@ static bool take_target(void *arg, const struct db_target *t)
 {
 	struct look *l = arg;
 
-	for (size_t i = 0; i + 1 < l->n_targets; i++) {
+	for (size_t i = 0; i < l->n_conf; i++) {
 		struct target_now *now = &l->targets[i];
 
 		if (strcmp(now->item.target, t->target))
 			continue;
+		/* What was found in a release that is gone says nothing of the one that is live now. */
+		l->targets[l->n_conf + 1 + i].item.release = t->number;
 		now->item.failed = !strcmp(t->state, "failed") || !strcmp(t->state, "unconfirmed");
 		now->item.release = t->number;
 		now->item.since = t->changed_at;
@@ -69,7 +71,7 @@ static bool take_run(void *arg, const struct db_run *run)
 
 static void take_syncs(struct look *l, const struct sync_status *st)
 {
-	struct target_now *now = &l->targets[l->n_targets - 1];
+	struct target_now *now = &l->targets[l->n_conf];
 	struct notice *n = l->n;
 
 	if (!*st->trouble)
@@ -81,6 +83,24 @@ static void take_syncs(struct look *l, const struct sync_status *st)
 		now->item.since -= clock_boot() - n->trouble_since;
 	now->settled = !now->item.failed || clock_boot() - n->trouble_since >= TROUBLE_PATIENCE;
 	l->trouble = arena_dup(l->a, st->trouble);
+}
+
+static enum err take_live(struct look *l)
+{
+	struct db_target_report report;
+	enum err e = ERR_OK;
+
+	for (size_t i = 0; i < l->n_conf && !e; i++) {
+		struct target_now *now = &l->targets[l->n_conf + 1 + i];
+
+		e = db_target_report_get(l->n->db, l->n->site->name, now->item.target, &report, l->a);
+		if (e == ERR_NOT_FOUND)
+			e = ERR_OK;
+		now->settled = report.at && report.number >= now->item.release;
+		now->item = (struct notice_item){ .target = now->item.target, .live = true, .failed = report.since, .differences = report.bad, .release = report.number,
+			.since = report.since ? report.since : report.at };
+	}
+	return e;
 }
 
 /* Is the name in the list "a b c"? */
@@ -112,14 +132,15 @@ static const char *differences(const struct look *l, const char *told, struct no
 	m->why = "";
 	for (size_t i = 0; i < l->n_targets; i++) {
 		const struct target_now *now = &l->targets[i];
-		const bool was = listed(told, now->item.target), is = now->settled ? now->item.failed : was;
+		const char *word = arena_printf(l->a, "%s%s", now->item.target, now->item.live ? "!" : "");
+		const bool was = listed(told, word), is = now->settled ? now->item.failed : was;
 
 		if (is)
-			failing = arena_printf(l->a, "%s%s%s", failing, *failing ? " " : "", now->item.target);
+			failing = arena_printf(l->a, "%s%s%s", failing, *failing ? " " : "", word);
 		if (is == was)
 			continue;
 		items[m->n++] = now->item;
-		if (is)
+		if (is && !now->item.live)
 			m->why = strcmp(now->item.target, NOTICE_SYNCS) ? l->why : l->trouble;
 	}
 	return failing;
@@ -168,17 +189,19 @@ static enum err tell(struct look *l, const struct notice_channel *ch)
 
 static enum err look(struct notice *n)
 {
-	struct look l = { .n = n, .a = arena_new(), .n_targets = n->site->n_targets + 1, .why = "" };
+	struct look l = { .n = n, .a = arena_new(), .n_conf = n->site->n_targets, .n_targets = 2 * n->site->n_targets + 1, .why = "" };
 	struct notice_channel ch;
 	struct sync_status st;
 	enum err e;
 
 	l.targets = arena_alloc(l.a, l.n_targets * sizeof(*l.targets));
 	for (size_t i = 0; i < n->site->n_targets; i++)
-		l.targets[i].item.target = n->site->targets[i].name;
+		l.targets[i].item.target = l.targets[l.n_conf + 1 + i].item.target = n->site->targets[i].name;
 	sync_status(n->sync, &st);
 	take_syncs(&l, &st);
 	e = db_target_list(n->db, n->site->name, take_target, &l);
+	if (!e)
+		e = take_live(&l);
 	if (!e)
 		e = db_run_list(n->db, n->site->name, 0, 1, take_run, &l);
 	for (size_t i = 0; !e && !n->stop && notice_channel(n->site, i, &ch); i++)

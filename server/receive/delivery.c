@@ -1,7 +1,8 @@
 /*
  * A delivery, from the greeting to the receipt.
  *
- *   receiver  {"receiver":1,"site":...,"number":N,"term":T,"head":...,"key":...}
+ *   receiver  {"receiver":1,"site":...,"number":N,"term":T,"head":...,"key":...,"receipt":...,"signature":...,
+ *             "report":...,"report_signature":...}; the receipt is that of what was accepted, the report what `verify` found
  *   sender    a tar: release/M, release/M.sig for each head after N, then `manifest` (whole) or `difference`
  *   receiver  need, a line "FROM-TO" for each range of "+" lines whose bytes it lacks, "."
  *   sender    `look`, empty: some of it came beside the stream (receive/rsync.c); the receiver says need again. Any number
@@ -40,11 +41,18 @@ static void send_json(int out, json_t *v)
 static void greet(struct receiver *r, int out)
 {
 	char head[SHA256_HEX] = "";
+	json_t *v;
 
 	if (r->accepted.number)
 		hex_of(head, r->accepted.head.b, sizeof(r->accepted.head.b));
-	send_json(out, json_pack("{s:i, s:s, s:I, s:I, s:s, s:s}", "receiver", 1, "site", r->site, "number", (json_int_t)r->accepted.number, "term",
-	    (json_int_t)r->accepted.term, "head", head, "key", node_key_public(r->key)));
+	v = json_pack("{s:i, s:s, s:I, s:I, s:s, s:s}", "receiver", 1, "site", r->site, "number", (json_int_t)r->accepted.number, "term",
+	    (json_int_t)r->accepted.term, "head", head, "key", node_key_public(r->key));
+	if (r->accepted.number) {
+		json_object_set_new(v, "receipt", json_string(r->accepted.receipt));
+		json_object_set_new(v, "signature", json_string(r->accepted.signature));
+	}
+	report_add(r, v);
+	send_json(out, v);
 }
 
 /* --- the bytes ------------------------------------------------------------------------------------------------------------ */
@@ -148,7 +156,7 @@ static enum err take_files(struct receiver *r, struct tar *t, const struct offer
 	int fd = openat(r->incoming, "need", O_RDONLY | O_CLOEXEC);
 	enum err e = fd < 0 ? err_sys(ERR_FAILED, "incoming/need") : new_list_begin(r, o->whole, &list);
 
-	k.need = lines_new(fd);
+	k.need = lines_new(fd, LINES_LONGEST);
 	if (!e)
 		e = next_range(&k);
 	while (!e && k.more && !(e = list.sent.source.next(list.sent.source.arg, &l, &got)) && got)
@@ -228,26 +236,10 @@ static enum err accept_offer(struct receiver *r, const struct offer *o, struct i
 	return e;
 }
 
-/* What `verify` found last, signed like a receipt: it has no head, so that neither can be taken for the other. */
-static void add_report(struct receiver *r, json_t *answer)
-{
-	struct buf text = BUF_INIT(REPORT_LIMIT), armored = BUF_INIT(4096);
-
-	if (!file_read(r->dir, "report", &text) && text.len && !node_key_sign(r->key, RECEIPT_SPACE, text.p, text.len, &armored)) {
-		json_object_set_new(answer, "report", json_string(buf_text(&text)));
-		json_object_set_new(answer, "report_signature", json_string(buf_text(&armored)));
-	}
-	buf_release(&text);
-	buf_release(&armored);
-}
-
 static void answer(struct receiver *r, int out, const struct image_counts *c)
 {
-	json_t *v = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I}", "receipt", r->accepted.receipt, "signature", r->accepted.signature, "written",
-	    (json_int_t)c->written, "copied", (json_int_t)c->copied, "removed", (json_int_t)c->removed, "mended", (json_int_t)c->mended);
-
-	add_report(r, v);
-	send_json(out, v);
+	send_json(out, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I}", "receipt", r->accepted.receipt, "signature", r->accepted.signature, "written",
+	    (json_int_t)c->written, "copied", (json_int_t)c->copied, "removed", (json_int_t)c->removed, "mended", (json_int_t)c->mended));
 }
 
 /* Say what is needed, and again after each look, until the stream goes on. */

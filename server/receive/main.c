@@ -90,15 +90,33 @@ static int status(const char *dir)
 	return say(e);
 }
 
-static int verify(const char *dir)
+#define VERIFY_TRIES 5
+
+/* A switch that was left undone is done first, but a delivery is not waited for. */
+static enum err verify_once(const char *dir, uint64_t *bad)
 {
 	struct receiver r;
-	uint64_t bad = 0;
 	enum err e = receiver_open(&r, dir, true);
 
-	if (!e)
-		e = receiver_verify(&r, stdout, &bad);
 	receiver_close(&r);
+	if (e && e != ERR_BUSY)
+		return e;
+	e = receiver_open(&r, dir, false);
+	if (!e)
+		e = receiver_verify(&r, stdout, bad);
+	receiver_close(&r);
+	return e;
+}
+
+static int verify(const char *dir)
+{
+	uint64_t bad = 0;
+	enum err e = verify_once(dir, &bad);
+
+	for (int i = 1; i < VERIFY_TRIES && e == ERR_STALE; i++) {
+		printf("%s: once more\n", err_text());
+		e = verify_once(dir, &bad);
+	}
 	return e ? say(e) : bad != 0;
 }
 

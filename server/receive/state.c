@@ -182,6 +182,18 @@ enum err receiver_open(struct receiver *r, const char *dir, bool writing)
 	return e;
 }
 
+bool receiver_unchanged(const struct receiver *r)
+{
+	struct receiver now = { .a = arena_new(), .dir_name = r->dir_name, .dir = r->dir };
+	bool same = !read_accepted(&now);
+
+	read_live(&now);
+	same = same && now.live == r->live && now.accepted.number == r->accepted.number && sha256_equal(&now.accepted.head, &r->accepted.head) &&
+	    now.accepted.rolled_back == r->accepted.rolled_back;
+	arena_free(now.a);
+	return same;
+}
+
 void receiver_close(struct receiver *r)
 {
 	const int fds[] = { r->dir, r->images, r->incoming, r->lock, r->rsync_lock };

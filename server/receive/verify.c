@@ -67,15 +67,80 @@ static enum err verify_pair(void *arg, const struct manifest_line *there, const 
 	return e;
 }
 
+/* How long a text is inside of a text of JSON. */
+static size_t escaped(const char *s)
+{
+	size_t n = 0;
+
+	for (; *s; s++)
+		n += *s == '"' || *s == '\\' ? 2 : (unsigned char)*s < 0x20 ? 6 : 1;
+	return n;
+}
+
+/*
+ * The number alone says little: a restored server may give it twice, so the head is named too. By another name than in
+ * receipts, so that neither can be taken for the other.
+ */
+static enum err make_report(struct receiver *r, const struct verifying *v, struct buf *text)
+{
+	char at[CLOCK_TEXT_SIZE], head[SHA256_HEX];
+	json_t *report;
+	enum err e;
+
+	clock_text(clock_wall(), at);
+	hex_of(head, r->accepted.head.b, sizeof(r->accepted.head.b));
+	report = json_pack("{s:i, s:s, s:s, s:I, s:s, s:b, s:I, s:I, s:O}", "v", 1, "site", r->site, "at", at, "number", (json_int_t)r->accepted.number, "release",
+	    head, "rolled_back", r->accepted.rolled_back, "files", (json_int_t)v->files, "bad", (json_int_t)v->bad, "named", v->named);
+	/* Who plants files chooses their names, and must not make the report too long to be told. */
+	for (;;) {
+		buf_reset(text);
+		e = json_canonical(text, report);
+		if (e || escaped(buf_text(text)) <= REPORT_LIMIT || !json_array_size(v->named))
+			break;
+		json_array_remove(v->named, json_array_size(v->named) - 1);
+	}
+	json_decref(report);
+	return e;
+}
+
+static enum err keep_report(struct receiver *r, const struct verifying *v)
+{
+	struct buf text = BUF_INIT(1 << 20), armored = BUF_INIT(4096), out = BUF_INIT(1 << 20);
+	json_t *both = NULL;
+	enum err e = make_report(r, v, &text);
+
+	if (!e)
+		e = node_key_sign(r->key, RECEIPT_SPACE, text.p, text.len, &armored);
+	if (!e) {
+		both = json_pack("{s:s, s:s}", "report", buf_text(&text), "report_signature", buf_text(&armored));
+		e = json_canonical(&out, both);
+	}
+	json_decref(both);
+	if (!e)
+		e = file_write(r->dir, "report", out.p, out.len, 0644);
+	buf_release(&text);
+	buf_release(&armored);
+	buf_release(&out);
+	return e;
+}
+
+void report_add(struct receiver *r, json_t *to)
+{
+	struct buf text = BUF_INIT(2 * REPORT_LIMIT);
+	json_t *both = NULL;
+
+	if (!file_read(r->dir, "report", &text) && !json_parse(&both, text.p, text.len))
+		(void)json_object_update_missing(to, both);
+	json_decref(both);
+	buf_release(&text);
+}
+
 enum err receiver_verify(struct receiver *r, FILE *out, uint64_t *bad)
 {
 	struct verifying v = { .out = out, .named = json_array() };
 	struct manifest_reading list = { .n = 0 };
 	struct manifest_source there;
 	struct walk *walk = NULL;
-	struct buf text = BUF_INIT(1 << 20);
-	char at[CLOCK_TEXT_SIZE];
-	json_t *report;
 	enum err e = r->live < 0 || !r->accepted.number ? err_set(ERR_NOT_FOUND, "nothing is live yet") : ERR_OK;
 
 	*bad = 0;
@@ -93,20 +158,17 @@ enum err receiver_verify(struct receiver *r, FILE *out, uint64_t *bad)
 	walk_free(walk);
 	manifest_reading_end(&list);
 	(void)close(v.image);
-	clock_text(clock_wall(), at);
-	report = json_pack("{s:i, s:s, s:s, s:I, s:I, s:I, s:O}", "v", 1, "site", r->site, "at", at, "number", (json_int_t)r->accepted.number, "files", (json_int_t)v.files, "bad",
-	    (json_int_t)v.bad, "named", v.named);
-	if (!e)
-		e = json_canonical(&text, report);
-	json_decref(report);
+	if (!receiver_unchanged(r)) {
+		e = err_set(ERR_STALE, "another release came while the live one was read");
+		goto out;
+	}
 	*bad = v.bad;
 	/* Said even if the report cannot be kept: the disk may be full. */
 	if (!e && out)
 		fprintf(out, "%llu files, %llu differences\n", (unsigned long long)v.files, (unsigned long long)v.bad);
 	if (!e)
-		e = file_write(r->dir, "report", text.p, text.len, 0644);
+		e = keep_report(r, &v);
 out:
 	json_decref(v.named);
-	buf_release(&text);
 	return e;
 }

@@ -28,6 +28,7 @@ struct target_run {
 	int64_t started_at, finished_at;
 	struct live *live;
 	struct kit_result result;
+	bool news; /* of what production found */
 };
 
 struct cycle {
@@ -262,11 +263,8 @@ static enum err put_receipt(struct db *db, struct cycle *c, const struct target_
 	const struct kit_result *r = &t->result;
 	const struct db_receipt receipt = { .target = t->conf->name, .number = c->release.number, .run = c->run.run, .at = r->receipt_at,
 		.receipt = r->receipt, .signature = r->signature };
-	const struct db_target_report report = { .target = t->conf->name, .at = r->report_at, .number = r->report_number, .bad = r->report_bad,
-		.body = r->report };
-	enum err e = r->receipt ? db_receipt_put(db, c->y->s->name, &receipt) : ERR_OK;
 
-	return e || !r->report ? e : db_target_report_put(db, c->y->s->name, &report);
+	return r->receipt ? db_receipt_put(db, c->y->s->name, &receipt) : ERR_OK;
 }
 
 /* A take-down stays one until all targets have what it cut. */
@@ -305,13 +303,15 @@ static enum err tx_end_run(struct db *db, void *arg)
 	if (!c->begun)
 		e = db_run_start(db, c->y->s->name, &c->run);
 	for (size_t i = 0; i < c->n && !e; i++) {
-		const struct target_run *t = &c->targets[i];
+		struct target_run *t = &c->targets[i];
 
 		e = put_run_target(db, c, t, kit_outcome_name(t->result.outcome));
 		if (!e)
 			e = put_target(db, c, t, kit_outcome_name(t->result.outcome));
 		if (!e)
 			e = put_receipt(db, c, t);
+		if (!e)
+			e = report_put(db, c->y->s->name, t->conf->name, &t->result, &t->news);
 	}
 	FAILPOINT_OR(e, run_target_rows);
 	if (!e)
@@ -425,6 +425,14 @@ static void sum_up(struct cycle *c)
 	c->failed = bad > 0;
 }
 
+/* A report that cannot be judged now comes again with the next run. */
+static void settle_reports(struct cycle *c)
+{
+	for (size_t i = 0; i < c->n; i++)
+		if (report_settle(c->y->s, c->y->tools, &c->targets[i].result, c->targets[i].live))
+			log_event(LOG_LEVEL_WARN, "sync.report.unknown", "site", c->y->s->name, "target", c->targets[i].conf->name, "why", err_text(), NULL);
+}
+
 /* Send the release to those that lack it. The export stands still meanwhile. */
 static enum err send(struct cycle *c)
 {
@@ -443,6 +451,7 @@ static enum err send(struct cycle *c)
 		show_live(c);
 		sync_news(y);
 		run_targets(c);
+		settle_reports(c);
 		sum_up(c);
 		FAILPOINT(run_sent);
 	}
@@ -476,6 +485,27 @@ static enum err cut_release(struct cycle *c)
 		return e;
 	c->start = clock_wall();
 	return act_release_as(y->s, y->tools, false, planned ? &c->schedule.forced.plan : NULL, &c->release, &c->cut);
+}
+
+/*
+ * A site where nothing happens: what its receivers found would wait for the next release. Nothing depends on the answer; one
+ * that cannot be reached says so when there is something to send.
+ */
+static void ask_reports(const struct cycle *c)
+{
+	const struct conf_site *cs = c->y->s->conf;
+
+	for (size_t i = 0; i < cs->n_targets && !c->y->cancel; i++) {
+		struct buf text = BUF_INIT(OUTPUT_LIMIT);
+		char why[512];
+		bool sent = false, ok = true;
+
+		for (size_t k = 0; k < c->n; k++)
+			sent |= c->targets[k].conf == &cs->targets[i];
+		if (!sent && *cs->targets[i].receiver_key && (sync_test(c->y, c->y->tools, cs->targets[i].name, &text, &ok, why) || !ok))
+			log_event(LOG_LEVEL_WARN, "sync.report.unknown", "site", c->y->s->name, "target", cs->targets[i].name, "why", ok ? err_text() : why, NULL);
+		buf_release(&text);
+	}
 }
 
 /* The run is over in fact: a database that comes back within reason shall know it. */
@@ -551,6 +581,8 @@ enum err cycle_run(struct sync *y, enum window_reason why)
 	if (!e)
 		log_event(c.failed ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "sync.done", "site", y->s->name, "run", log_u64(c.run.run), "trigger", c.run.trigger, "state",
 		    c.run.state, "release", log_u64(c.release.number), NULL);
+	if (!e && why == WINDOW_LONGEST)
+		ask_reports(&c);
 out:
 	for (size_t i = 0; i < c.n; i++) {
 		if (c.targets[i].planned)

@@ -45,6 +45,7 @@ struct sync {
 	bool down, down_tried;
 	bool downing; /* the run under way is a take-down */
 	int64_t unconfirmed; /* wall clock */
+	struct sync_target *targets; /* one for each of the configuration's */
 	bool forced;
 	bool running;
 	uint64_t run, release;
@@ -100,9 +101,19 @@ struct kit_result {
 	char message[512]; /* why not, for people; "" if ok */
 	int64_t receipt_at;
 	char *receipt, *signature; /* for exactly this release, checked; NULL: none. The caller frees */
-	int64_t report_at;
-	uint64_t report_number, report_bad;
-	char *report; /* of the receiver, its signature checked; NULL: none. The caller frees */
+	struct receiver_report {
+		int64_t at;
+		uint64_t number, bad;
+		struct sha256 head; /* of the release that it is about */
+		bool rolled_back;
+		char *text, *signature; /* checked; NULL: none. The caller frees */
+	} report;
+	struct receiver_holds {
+		int64_t at;
+		uint64_t number, term;
+		struct sha256 head;
+		char *receipt, *signature; /* checked: what the receiver held before; NULL: it did not say. The caller frees */
+	} held;
 };
 void kit_run(const struct kit_run *k, struct kit_result *out);
 void kit_result_release(struct kit_result *r);
@@ -111,6 +122,19 @@ void kit_result_release(struct kit_result *r);
 
 /* Is the place what `list` in papers says? ERR_STALE names the first that is not. */
 enum err place_check(const char *place, const char *papers, volatile int *cancel) MUST_CHECK;
+
+/* --- report.c ------------------------------------------------------------------------------------------------------ */
+
+/*
+ * What the receiver says that it found: about a release that this server cut, and not from the future? Else it is dropped,
+ * and the kit's output says why. ERR_BUSY and the like: it could not be asked.
+ */
+enum err report_settle(struct site *s, struct actor_tools *t, struct kit_result *r, struct live *live) MUST_CHECK;
+/* Keeps it, unless a later one is kept. *news: it is the first that says that production differs, or is well again. */
+enum err report_put(struct db *db, const char *site, const char *target, const struct kit_result *r, bool *news) MUST_CHECK;
+
+/* Both at once, for a kit that was only asked: sync.c. */
+enum err sync_keep_report(struct sync *y, struct actor_tools *t, const char *target, struct kit_result *r, struct live *live) MUST_CHECK;
 
 /* --- papers.c ------------------------------------------------------------------------------------------------------ */
 

@@ -115,6 +115,7 @@ struct reader {
 	char line[LINE_LIMIT];
 	size_t len;
 	bool over; /* the line is longer than that: not one of ours */
+	char shown[128]; /* what stands in the output for the line; "": itself */
 };
 
 /* Signed by the target's receiver? Parsed then: the caller drops it. */
@@ -126,10 +127,10 @@ static json_t *signed_word(const struct kit_run *k, const char *text, const char
 	const char *site;
 
 	if (!*k->target->receiver_key || sshsig_parse_public(key, k->target->receiver_key) ||
-	    sshsig_verify(key, RECEIPT_SPACE, text, strlen(text), signature, strlen(signature)) || json_parse(&v, text, strcspn(text, "\n")))
+	    (sshsig_verify(key, RECEIPT_SPACE, text, strlen(text), signature, strlen(signature)) && !WEAK(receiver_signed)) || json_parse(&v, text, strcspn(text, "\n")))
 		return NULL;
 	site = json_get_str(v, "site", &bad);
-	if (!bad && site && !strcmp(site, k->site))
+	if (!bad && site && (!strcmp(site, k->site) || WEAK(receiver_signed)))
 		return v;
 	json_decref(v);
 	return NULL;
@@ -174,24 +175,76 @@ static void take_receipt(struct reader *r, const json_t *value)
 	json_decref(v);
 }
 
+static bool get_hash(const json_t *v, const char *name, struct sha256 *out)
+{
+	const char *text = json_string_value(json_object_get(v, name));
+
+	return text && hex_parse(out->b, sizeof(out->b), text);
+}
+
+static void drop_line(struct reader *r, const char *words)
+{
+	snprintf(r->shown, sizeof(r->shown), "%s", words);
+}
+
 /* What its timer found. */
 static void take_report(struct reader *r, const json_t *value)
 {
+	struct receiver_report *out = &r->out->report;
 	bool bad = false;
 	const char *report = json_get_str(value, "report", &bad), *signature = json_get_str(value, "signature", &bad);
-	json_t *v = report && signature && !bad ? signed_word(r->k, report, signature) : NULL;
-	int64_t at, number, found;
+	json_t *v = report && signature && !bad && strlen(signature) <= RECEIPT_LIMIT ? signed_word(r->k, report, signature) : NULL;
+	struct receiver_report now = { .at = 0 };
+	int64_t number, found;
 
+	if (report)
+		drop_line(r, v ? "(production says what it found when it read every live file)" : "(a report of production that its key did not sign for this site)");
 	if (!v)
 		return;
-	at = time_of(v, &bad);
+	now.at = time_of(v, &bad);
 	number = json_get_int(v, "number", -1, &bad);
 	found = json_get_int(v, "bad", -1, &bad);
-	if (!bad && number >= 0 && found >= 0 && json_is_array(json_object_get(v, "named"))) {
-		keep(&r->out->report, report);
-		r->out->report_at = at;
-		r->out->report_number = (uint64_t)number;
-		r->out->report_bad = (uint64_t)found;
+	now.rolled_back = json_get_bool(v, "rolled_back", false, &bad);
+	if (!bad && number > 0 && found >= 0 && get_hash(v, "release", &now.head) && json_is_array(json_object_get(v, "named"))) {
+		now.number = (uint64_t)number;
+		now.bad = (uint64_t)found;
+		now.text = mem_dup(report);
+		now.signature = mem_dup(signature);
+		free(out->text);
+		free(out->signature);
+		*out = now;
+	} else {
+		drop_line(r, "(a report of production in a form that is not known)");
+	}
+	json_decref(v);
+}
+
+/* What it accepted before this delivery. */
+static void take_held(struct reader *r, const json_t *value)
+{
+	struct receiver_holds *out = &r->out->held;
+	bool bad = false;
+	const char *receipt = json_get_str(value, "held", &bad), *signature = json_get_str(value, "signature", &bad);
+	json_t *v = receipt && signature && !bad && strlen(receipt) <= RECEIPT_LIMIT && strlen(signature) <= RECEIPT_LIMIT ?
+	    signed_word(r->k, receipt, signature) : NULL;
+	struct receiver_holds now = { .at = 0 };
+	int64_t number, term;
+
+	if (receipt)
+		drop_line(r, v ? "(production shows its last receipt)" : "(a receipt that production's key did not sign for this site)");
+	if (!v)
+		return;
+	now.at = time_of(v, &bad);
+	number = json_get_int(v, "number", -1, &bad);
+	term = json_get_int(v, "term", -1, &bad);
+	if (!bad && number > 0 && term > 0 && get_hash(v, "head", &now.head)) {
+		now.number = (uint64_t)number;
+		now.term = (uint64_t)term;
+		now.receipt = mem_dup(receipt);
+		now.signature = mem_dup(signature);
+		free(out->receipt);
+		free(out->signature);
+		*out = now;
 	}
 	json_decref(v);
 }
@@ -206,6 +259,7 @@ static void take_error(struct reader *r)
 		return;
 	take_receipt(r, value);
 	take_report(r, value);
+	take_held(r, value);
 	r->out->sent = json_get_bool(value, "sent", r->out->sent, &bad);
 	text = json_get_str(value, "error", &bad);
 	if (text && !bad) {
@@ -223,10 +277,11 @@ static void take_line(struct reader *r, bool whole)
 {
 	struct live *live = r->k->live;
 
+	r->shown[0] = '\0';
 	if (whole)
 		take_error(r);
 	(void)pthread_mutex_lock(&live->lock);
-	utf8_visible(&live->text, r->line, r->len, true);
+	utf8_visible(&live->text, r->shown[0] ? r->shown : r->line, r->shown[0] ? strlen(r->shown) : r->len, true);
 	if (whole)
 		buf_char(&live->text, '\n');
 	(void)pthread_mutex_unlock(&live->lock);
@@ -270,8 +325,11 @@ void kit_result_release(struct kit_result *r)
 {
 	free(r->receipt);
 	free(r->signature);
-	free(r->report);
-	r->receipt = r->signature = r->report = NULL;
+	free(r->report.text);
+	free(r->report.signature);
+	free(r->held.receipt);
+	free(r->held.signature);
+	r->receipt = r->signature = r->report.text = r->report.signature = r->held.receipt = r->held.signature = NULL;
 }
 
 /* DryDock's own receipt for a place that it has read itself. */

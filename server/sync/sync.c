@@ -125,9 +125,48 @@ static enum err load_holds(struct sync *y, struct db *db, int64_t last_start, in
 	return e;
 }
 
+struct rows {
+	const struct conf_site *conf;
+	struct sync_target *list;
+};
+
+static bool take_row(void *arg, const struct db_target *row)
+{
+	struct rows *x = arg;
+
+	for (size_t i = 0; i < x->conf->n_targets; i++)
+		if (!strcmp(x->conf->targets[i].name, row->target)) {
+			snprintf(x->list[i].state, sizeof(x->list[i].state), "%s", row->state);
+			x->list[i].number = row->number;
+		}
+	return true;
+}
+
+static enum err load_targets(struct sync *y, struct db *db, struct sync_target **out, struct arena *a)
+{
+	struct rows x = { y->s->conf, arena_alloc(a, (y->s->conf->n_targets + 1) * sizeof(**out)) };
+	struct db_target_report report;
+	enum err e;
+
+	for (size_t i = 0; i < x.conf->n_targets; i++)
+		x.list[i] = (struct sync_target){ .name = x.conf->targets[i].name };
+	e = db_target_list(db, y->s->name, take_row, &x);
+	for (size_t i = 0; i < x.conf->n_targets && !e; i++) {
+		e = db_target_report_get(db, y->s->name, x.list[i].name, &report, a);
+		if (e == ERR_NOT_FOUND)
+			e = ERR_OK;
+		x.list[i].report_at = report.at;
+		x.list[i].differs_since = report.since;
+		x.list[i].differences = report.bad;
+	}
+	*out = x.list;
+	return e;
+}
+
 /* What the database knows. Without the lock: it may take its time. */
 static enum err load(struct sync *y)
 {
+	struct sync_target *targets = NULL;
 	struct db *db = tools_db(y->tools);
 	struct arena *a = arena_new();
 	struct db_schedule schedule;
@@ -141,6 +180,8 @@ static enum err load(struct sync *y)
 		e = cycle_unconfirmed(y, db, &unconfirmed);
 	if (!e)
 		e = load_holds(y, db, schedule.last_start, &held, &hold_end);
+	if (!e)
+		e = load_targets(y, db, &targets, a);
 	if (!e) {
 		e = db_release_get(db, y->s->name, 0, &newest, a);
 		if (e == ERR_NOT_FOUND)
@@ -156,6 +197,7 @@ static enum err load(struct sync *y)
 		set_future(&y->hold_end, hold_end);
 		y->down = schedule.down.at != 0;
 		y->unconfirmed = unconfirmed;
+		memcpy(y->targets, targets, y->s->conf->n_targets * sizeof(*targets));
 		y->forced = schedule.forced.at != 0;
 		y->release = newest.number;
 		y->news++;
@@ -324,6 +366,9 @@ enum err sync_start(struct sync **out, const struct conf *conf, struct site *s, 
 	y->quiet_us = s->conf->quiet_us;
 	y->longest_us = s->conf->longest_us;
 	y->reload = true;
+	y->targets = mem_array(s->conf->n_targets + 1, sizeof(*y->targets));
+	for (size_t i = 0; i < s->conf->n_targets; i++)
+		y->targets[i].name = s->conf->targets[i].name;
 	(void)pthread_mutex_init(&y->lock, NULL);
 	(void)pthread_condattr_init(&attr);
 	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -343,6 +388,7 @@ enum err sync_start(struct sync **out, const struct conf *conf, struct site *s, 
 		s->changed = NULL;
 		s->carrier = false;
 		tools_free(y->tools);
+		free(y->targets);
 		free(y);
 		return e;
 	}
@@ -364,6 +410,7 @@ void sync_stop(struct sync *y)
 	(void)pthread_cond_destroy(&y->changed);
 	(void)pthread_mutex_destroy(&y->lock);
 	explicit_bzero(&y->address, sizeof(y->address));
+	free(y->targets);
 	free(y);
 }
 
@@ -397,6 +444,14 @@ void sync_status(struct sync *y, struct sync_status *out)
 	out->unconfirmed_since = y->unconfirmed;
 	out->export_behind = y->s->export_behind;
 	snprintf(out->trouble, sizeof(out->trouble), "%s", y->trouble);
+	(void)pthread_mutex_unlock(&y->lock);
+}
+
+void sync_targets(struct sync *y, void (*fn)(void *arg, const struct sync_target *t), void *arg)
+{
+	(void)pthread_mutex_lock(&y->lock);
+	for (size_t i = 0; i < y->s->conf->n_targets; i++)
+		fn(arg, &y->targets[i]);
 	(void)pthread_mutex_unlock(&y->lock);
 }
 
@@ -467,16 +522,44 @@ static enum err begin_test(struct sync *y)
 	return busy ? err_set(ERR_BUSY, "A target of this site is being tested already. Try again in a moment.") : ERR_OK;
 }
 
-static void run_test(struct sync *y, const struct conf_target *t, struct buf *text, bool *ok, char why[512])
+struct asked {
+	const char *site, *target;
+	struct kit_result *result;
+	bool news;
+};
+
+static enum err tx_report(struct db *db, void *arg)
+{
+	struct asked *k = arg;
+
+	return report_put(db, k->site, k->target, k->result, &k->news);
+}
+
+enum err sync_keep_report(struct sync *y, struct actor_tools *t, const char *target, struct kit_result *r, struct live *live)
+{
+	struct asked k = { .site = y->s->name, .target = target, .result = r };
+	enum err e = report_settle(y->s, t, r, live);
+
+	if (!e && r->report.text)
+		e = tx_run(tools_db(t), tx_report, &k, NULL);
+	if (!e && r->report.text)
+		sync_poke(y);
+	return e;
+}
+
+static enum err run_test(struct sync *y, struct actor_tools *tools, const struct conf_target *t, struct buf *text, bool *ok, char why[512])
 {
 	struct live live = { .text = BUF_INIT(OUTPUT_LIMIT) };
 	char *work = mem_printf("%s/run/%s.test", y->s->dir, t->name);
 	const struct kit_run k = { .test = true, .conf = y->conf, .site = y->s->name, .target = t, .export_dir = export_path(y->s->export),
 		.work_dir = work, .live = &live, .y = y, .cancel = &y->cancel };
 	struct kit_result result;
+	enum err e;
 
+	snprintf(live.target, sizeof(live.target), "%s", t->name);
 	(void)pthread_mutex_init(&live.lock, NULL);
 	kit_run(&k, &result);
+	e = sync_keep_report(y, tools, t->name, &result, &live);
 	buf_add(text, buf_text(&live.text), live.text.len);
 	*ok = result.ok;
 	snprintf(why, 512, "%s", result.message);
@@ -484,9 +567,10 @@ static void run_test(struct sync *y, const struct conf_target *t, struct buf *te
 	buf_release(&live.text);
 	(void)pthread_mutex_destroy(&live.lock);
 	free(work);
+	return e;
 }
 
-enum err sync_test(struct sync *y, const char *target, struct buf *text, bool *ok, char why[512])
+enum err sync_test(struct sync *y, struct actor_tools *tools, const char *target, struct buf *text, bool *ok, char why[512])
 {
 	const struct conf_target *t = NULL;
 	enum err e;
@@ -499,11 +583,11 @@ enum err sync_test(struct sync *y, const char *target, struct buf *text, bool *o
 	e = begin_test(y);
 	if (e)
 		return e;
-	run_test(y, t, text, ok, why);
+	e = run_test(y, tools, t, text, ok, why);
 	(void)pthread_mutex_lock(&y->lock);
 	y->testing = false;
 	(void)pthread_mutex_unlock(&y->lock);
-	return ERR_OK;
+	return e;
 }
 
 void sync_wait(struct sync *y, uint64_t *seen, int64_t timeout_us)

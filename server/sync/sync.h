@@ -34,6 +34,15 @@ struct sync_status {
 	bool export_behind; /* something approved is not in the export directory yet */
 	char trouble[256]; /* why no sync can run, "" if all is well */
 };
+/* The targets of the configuration, as the database had them when it was asked last. In memory: for /metrics. */
+struct sync_target {
+	const char *name; /* the configuration's */
+	char state[16]; /* of the target's row; "": never sent to */
+	uint64_t number; /* the release that it holds; 0: not known */
+	int64_t report_at, differs_since; /* of its receiver's last report; 0: none, it does not differ */
+	uint64_t differences;
+};
+void sync_targets(struct sync *y, void (*fn)(void *arg, const struct sync_target *t), void *arg);
 void sync_status(struct sync *y, struct sync_status *out);
 /*
  * The output of a target's kit in a run, from a byte offset on, as it grows or as it was kept (then db is asked); *end:
@@ -43,8 +52,9 @@ enum err sync_output(struct sync *y, struct db *db, uint64_t run, const char *ta
 /*
  * Ask a target's kit whether a sync could go there; nothing is touched. May take as long as its network does (40 s).
  * ERR_NOT_FOUND: no such target; ERR_BUSY: one is being tested. What the kit said is added to text; *ok false: why says it.
+ * What the receiver on production found when it read its files comes along, and is kept.
  */
-enum err sync_test(struct sync *y, const char *target, struct buf *text, bool *ok, char why[512]) MUST_CHECK;
+enum err sync_test(struct sync *y, struct actor_tools *t, const char *target, struct buf *text, bool *ok, char why[512]) MUST_CHECK;
 /* Wait until anything changed since *seen (a counter), or the timeout. */
 void sync_wait(struct sync *y, uint64_t *seen, int64_t timeout_us);
 

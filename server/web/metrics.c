@@ -2,6 +2,8 @@
  * metrics: /healthz and /metrics, answered from memory. Names of sites and their numbers are for an admin of the site;
  * anybody gets what concerns the process, and the oldest approval that waits, over all sites, without a name.
  */
+#include <string.h>
+
 #include "base/clock.h"
 #include "config.h"
 #include "web/life.h"
@@ -60,6 +62,27 @@ static void add_checks(struct web *w, const char *site, struct buf *b)
 		(void)keeper_read(w->o.keeper, site, check_metrics, &c);
 }
 
+struct target_lines {
+	struct buf *b;
+	const char *site;
+};
+
+static void target_metrics(void *arg, const struct sync_target *t)
+{
+	static const char *const states[] = { "waiting", "sending", "sent", "failed", "unconfirmed", "active", "confirmed" };
+	const struct target_lines *l = arg;
+	const char *state = *t->state ? t->state : "waiting";
+
+	for (size_t i = 0; i < sizeof states / sizeof *states; i++)
+		buf_fmt(l->b, "drydock_target_state{site=\"%s\",target=\"%s\",state=\"%s\"} %d\n", l->site, t->name, states[i], !strcmp(states[i], state));
+	buf_fmt(l->b, "drydock_target_release{site=\"%s\",target=\"%s\"} %llu\n", l->site, t->name, (unsigned long long)t->number);
+	if (!t->report_at)
+		return;
+	buf_fmt(l->b, "drydock_production_differences{site=\"%s\",target=\"%s\"} %llu\n", l->site, t->name, (unsigned long long)t->differences);
+	buf_fmt(l->b, "drydock_production_differs{site=\"%s\",target=\"%s\"} %d\n", l->site, t->name, t->differs_since != 0);
+	buf_fmt(l->b, "drydock_production_read_timestamp_seconds{site=\"%s\",target=\"%s\"} %lld\n", l->site, t->name, (long long)(t->report_at / CLOCK_SECOND));
+}
+
 static void site_metrics(struct buf *b, struct site *s, const struct sync_status *st)
 {
 	struct catalog_counts counts;
@@ -95,6 +118,8 @@ enum err serve_metrics(struct req *r)
 			unconfirmed = age;
 		if (admin_of(r, w->sites[i].site)) {
 			site_metrics(&named, w->sites[i].site, &st);
+			if (w->sites[i].sync)
+				sync_targets(w->sites[i].sync, target_metrics, &(struct target_lines){ &named, w->sites[i].site->name });
 			add_checks(w, w->sites[i].site->name, &named);
 			admin = true;
 		}

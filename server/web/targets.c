@@ -74,12 +74,25 @@ static enum err take_report(struct req *r, struct target_now *t)
 		return e;
 	take_differences(r, t, json_object_get(v, "named"));
 	json_decref(v);
-	t->has_report = targets_see_all(r) || t->n_differences;
+	t->has_report = targets_see_all(r) || t->n_differences || report.rolled_back;
 	t->report_at = report.at;
 	t->report_number = report.number;
-	t->report_good = !report.bad;
+	t->report_good = !report.since;
+	t->report_since = report.since;
+	t->rolled_back = report.rolled_back;
+	t->report_old = t->number > report.number;
 	t->report_bad = targets_see_all(r) ? report.bad : 0;
+	t->report_body = report.body;
+	t->report_signature = report.signature;
 	return ERR_OK;
+}
+
+const struct target_difference *target_differs(const struct target_now *t, struct path path)
+{
+	for (size_t i = 0; i < t->n_differences && !t->report_old; i++)
+		if (strcmp(t->differences[i].path, path.s) == 0)
+			return &t->differences[i];
+	return NULL;
 }
 
 static void set_state(struct target_now *t, uint64_t newest)

@@ -27,7 +27,11 @@ struct target_now {
 	int64_t report_at;
 	uint64_t report_number; /* the release that was read */
 	bool report_good; /* nothing differed; told to those who see the whole site, and to those who see a difference */
+	int64_t report_since; /* the first report in a row that was not good; 0: it is good */
+	bool rolled_back; /* the release before was made live there by hand */
+	bool report_old; /* it is about a release that the target holds no longer */
 	uint64_t report_bad; /* all differences: for those who see the whole site only */
+	const char *report_body, *report_signature; /* as they were signed: for who may see all of it */
 	struct target_difference *differences; /* those that this viewer may see */
 	size_t n_differences;
 };
@@ -35,6 +39,8 @@ struct target_now {
 enum err targets_now(struct req *r, struct target_now **out, size_t *n) MUST_CHECK;
 /* since: the first release that has a version. When was it confirmed there? *at 0: it was not, or the release is not there. */
 enum err target_since(struct req *r, const struct target_now *t, uint64_t since, uint64_t *number, int64_t *at) MUST_CHECK;
+/* What production found at this path, in what it holds now; NULL: nothing that is known. */
+const struct target_difference *target_differs(const struct target_now *t, struct path path);
 bool targets_see_all(struct req *r); /* may this viewer be told numbers of files? */
 
 #endif

@@ -303,64 +303,6 @@ def test_states_of_a_file_on_its_page():
         assert page.count(" in release 1, confirmed.") == 2
 
 
-def test_what_production_found_is_told_with_the_next_sync():
-    with world() as (d, p):
-        d.add_account("alice")
-        d.add_account("vera", "view", "/docs")
-        d.sign("/", recursive=True)
-        d.sync()
-        live = p.state / "live"
-        d.run(program("drydock-receive"), "verify", p.state)
-        d.write("/index.html", "<h1>2</h1>")
-        d.sign("/index.html")
-        d.sync()
-        report = target(d)["report"]
-        assert report["differences"] == 0 and report["items"] == [] and report["release"] == 1
-        (live / "index.html").write_text("<h1>0wn</h1>")
-        (live / "docs" / "b.html").unlink()
-        (live / "docs" / "shell.php").write_text("x")
-        assert d.run(program("drydock-receive"), "verify", p.state, check=False).returncode == 1
-        d.write("/index.html", "<h1>3</h1>")
-        d.sign("/index.html")
-        d.sync()
-        report = target(d)["report"]
-        me = d.must("GET", "/api/v1/whoami")["user"]
-        assert report["differences"] == 3 and report["release"] == 2
-        assert {(i["what"], i["path"], i["user"]) for i in report["items"]} == {
-            ("altered", "/index.html", me), ("missing", "/docs/b.html", me), ("foreign", "/docs/shell.php", None)}
-        page = d.login("alice").get("/s/www/sync").text
-        assert "3 differences from what was signed in release 2, which is no longer live" in page and "altered" in page and "signed by" in page
-        assert "altered: /index.html" in d.cli("sync", "status").stdout
-        # Who sees a part is told of that part, without a number.
-        page = d.login("vera").get("/s/www/sync").text
-        assert "/docs/b.html" in page and "/index.html" not in page and "3 differences" not in page
-
-
-def test_a_report_that_somebody_else_signed():
-    with world() as (d, p):
-        d.sign("/", recursive=True)
-        d.sync()
-        d.run(program("drydock-receive"), "verify", p.state)
-        report = p.state / "report"
-        honest = report.read_text()
-        # Of another site: its words are not this one's.
-        report.write_text(honest.replace('"site":"www"', '"site":"abc"'))
-        d.write("/index.html", "2")
-        d.sign("/index.html")
-        d.sync()
-        assert target(d)["report"] is None
-        report.write_text("{}")
-        d.write("/index.html", "3")
-        d.sign("/index.html")
-        d.sync()
-        assert target(d)["report"] is None
-        report.write_text(honest)
-        d.write("/index.html", "4")
-        d.sign("/index.html")
-        d.sync()
-        assert target(d)["report"]["release"] == 1
-
-
 def every_file(top):
     return sorted((str(p.relative_to(top)), p.lstat().st_mtime_ns, p.lstat().st_ino) for p in top.rglob("*") if p.name != "lock")
 

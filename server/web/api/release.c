@@ -138,11 +138,43 @@ static void check_item(void *arg, const char *what, const char *why)
 	json_out_end(o, '}');
 }
 
+/* What production itself found, where the release is live: a check like the others. */
+static void check_live(struct req *r, struct json_out *o, const struct db_release *rel, const struct target_now *t)
+{
+	const char *why = "";
+
+	if (!t->has_report || t->number != rel->number || t->report_number != rel->number)
+		return;
+	if (t->rolled_back)
+		why = "somebody made the release before it live by hand";
+	else if (!t->report_good)
+		why = t->report_bad ? arena_printf(r->arena, "%llu live files are not what was signed", (unsigned long long)t->report_bad) : "live files are not what was signed";
+	check_item(o, arena_printf(r->arena, "live on %s", t->conf->name), why);
+}
+
+/* With the receiver's own signed words, for ssh-keygen -Y verify -n drydock-receipt. */
+static void live_item(struct req *r, struct json_out *o, const struct target_now *t)
+{
+	json_out_begin(o, '{');
+	json_out_kstr(o, "name", t->conf->name);
+	json_out_kint(o, "release", (int64_t)t->number);
+	json_out_kstr(o, "state", t->state);
+	json_out_kbool(o, "receiver", *t->conf->receiver_key);
+	answer_report(r, o, t);
+	if (t->has_report && targets_see_all(r)) {
+		json_out_kstr(o, "signed_report", t->report_body);
+		json_out_kstr(o, "report_signature", t->report_signature);
+	}
+	json_out_end(o, '}');
+}
+
 /* GET /api/v1/sites/:site/releases/:number/verify */
 enum err api_release_verify(struct req *r)
 {
+	struct target_now *list;
 	struct db_release rel;
 	struct answer a;
+	size_t n = 0;
 	enum err e = load(r, &rel);
 
 	if (e)
@@ -152,6 +184,15 @@ enum err api_release_verify(struct req *r)
 	json_out_name(&a.out, "items");
 	json_out_begin(&a.out, '[');
 	e = release_verify(r->site, r->tools, rel.number, check_item, &a.out);
+	if (!e)
+		e = targets_now(r, &list, &n);
+	for (size_t i = 0; i < n && !e; i++)
+		check_live(r, &a.out, &rel, &list[i]);
+	json_out_end(&a.out, ']');
+	json_out_name(&a.out, "targets");
+	json_out_begin(&a.out, '[');
+	for (size_t i = 0; i < n && !e; i++)
+		live_item(r, &a.out, &list[i]);
 	json_out_end(&a.out, ']');
 	if (e) {
 		buf_release(&a.buf);
@@ -162,13 +203,14 @@ enum err api_release_verify(struct req *r)
 
 /* --- where a public file comes from ------------------------------------------------------------------------------------- */
 
-static enum err reach_items(struct req *r, struct json_out *o, uint64_t since)
+static enum err reach_items(struct req *r, struct json_out *o, uint64_t since, struct path path)
 {
 	struct target_now *list;
 	size_t n;
 	enum err e = targets_now(r, &list, &n);
 
 	for (size_t i = 0; i < n && !e; i++) {
+		const struct target_difference *differs;
 		uint64_t number;
 		int64_t at;
 
@@ -181,6 +223,9 @@ static enum err reach_items(struct req *r, struct json_out *o, uint64_t since)
 		json_out_kint(o, "since", (int64_t)number);
 		json_out_kbool(o, "confirmed", at != 0);
 		answer_time(o, "confirmed_at", at);
+		differs = target_differs(&list[i], path);
+		json_out_kstr(o, "differs", differs ? differs->what : NULL);
+		answer_time(o, "differs_since", differs ? list[i].report_since : 0);
 		json_out_end(o, '}');
 	}
 	return e;
@@ -200,7 +245,7 @@ static bool first_with(void *arg, const struct db_release *rel)
 	return true;
 }
 
-enum err answer_reach(struct req *r, struct json_out *out, uint64_t seq, uint64_t *since)
+enum err answer_reach(struct req *r, struct json_out *out, struct path path, uint64_t seq, uint64_t *since)
 {
 	struct first first = { .seq = seq };
 	enum err e = db_release_list(tools_db(r->tools), r->site->name, 0, 1000, first_with, &first);
@@ -208,7 +253,7 @@ enum err answer_reach(struct req *r, struct json_out *out, uint64_t seq, uint64_
 	json_out_name(out, "targets");
 	json_out_begin(out, '[');
 	if (!e)
-		e = reach_items(r, out, first.number);
+		e = reach_items(r, out, first.number, path);
 	json_out_end(out, ']');
 	*since = first.number;
 	return e;
@@ -248,7 +293,7 @@ enum err api_whence(struct req *r)
 	json_out_kstr(&a.out, "user", line.signer);
 	answer_time(&a.out, "at", line.at);
 	json_out_kint(&a.out, "seq", (int64_t)line.seq);
-	e = answer_reach(r, &a.out, line.seq, &since);
+	e = answer_reach(r, &a.out, path, line.seq, &since);
 	json_out_kint(&a.out, "since", (int64_t)since);
 	if (e) {
 		buf_release(&a.buf);

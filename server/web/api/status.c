@@ -150,7 +150,7 @@ enum err api_status(struct req *r)
 		answer_file(r, &a.out, &entry);
 	json_out_end(&a.out, ']');
 	if (!e && !entry.is_dir && entry.has_approved && entry.approved.seq)
-		e = answer_reach(r, &a.out, entry.approved.seq, &since);
+		e = answer_reach(r, &a.out, entry.path, entry.approved.seq, &since);
 	if (l.more)
 		json_out_kstr(&a.out, "next", l.last);
 	else if (!e && act)

@@ -29,7 +29,7 @@ static void run_totals(struct req *r, struct json_out *o, const struct db_run *r
 	json_out_kint(o, "removed", (int64_t)run->removed);
 }
 
-static void report_members(struct req *r, struct json_out *o, const struct target_now *t)
+void answer_report(struct req *r, struct json_out *o, const struct target_now *t)
 {
 	json_out_name(o, "report");
 	if (!t->has_report) {
@@ -41,6 +41,8 @@ static void report_members(struct req *r, struct json_out *o, const struct targe
 	json_out_kint(o, "release", (int64_t)t->report_number);
 	if (targets_see_all(r))
 		json_out_kint(o, "differences", (int64_t)t->report_bad);
+	answer_time(o, "since", t->report_since);
+	json_out_kbool(o, "rolled_back", t->rolled_back);
 	json_out_name(o, "items");
 	json_out_begin(o, '[');
 	for (size_t i = 0; i < t->n_differences; i++) {
@@ -71,7 +73,8 @@ static void target_item(struct req *r, struct json_out *o, const struct target_n
 	answer_time(o, "changed_at", t->changed_at);
 	json_out_kbool(o, "confirmed", t->receipt.number != 0);
 	answer_time(o, "confirmed_at", t->receipt.number ? t->receipt.at : 0);
-	report_members(r, o, t);
+	json_out_kbool(o, "receiver", *t->conf->receiver_key);
+	answer_report(r, o, t);
 	json_out_end(o, '}');
 }
 
@@ -140,7 +143,7 @@ enum err api_target_test(struct req *r)
 	struct answer a;
 	char why[512];
 	bool ok;
-	enum err e = sync_test(r->sync, name, &text, &ok, why);
+	enum err e = sync_test(r->sync, r->tools, name, &text, &ok, why);
 
 	if (e) {
 		buf_release(&text);

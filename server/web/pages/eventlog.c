@@ -19,7 +19,8 @@ struct rows {
 
 static const char *kind_words(struct req *r, const char *kind)
 {
-	static const char *const WORDS[][2] = { { "login", "logged in" }, { "login-failed", "login refused" }, { "refused", "act refused" } };
+	static const char *const WORDS[][2] = { { "login", "logged in" }, { "login-failed", "login refused" }, { "refused", "act refused" },
+		{ "production-differs", "production differs" }, { "production-well", "production is well again" } };
 
 	for (size_t i = 0; i < sizeof WORDS / sizeof *WORDS; i++)
 		if (strcmp(kind, WORDS[i][0]) == 0)

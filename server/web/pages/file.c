@@ -374,12 +374,10 @@ static bool since_release(void *arg, const struct db_release *rel)
 }
 
 /* Where is it live since when, and who says so? A sentence for each target. */
-static enum err live_words(struct req *r, const struct since *s, const char **out)
+static enum err live_words(struct req *r, const struct since *s, const struct target_now *list, size_t n, const char **out)
 {
-	struct target_now *list;
 	const char *words = "";
-	size_t n;
-	enum err e = targets_now(r, &list, &n);
+	enum err e = ERR_OK;
 
 	for (size_t i = 0; i < n && !e; i++) {
 		const char *name = list[i].conf->name, *next;
@@ -402,15 +400,35 @@ static enum err live_words(struct req *r, const struct since *s, const char **ou
 	return e;
 }
 
+/* What production found when it read this file. */
+static void differs_words(struct req *r, struct view_map *m, struct path path, const struct target_now *list, size_t n)
+{
+	const char *words = "";
+
+	for (size_t i = 0; i < n; i++) {
+		const struct target_difference *d = target_differs(&list[i], path);
+
+		if (d)
+			words = arena_printf(r->arena, "%sOn %s this file is %s: so it was found at %s, when every live file was read. Production differs since %s. ", words,
+			    list[i].conf->name, d->what, time_exact(r->arena, list[i].report_at), time_exact(r->arena, list[i].report_since));
+	}
+	view_set(m, VIEW_trouble_text, *words ? words : NULL);
+}
+
 /* Is it live, and if not, when will it be? From the releases and the record that put this version there. */
 static enum err live(struct req *r, struct view_map *m, const struct comparison *c)
 {
 	const struct catalog_entry *e = &c->entry;
 	struct since since = { .seq = e->approved.seq };
 	const char *words = NULL;
+	struct target_now *list;
 	struct sync_status st;
-	enum err err;
+	size_t n;
+	enum err err = targets_now(r, &list, &n);
 
+	if (err)
+		return err;
+	differs_words(r, m, e->path, list, n);
 	if (!e->has_approved || e->approved.seq == 0)
 		return ERR_OK;
 	err = db_release_list(tools_db(r->tools), r->site->name, 0, 1000, since_release, &since);
@@ -418,7 +436,7 @@ static enum err live(struct req *r, struct view_map *m, const struct comparison 
 		return err;
 	if (since.release) {
 		if (c->has_approved)
-			err = live_words(r, &since, &words);
+			err = live_words(r, &since, list, n, &words);
 		view_set(m, VIEW_live, words);
 		return err;
 	}

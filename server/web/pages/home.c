@@ -205,8 +205,8 @@ static void target_attention(struct req *r, struct view_list *attention, const s
 		sentence = arena_printf(r->arena, "Target %s could not be brought up to date; it holds release %llu.", t->conf->name, (unsigned long long)t->number);
 	else if (!strcmp(t->state, "unconfirmed"))
 		sentence = arena_printf(r->arena, "Target %s did not confirm what was sent; it confirmed release %llu.", t->conf->name, (unsigned long long)t->number);
-	else if (t->has_report && !t->report_good && t->number == t->report_number)
-		sentence = arena_printf(r->arena, "On target %s live files differ from what was signed.", t->conf->name);
+	else if (t->has_report && !t->report_good && !t->report_old)
+		sentence = arena_printf(r->arena, "On target %s live files differ from what was signed, since %s.", t->conf->name, time_exact(r->arena, t->report_since));
 	if (!sentence)
 		return;
 	a = view_list_add(attention);

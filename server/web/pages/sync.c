@@ -148,7 +148,7 @@ static void difference_rows(struct req *r, struct view_map *row, const struct ta
 /* What the receiver found: with the time, since the next one may find something else. */
 static void report_model(struct req *r, struct view_map *row, const struct target_now *t)
 {
-	const char *count = t->report_bad ? count_text(r->arena, t->report_bad, "difference") : "differences";
+	const char *count = t->report_bad ? count_text(r->arena, t->report_bad, "difference") : "differences", *found = "";
 
 	/* What a row lacks it would take from the page. */
 	view_set(row, VIEW_trouble_text, NULL);
@@ -159,9 +159,12 @@ static void report_model(struct req *r, struct view_map *row, const struct targe
 		view_set(row, VIEW_check, arena_printf(r->arena, "Every live file was read at %s, and is as it was signed.", time_exact(r->arena, t->report_at)));
 		return;
 	}
-	view_set(row, VIEW_trouble_text, arena_printf(r->arena, "%s at %s found %s from what was signed in release %llu%s.", t->conf->name,
-	    time_exact(r->arena, t->report_at), count, (unsigned long long)t->report_number,
-	    t->number > t->report_number ? ", which is no longer live" : ""));
+	if (t->report_bad || t->n_differences || !t->rolled_back)
+		found = arena_printf(r->arena, "%s at %s found %s from what was signed in release %llu%s.", t->conf->name, time_exact(r->arena, t->report_at), count,
+		    (unsigned long long)t->report_number, t->report_old ? ", which is no longer live" : "");
+	if (t->rolled_back)
+		found = arena_printf(r->arena, "Somebody made the release before release %llu live on %s by hand. %s", (unsigned long long)t->report_number, t->conf->name, found);
+	view_set(row, VIEW_trouble_text, arena_printf(r->arena, "%s%sProduction differs since %s.", found, *found ? " " : "", time_exact(r->arena, t->report_since)));
 	difference_rows(r, row, t);
 }
 
@@ -430,7 +433,7 @@ enum err page_target_test(struct req *r)
 	struct buf text = BUF_INIT(1 << 20);
 	char why[512];
 	bool ok = false;
-	enum err e = sync_test(r->sync, name ? name : "", &text, &ok, why);
+	enum err e = sync_test(r->sync, r->tools, name ? name : "", &text, &ok, why);
 
 	if (!e)
 		said = arena_printf(r->arena, "The test of %s %s: %s", name, ok ? "went well" : "failed", ok ? buf_text(&text) : why);
