@@ -78,6 +78,12 @@ void sites_each(bool (*fn)(void *arg, struct site *s), void *arg);
 enum err site_recover(struct site *s, struct actor_tools *t) MUST_CHECK;
 
 /*
+ * With `writer` held: somebody put the site's rows right (drydockd fsck --repair). Rules, approvals and who is who are read
+ * again, and everybody is told; strayed: files whose rows were there and wrong. After an error the next act or carry does it.
+ */
+enum err site_reload(struct site *s, struct db *db, const struct path *strayed, size_t n) MUST_CHECK;
+
+/*
  * acts/carry.c. What could not be carried out is tried again by whoever has time: settle what is unsettled, and bring
  * the export to the head of the log unless a sync run holds it. Cheap when there is nothing to do.
  */

@@ -16,7 +16,6 @@
 
 #define BODY_LIMIT (2u << 20) /* core/record.c refuses more than 1 MiB */
 #define FILES_LIMIT (256u << 20) /* the list of files of one act */
-#define RULES_LIMIT (64u << 20)
 #define SETTLE_TRIES 30 /* half a second apart: the database needs a moment to come back after a crash */
 #define SETTLE_PAUSE (CLOCK_SECOND / 2)
 
@@ -368,7 +367,7 @@ static enum err transact(struct db *db, void *arg)
 	if (err)
 		return err;
 	d->rules_version = row.rules_version;
-	err = site_rules_at(s, db, row.rules_version, &d->rules);
+	err = site_rules_at(s, db, d->repo, row.rules_version, &d->rules);
 	if (err)
 		return err;
 	err = d->check(d, d->arg);

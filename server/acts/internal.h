@@ -111,8 +111,13 @@ enum err over_sites_ask(struct decision *d, struct actor_tools *t, struct arena 
 
 /* --- site.c -------------------------------------------------------------------------------------------------------- */
 
-/* Rules of the locked version: from memory, or from the database if another server changed them. Referenced. */
-enum err site_rules_at(struct site *s, struct db *db, uint64_t version, struct rules **out) MUST_CHECK;
+#define RULES_LIMIT (64u << 20)
+/*
+ * Rules of the locked version: from memory, or from the database if another server changed them; then held against those that
+ * the newest record of the log was made under, which count (repo may be NULL: not held against them). Referenced.
+ */
+enum err site_rules_at(struct site *s, struct db *db, struct repo *repo, uint64_t version, struct rules **out) MUST_CHECK;
+void site_rules_stale(struct site *s); /* whoever asks for them next reads them */
 void site_rules_put(struct site *s, struct rules *rules, uint64_t version); /* takes over the reference */
 enum err site_load_preapprovals(struct site *s, struct db *db) MUST_CHECK;
 /* Pre-approvals that have not ended, sorted by path; copies in the arena, list to be freed. */

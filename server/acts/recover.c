@@ -113,9 +113,11 @@ enum err recover_locked(struct site *s, struct actor_tools *t, bool at_start)
 	FAILPOINT_OR(err, recover_log_right);
 	if (err || s->read_only)
 		return err;
+	/* Read again, now that the repository is whole: to be held against the log's. */
+	site_rules_stale(s);
 	err = db_site_get(tools_db(t), s->name, &row);
 	if (!err)
-		err = site_rules_at(s, tools_db(t), row.rules_version, &rules);
+		err = site_rules_at(s, tools_db(t), repo, row.rules_version, &rules);
 	if (err)
 		return err;
 	rules_unref(rules);
@@ -151,5 +153,37 @@ enum err site_recover(struct site *s, struct actor_tools *t)
 	pthread_mutex_lock(&s->writer);
 	err = recover_locked(s, t, true);
 	pthread_mutex_unlock(&s->writer);
+	return err;
+}
+
+enum err site_reload(struct site *s, struct db *db, const struct path *strayed, size_t n)
+{
+	static const struct approved none;
+	struct rules *rules;
+	struct db_site row;
+	enum err err;
+
+	/* Whatever becomes of this: nothing that was kept counts any more. */
+	s->unsettled = true;
+	site_rules_stale(s);
+	err = db_site_get(db, s->name, &row);
+	if (!err)
+		err = site_rules_at(s, db, NULL, row.rules_version, &rules);
+	if (err)
+		return err;
+	rules_unref(rules);
+	if (s->catalog) {
+		for (size_t i = 0; i < n; i++)
+			catalog_set_approved(s->catalog, strayed[i], &none);
+		err = site_load_states(s, db);
+		if (!err)
+			err = site_load_preapprovals(s, db);
+	}
+	if (s->auth)
+		auth_forget(s->auth);
+	atomic_fetch_add(&s->generation, 1);
+	if (s->changed)
+		s->changed(s->changed_arg, "act");
+	s->unsettled = err != ERR_OK;
 	return err;
 }

@@ -9,6 +9,7 @@
 #include "base/failpoint.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/weaken.h"
 
 /* --- the tools of a thread ----------------------------------------------------------------------------------------- */
 
@@ -134,7 +135,48 @@ void site_rules_put(struct site *s, struct rules *rules, uint64_t version)
 	rules_unref(old);
 }
 
-enum err site_rules_at(struct site *s, struct db *db, uint64_t version, struct rules **out)
+void site_rules_stale(struct site *s)
+{
+	pthread_mutex_lock(&s->rules_lock);
+	s->rules_version = UINT64_MAX;
+	pthread_mutex_unlock(&s->rules_lock);
+}
+
+/*
+ * Which rules are in force is signed: the newest record has them. Where the rows of the database say something else, nobody's
+ * act made them so, and the log's count: or the next act would sign what somebody wrote into a table.
+ */
+static enum err rules_of_log(struct site *s, struct db *db, struct repo *repo, struct rules **rules)
+{
+	struct buf mine = BUF_INIT(RULES_LIMIT), text = BUF_INIT(RULES_LIMIT);
+	struct repo_log_commit parts;
+	struct db_head head;
+	struct rules *theirs;
+	enum err err = db_head_get(db, s->name, node_key_id(s->key), &head);
+
+	if (err || !head.seq)
+		return err;
+	err = repo_log_read(repo, &head.commit, &parts);
+	if (!err)
+		err = repo_blob_read(repo, &parts.rules, &text);
+	if (err)
+		err = err_prefix(ERR_FAILED, "the rules that record %llu of %s was made under", (unsigned long long)head.seq, s->name);
+	rules_encode(*rules, &mine);
+	if (!err && (mine.len != text.len || (text.len && memcmp(mine.p, text.p, text.len) != 0)) && !WEAK(rules_signed)) {
+		log_event(LOG_LEVEL_ERROR, "rules.foreign", "site", s->name, "seq", log_u64(head.seq), "text",
+		    "the database has other rules than the newest record was made under: those of the log count. See drydockd fsck", NULL);
+		err = rules_decode(&theirs, buf_text(&text), text.len);
+		if (!err) {
+			rules_unref(*rules);
+			*rules = theirs;
+		}
+	}
+	buf_release(&mine);
+	buf_release(&text);
+	return err;
+}
+
+enum err site_rules_at(struct site *s, struct db *db, struct repo *repo, uint64_t version, struct rules **out)
 {
 	enum err err;
 
@@ -146,6 +188,10 @@ enum err site_rules_at(struct site *s, struct db *db, uint64_t version, struct r
 	if (*out)
 		return ERR_OK;
 	err = db_rules_load(db, s->name, out);
+	if (!err && repo && (err = rules_of_log(s, db, repo, out))) {
+		rules_unref(*out);
+		*out = NULL;
+	}
 	if (!err)
 		site_rules_put(s, rules_ref(*out), version);
 	return err;
@@ -322,7 +368,7 @@ static enum err site_begin(struct site *s, struct actor_tools *t)
 	if (!err)
 		err = db_site_get(db, s->name, &row);
 	if (!err)
-		err = site_rules_at(s, db, row.rules_version, &rules);
+		err = site_rules_at(s, db, NULL, row.rules_version, &rules);
 	if (err)
 		return err;
 	rules_unref(rules);

@@ -63,6 +63,12 @@ struct check_place {
 	pthread_mutex_t *writer;
 	const atomic_bool *export_held; /* a sync run holds the export: it stands still at a release, and is compared with that */
 	const atomic_bool *export_behind; /* the server knows that it has to follow, and sees to it */
+	/*
+	 * Beside acts: rows were put right. Called with the writer's lock held, to make anew what is kept of them in memory;
+	 * strayed: files whose rows were there and wrong. NULL: nothing else runs.
+	 */
+	enum err (*reload)(void *arg, struct db *db, const struct path *strayed, size_t n);
+	void *reload_arg;
 	unsigned release_keep; /* so many releases have their tags; 0: the newest has */
 	bool grants; /* the account that asks is the program's: see to its rights */
 };

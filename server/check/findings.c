@@ -107,33 +107,57 @@ static void notes_release(struct notes *notes)
 	free(notes->list);
 }
 
-static enum err pass(const struct check_place *p, const struct check_options *o, struct check_result *out, pass_fn *fn, const void *arg, bool mend, bool *mended)
+/* *again: NULL, or whether acts kept it from mending. */
+static enum err pass(const struct check_place *p, const struct check_options *o, struct check_result *out, pass_fn *fn, const void *arg, bool *mended, bool *again)
 {
-	struct check c = { .p = p, .o = o, .out = out, .mend = mend };
+	struct check c = { .p = p, .o = o, .out = out, .mend = again != NULL };
 	enum err e = fn(&c, arg);
 
 	found_end(&c);
-	*mended = c.mended;
+	*mended |= c.mended;
+	if (again)
+		*again = c.overtaken;
+	return e;
+}
+
+/* Acts came in between: now none does, for as long as a check without the bytes takes. */
+static enum err pass_alone(const struct check_place *p, const struct check_options *o, struct check_result *out, pass_fn *fn, const void *arg, bool *mended)
+{
+	struct check_place still = *p;
+	struct check_options shallow = *o;
+	bool overtaken;
+	enum err e;
+
+	still.writer = NULL;
+	shallow.deep = false;
+	hold(p);
+	e = pass(&still, &shallow, out, fn, arg, mended, &overtaken);
+	let_go(p);
 	return e;
 }
 
 enum err check_passes(const struct check_place *p, const struct check_options *o, struct check_result *out, pass_fn *fn, const void *arg)
 {
-	struct notes first = { .n = 0 }, second = { .n = 0 };
+	struct notes first = { .n = 0 }, second = { .n = 0 }, more = { .n = 0 };
 	struct check_options to_note = *o;
 	struct check_result again = { 0 };
-	bool mended;
+	bool mended = false, overtaken = false;
 	enum err e;
 
 	memset(out, 0, sizeof(*out));
 	if (!o->repair)
-		return pass(p, o, out, fn, arg, false, &mended);
+		return pass(p, o, out, fn, arg, &mended, NULL);
 	to_note.found = note;
 	to_note.arg = &first;
-	e = pass(p, &to_note, out, fn, arg, true, &mended);
+	e = pass(p, &to_note, out, fn, arg, &mended, &overtaken);
+	if (!e && overtaken) {
+		to_note.arg = &more;
+		e = pass_alone(p, &to_note, &again, fn, arg, &mended);
+	}
 	if (!e && mended) {
 		to_note.arg = &second;
-		e = pass(p, &to_note, &again, fn, arg, false, &mended);
+		memset(&again, 0, sizeof(again));
+		e = pass(p, &to_note, &again, fn, arg, &mended, NULL);
 		out->repaired = out->findings > again.findings ? out->findings - again.findings : 0;
 		for (size_t i = 0; i < first.n; i++)
 			if (!noted(&second, &first.list[i]))
@@ -146,6 +170,7 @@ enum err check_passes(const struct check_place *p, const struct check_options *o
 	}
 	notes_release(&first);
 	notes_release(&second);
+	notes_release(&more);
 	return e;
 }
 

@@ -21,6 +21,7 @@ struct check {
 	bool log_damaged; /* what the records add up to cannot be told */
 	bool mend; /* put right what can be derived, at the end */
 	bool mended; /* something was: look again */
+	bool overtaken; /* rows could not be, since acts came in between */
 	struct replay *replay;
 	const char *log_ref;
 };
@@ -124,8 +125,11 @@ enum err rows_compare(struct rows *r, struct db *db) MUST_CHECK;
 uint64_t rows_next(const struct rows *r, uint64_t seq);
 /* After the rows of those were expected once more. */
 enum err rows_name(struct rows *r, struct db *db) MUST_CHECK;
-/* Make the tables that were not as they should be again from what is expected. */
-enum err rows_mend(struct rows *r, struct db *db, const char *site) MUST_CHECK;
+/* In a pass that mends: is there a row that can be put right, and do so, all in one transaction. Nobody may act meanwhile. */
+bool rows_mendable(const struct rows *r);
+enum err rows_mend(struct rows *r, struct db *db) MUST_CHECK;
+/* The paths of files whose rows were there and wrong. Of r. */
+const struct path *rows_strayed(struct rows *r, size_t *n);
 
 /* --- other witnesses ------------------------------------------------------------------------------------------------ */
 

@@ -27,7 +27,11 @@ struct rows {
 	struct kept **slots; /* open addressing */
 	size_t n_slots, n_kept;
 	bool naming; /* the second time */
-	bool differ[TABLE_COUNT];
+	struct wrong { /* a row of a table that can be mended; the rows are in the arena */
+		enum db_table_id id;
+		const struct db_value *is, *ought; /* NULL: there is none, there ought to be none */
+	} *wrong;
+	size_t n_wrong, wrong_cap;
 	bool excused; /* a row differs in what cannot be known */
 	struct buf text; /* of a row being digested */
 	enum db_table_id reading;
@@ -54,6 +58,7 @@ void rows_free(struct rows *r)
 		return;
 	free(r->sums);
 	free(r->slots);
+	free(r->wrong);
 	arena_free(r->arena);
 	buf_release(&r->text);
 	free(r);
@@ -106,17 +111,22 @@ static struct kept **slot_of(struct kept **slots, size_t n, uint64_t hash, enum 
 	return &slots[at];
 }
 
+static void copy_row(struct rows *r, struct db_value *to, const struct db_value *row, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		to[i] = row[i];
+		if (!row[i].number)
+			to[i].p = arena_dupn(r->arena, row[i].p, row[i].n);
+	}
+}
+
 static void keep(struct rows *r, enum db_table_id id, uint64_t seq, const struct db_value *row)
 {
 	const unsigned n = db_table_columns(id);
 	struct kept *k = arena_alloc(r->arena, sizeof(*k) + n * sizeof(*k->row));
 
 	*k = (struct kept){ .id = id, .seq = seq, .hash = key_hash(r, id, row) };
-	for (unsigned i = 0; i < n; i++) {
-		k->row[i] = row[i];
-		if (!row[i].number)
-			k->row[i].p = arena_dupn(r->arena, row[i].p, row[i].n);
-	}
+	copy_row(r, k->row, row, n);
 	if (2 * ++r->n_kept > r->n_slots) {
 		size_t more = r->n_slots * 2;
 		struct kept **slots = mem_array(more, sizeof(*slots));
@@ -186,13 +196,29 @@ static void name_row(struct rows *r, enum finding_id id, enum db_table_id table,
 {
 	struct buf subject = BUF_INIT(16384);
 
-	r->differ[table] = true;
 	put_row(&subject, table, row);
 	found(r->c, id, buf_text(&subject), "%s", what);
 	buf_release(&subject);
 }
 
 #define RELEASE_MAIN 6 /* column main_commit */
+#define FILE_STATE_PATH 2 /* column path */
+
+/* is, ought: as in struct wrong. ought is kept already. */
+static void note_wrong(struct rows *r, enum db_table_id id, const struct db_value *is, const struct db_value *ought)
+{
+	const unsigned n = db_table_columns(id);
+	struct db_value *copy = NULL;
+
+	if (!r->c->mend || !db_table_mended(id))
+		return;
+	if (is) {
+		copy = arena_alloc(r->arena, n * sizeof(*copy));
+		copy_row(r, copy, is, n);
+	}
+	r->wrong = mem_grow(r->wrong, &r->wrong_cap, r->n_wrong + 1, sizeof(*r->wrong));
+	r->wrong[r->n_wrong++] = (struct wrong){ id, copy, ought };
+}
 
 static bool is_zero(const struct db_value *v)
 {
@@ -227,6 +253,8 @@ static void name_difference(struct rows *r, const struct kept *k, const struct d
 		n++;
 	}
 	if (n)
+		note_wrong(r, k->id, row, k->row);
+	if (n)
 		name_row(r, recorded ? FINDING_RECORD_ROW : FINDING_STATE_ROW, k->id, row, buf_text(&what));
 	buf_release(&what);
 }
@@ -246,6 +274,7 @@ static void look_up(struct rows *r, enum db_table_id id, const struct db_value *
 	if (!k && (id == TABLE_schedule || id == TABLE_counter))
 		return;
 	if (!k || k->seen) {
+		note_wrong(r, id, row, NULL);
 		name_row(r, recorded ? FINDING_RECORD_ROW_FOREIGN : FINDING_STATE_ROW_FOREIGN, id, row, "no record of the signed log wrote this row");
 		return;
 	}
@@ -311,6 +340,7 @@ static void name_missing(struct rows *r, enum db_table_kind kind)
 		if (!k || k->seen || db_tables[k->id].kind != kind || may_miss(k->id))
 			continue;
 		k->seen = true;
+		note_wrong(r, k->id, NULL, k->row);
 		name_row(r, kind == TABLE_RECORDED ? FINDING_RECORD_ROW_MISSING : FINDING_STATE_ROW_MISSING, k->id, k->row,
 		    "this row is missing: the signed log says that it was written");
 	}
@@ -370,43 +400,43 @@ enum err rows_name(struct rows *r, struct db *db)
 
 /* --- mending --------------------------------------------------------------------------------------------------------- */
 
-struct mending {
-	struct rows *r;
-	enum db_table_id id;
-	const char *site;
-};
-
-static enum err mend_one(struct db *db, void *arg)
+static enum err mend_all(struct db *db, void *arg)
 {
-	struct mending *m = arg;
-	enum err e = db_table_clear(db, m->id, m->site);
-	struct db_fill *f;
+	const struct rows *r = arg;
+	enum err e = ERR_OK;
 
-	if (e)
-		return e;
-	f = db_fill_open(db, m->id);
-	for (size_t i = 0; i < m->r->n_slots; i++)
-		if (m->r->slots[i] && m->r->slots[i]->id == m->id)
-			db_fill_row(f, m->r->slots[i]->row);
-	e = db_fill_close(f);
-	FAILPOINT_OR(e, mend_rows);
+	for (size_t i = 0; i < r->n_wrong && !e; i++) {
+		const struct wrong *w = &r->wrong[i];
+
+		if (w->is)
+			e = db_table_take(db, w->id, w->is);
+		if (!e && w->ought)
+			e = db_table_put(db, w->id, w->ought);
+		FAILPOINT_OR(e, mend_row);
+	}
 	return e;
 }
 
-enum err rows_mend(struct rows *r, struct db *db, const char *site)
+bool rows_mendable(const struct rows *r)
 {
-	/* The program may take rows out of these; those of accounts have secrets that no log has. */
-	static const enum db_table_id MENDED[] = { TABLE_file_state, TABLE_rule, TABLE_requirement, TABLE_field, TABLE_preapproval,
-		TABLE_own_group, TABLE_membership };
-	enum err e = ERR_OK;
+	return r->n_wrong > 0;
+}
 
-	for (size_t i = 0; i < sizeof(MENDED) / sizeof(*MENDED) && !e; i++) {
-		struct mending m = { r, MENDED[i], site };
+enum err rows_mend(struct rows *r, struct db *db)
+{
+	return tx_run(db, mend_all, r, NULL);
+}
 
-		if (!r->differ[MENDED[i]])
-			continue;
-		e = tx_run(db, mend_one, &m, NULL);
-		r->c->mended |= !e;
+const struct path *rows_strayed(struct rows *r, size_t *n)
+{
+	struct path *paths = arena_alloc(r->arena, (r->n_wrong + 1) * sizeof(*paths));
+
+	*n = 0;
+	for (size_t i = 0; i < r->n_wrong; i++) {
+		const struct db_value *row = r->wrong[i].is;
+
+		if (row && r->wrong[i].id == TABLE_file_state && path_parse(&paths[*n], row[FILE_STATE_PATH].p, row[FILE_STATE_PATH].n, r->arena) == ERR_OK)
+			(*n)++;
 	}
-	return e;
+	return paths;
 }

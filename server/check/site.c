@@ -213,6 +213,40 @@ static enum err check_records(struct pass *x)
 	return e;
 }
 
+/*
+ * Rows are compared as they were at one moment, and put right in another: beside acts only if none came in between (then
+ * check_passes looks once more, with none), and with none until memory knows it.
+ */
+static enum err mend_rows(struct pass *x)
+{
+	const struct check_place *p = x->c->p;
+	const struct path *strayed;
+	struct db_head now;
+	size_t n;
+	enum err e = ERR_OK;
+
+	if (!x->rows || !x->c->mend || x->c->log_damaged || !rows_mendable(x->rows))
+		return ERR_OK;
+	hold(p);
+	if (p->writer && x->head.seq)
+		e = db_head_get(p->db, p->name, node_key_id(p->key), &now);
+	if (!e && p->writer && (!x->head.seq || now.seq != x->head.seq)) {
+		x->c->overtaken = true;
+		let_go(p);
+		return ERR_OK;
+	}
+	if (!e)
+		e = rows_mend(x->rows, p->db);
+	x->c->mended |= !e;
+	FAILPOINT_OR(e, mend_rows);
+	if (!e && p->reload) {
+		strayed = rows_strayed(x->rows, &n);
+		e = p->reload(p->reload_arg, p->db, strayed, n);
+	}
+	let_go(p);
+	return e;
+}
+
 static enum err check_open(struct pass *x)
 {
 	struct check *c = x->c;
@@ -226,9 +260,8 @@ static enum err check_open(struct pass *x)
 	e = check_records(x);
 	db_still_end(c->p->db);
 	c->log_damaged |= x->incomplete;
-	/* Beside acts, what the server keeps in memory of the rows would stay as it was. */
-	if (!e && x->rows && c->mend && !c->p->writer && !c->log_damaged)
-		e = rows_mend(x->rows, c->p->db, c->p->name);
+	if (!e)
+		e = mend_rows(x);
 	if (!e && c->o->deep)
 		e = versions_check(x->versions, x->repo);
 	if (!e)

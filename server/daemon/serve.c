@@ -156,10 +156,16 @@ static enum err clear_socket(const char *name)
 
 /* --- checks ------------------------------------------------------------------------------------------------------------ */
 
+static enum err reload_rows(void *site, struct db *db, const struct path *strayed, size_t n)
+{
+	return site_reload(site, db, strayed, n);
+}
+
 static struct check_place place_of(const struct installation *in, struct site *s)
 {
 	return (struct check_place){ .name = s->name, .dir = s->dir, .repo_dir = s->repo_dir, .key = in->key, .export = s->export,
-		.writer = &s->writer, .export_held = &s->export_held, .export_behind = &s->export_behind, .release_keep = s->conf ? s->conf->release_keep : 0, .grants = in->private != NULL };
+		.writer = &s->writer, .export_held = &s->export_held, .export_behind = &s->export_behind,
+		.reload = reload_rows, .reload_arg = s, .release_keep = s->conf ? s->conf->release_keep : 0, .grants = in->private != NULL };
 }
 
 static enum err start_keeper(struct serve *s)

@@ -373,6 +373,10 @@ enum err db_table_rows_all(struct db *db, enum db_table_id id, bool (*fn)(void *
 enum err db_table_sites(struct db *db, enum db_table_id id, bool (*fn)(void *arg, const char *site), void *arg) MUST_CHECK;
 /* Take all rows out. Of recorded tables only the owner may. */
 enum err db_table_clear(struct db *db, enum db_table_id id, const char *site) MUST_CHECK;
+/* Tables that fsck mends: one row taken out by its key (the first n_key columns), one put in. */
+bool db_table_mended(enum db_table_id id);
+enum err db_table_take(struct db *db, enum db_table_id id, const struct db_value *row) MUST_CHECK;
+enum err db_table_put(struct db *db, enum db_table_id id, const struct db_value *row) MUST_CHECK;
 /* Put rows in, many at a time. The first error stops everything after it; db_fill_close gives it and frees. */
 struct db_fill;
 struct db_fill *db_fill_open(struct db *db, enum db_table_id id);

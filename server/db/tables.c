@@ -152,6 +152,49 @@ enum err db_table_clear(struct db *db, enum db_table_id id, const char *site)
 	return db_run(db, STATEMENTS[id].clear, &of_site, db_tables[id].of_site, NULL);
 }
 
+/* The tables that fsck mends, row by row: the program may take rows out of these. */
+#define TAKE(id, where) DB_STMT(TAKE_##id, "table_take_" #id, "DELETE FROM " #id " WHERE " where)
+TAKE(file_state, "site = ? AND path_key = ?");
+TAKE(rule, "site = ? AND principal = ? AND path_hash = ?");
+TAKE(requirement, "site = ? AND path_hash = ?");
+TAKE(field, "site = ? AND path_hash = ? AND name = ?");
+TAKE(preapproval, "site = ? AND path_hash = ? AND pattern = ?");
+TAKE(hold, "site = ? AND path_hash = ?");
+TAKE(own_group, "name = ?");
+TAKE(membership, "name = ? AND principal = ?");
+static const struct db_stmt *const TAKES[TABLE_COUNT] = {
+	[TABLE_file_state] = &TAKE_file_state, [TABLE_rule] = &TAKE_rule, [TABLE_requirement] = &TAKE_requirement, [TABLE_field] = &TAKE_field,
+	[TABLE_preapproval] = &TAKE_preapproval, [TABLE_hold] = &TAKE_hold, [TABLE_own_group] = &TAKE_own_group, [TABLE_membership] = &TAKE_membership,
+};
+
+bool db_table_mended(enum db_table_id id)
+{
+	return TAKES[id] != NULL;
+}
+
+static void row_args(struct db_arg args[TABLE_MOST_COLUMNS], const struct db_value *row, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		args[i] = row[i].number ? a_u64(row[i].u) : a_bytes(row[i].p, row[i].n);
+}
+
+enum err db_table_take(struct db *db, enum db_table_id id, const struct db_value *row)
+{
+	struct db_arg args[TABLE_MOST_COLUMNS];
+
+	row_args(args, row, db_tables[id].n_key);
+	return db_run(db, TAKES[id], args, db_tables[id].n_key, NULL);
+}
+
+enum err db_table_put(struct db *db, enum db_table_id id, const struct db_value *row)
+{
+	struct db_arg args[TABLE_MOST_COLUMNS];
+	const unsigned n = db_table_columns(id);
+
+	row_args(args, row, n);
+	return db_run(db, STATEMENTS[id].fill, args, n, NULL);
+}
+
 struct db_fill {
 	struct bulk *bulk;
 	unsigned n;
@@ -170,8 +213,7 @@ void db_fill_row(struct db_fill *f, const struct db_value *row)
 {
 	struct db_arg args[TABLE_MOST_COLUMNS];
 
-	for (unsigned i = 0; i < f->n; i++)
-		args[i] = row[i].number ? a_u64(row[i].u) : a_bytes(row[i].p, row[i].n);
+	row_args(args, row, f->n);
 	bulk_row(f->bulk, args, f->n);
 }
 

@@ -51,6 +51,53 @@ def test_beside_acts(d):
     fsck(d, "--deep", status=0)
 
 
+FORGED = [
+    # approved by nobody, other bytes approved, an approval taken away
+    "INSERT INTO file_state SELECT site, CONCAT(LEFT(path_key, 39), 'x'), '/forged.html', approval, md5, sha256, size, exec, blob_id, node, seq, at, actor, "
+    "review_seq, reviewed FROM file_state WHERE site = 'www' AND path = '/index.html'",
+    "UPDATE file_state SET sha256 = UNHEX(SHA2('other', 256)) WHERE site = 'www' AND path = '/a/b.html/index.html'",
+    "DELETE FROM file_state WHERE site = 'www' AND path = '/data/prices.csv'",
+    # somebody made himself an admin
+    "UPDATE rule SET role = 4 WHERE site = 'www' AND path = '/' AND principal = 'own:vera'",
+    "INSERT INTO membership VALUES ('editors', 'own:vera', 1)",
+    "DELETE FROM own_group WHERE name = 'editors'",
+    "UPDATE requirement SET reviews = 2 WHERE site = 'www'",
+    "UPDATE field SET required = 0, label = 'forged' WHERE site = 'www'",
+    "UPDATE preapproval SET path = '/none', largest = 1 WHERE site = 'www' LIMIT 1",
+    "DELETE FROM hold WHERE site = 'www'",
+]
+
+
+def test_rows_are_put_right_beside_acts(d):
+    """In tables and in what the server keeps of them, while somebody signs."""
+    d.must("POST", d.api_site("/roles"), {"principal": "own:vera", "path": "/", "role": "review"})
+    for statement in FORGED:
+        sql(d, statement)
+    d.restart()
+    vera = d.login("vera")
+    assert d.file("/forged.html")["state"] == "missing" and d.file("/a/b.html/index.html")["state"] == "changed"
+    # Rules that no record was made under do not count, and no act signs them.
+    assert "event=rules.foreign" in d.log() and vera.get(d.api_site("/check")).status_code == 403
+    assert {f["label"] for f in d.must("GET", d.api_site("/fields"))["items"]} == {"Number of the “ticket”", "Kind"}
+    before = git(d, "rev-parse", log_ref(d) + ":rules")
+    with signing(d):
+        _, items, answer = fsck(d, "--repair", status=1)
+    assert all(f["repaired"] for f in items), items
+    assert {f["subject"].split(":")[0] for f in items} == {
+        "file_state", "rule", "membership", "own_group", "requirement", "field", "preapproval", "hold"}, items
+    fsck(d, status=0)
+    assert git(d, "rev-parse", log_ref(d) + ":rules") == before
+    assert d.api("GET", d.api_site("/file?path=/forged.html"))[0] == 404 and d.file("/a/b.html/index.html")["state"] == "signed"
+    assert d.file("/data/prices.csv")["state"] in ("signed", "preapproved")
+    assert [x["path"] for x in d.must("GET", d.api_site("/holds"))["items"]] == ["/legal"]
+    # What was read again is what acts go by.
+    d.write("/index.html", "after all that")
+    d.sign("/index.html")
+    d.restart()
+    assert d.log().count("event=rules.foreign") == 1
+    fsck(d, "--deep", status=0)
+
+
 def test_asked_for_in_the_browser(d):
     d.must("POST", d.api_site("/roles"), {"principal": "own:alice", "path": "/", "role": "admin"})
     alice = d.login("alice")

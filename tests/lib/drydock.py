@@ -93,9 +93,10 @@ class LocalConnection(http.client.HTTPConnection):
     """HTTP over the local socket, connecting as a UNIX user: the kernel tells the server who it is."""
 
     identity = threading.Lock()
+    patience = 120  # seconds
 
     def __init__(self, path, uid=None):
-        super().__init__("localhost", timeout=120)
+        super().__init__("localhost", timeout=self.patience)
         self.path, self.uid = path, uid
 
     def connect(self):
