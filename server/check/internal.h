@@ -150,7 +150,7 @@ enum err check_step(struct check *c, struct repo *repo, const struct log_entry *
 struct versions;
 struct versions *versions_new(struct check *c);
 void versions_add(struct versions *v, struct repo *repo, const struct log_entry *e);
-enum err versions_check(struct versions *v, const struct repo *repo) MUST_CHECK; /* deep: reads what was added, on two threads */
+enum err versions_check(struct versions *v, struct repo *repo) MUST_CHECK; /* deep: reads what was added, on two threads; nothing is added afterwards */
 void versions_free(struct versions *v);
 
 /* exported.c: the comparison goes on between the two. The second tells, unless something else went wrong: that is handed on. */

@@ -15,6 +15,7 @@
 #define THREADS 2
 #define PIECE ((size_t)1 << 20)
 #define BATCH 16
+#define TURN 64 /* that a thread takes up at a time, so that it finds them side by side in the pack */
 #define BATCH_BYTES ((size_t)1 << 20)
 
 struct version {
@@ -23,6 +24,7 @@ struct version {
 	struct sha256 sha256;
 	uint64_t size;
 	uint64_t seq; /* of the first record that names it; 0: an empty slot */
+	uint64_t place; /* repo_place(): once all are there */
 };
 
 struct versions {
@@ -101,7 +103,7 @@ void versions_add(struct versions *v, struct repo *repo, const struct log_entry 
 				    (unsigned long long)slot->seq, (unsigned long long)e->seq);
 			continue;
 		}
-		*slot = (struct version){ f->blob, f->print.md5, f->print.sha256, f->print.size, e->seq };
+		*slot = (struct version){ f->blob, f->print.md5, f->print.sha256, f->print.size, e->seq, 0 };
 		v->n++;
 		if (repo_blob_size(repo, &f->blob, &size))
 			found(v->c, FINDING_OBJECT_MISSING, commit_hex(&f->blob, hex), "record %llu approved it as %s, and the repository cannot give it: %s",
@@ -229,34 +231,49 @@ static void read_some(void *arg, size_t nth)
 	struct batch b = { .bytes = BUF_INIT(REPO_LOOSE_ABOVE + BATCH_BYTES) };
 
 	for (;;) {
-		size_t i = __atomic_fetch_add(&v->next, 1, __ATOMIC_RELAXED);
+		const size_t from = __atomic_fetch_add(&v->next, TURN, __ATOMIC_RELAXED);
 
-		if (i >= v->n_slots || stopped(v->c))
+		if (from >= v->n || stopped(v->c))
 			break;
-		if (v->slots[i].seq && v->slots[i].size > REPO_LOOSE_ABOVE)
-			read_large(v, v->repos[nth], &v->slots[i]);
-		else if (v->slots[i].seq)
-			batch_add(v, v->repos[nth], &b, &v->slots[i]);
+		for (size_t i = from; i < v->n && i < from + TURN; i++)
+			if (v->slots[i].size > REPO_LOOSE_ABOVE)
+				read_large(v, v->repos[nth], &v->slots[i]);
+			else
+				batch_add(v, v->repos[nth], &b, &v->slots[i]);
 	}
 	batch_end(v, &b);
 	buf_release(&b.bytes);
 }
 
-static int by_record(const void *a, const void *b)
+static int by_place(const void *a, const void *b)
 {
 	const struct version *x = a, *y = b;
 
-	if (x->seq != y->seq)
-		return x->seq < y->seq ? -1 : 1;
-	return 0;
+	if (x->place != y->place)
+		return x->place < y->place ? -1 : 1;
+	return x->seq < y->seq ? -1 : x->seq > y->seq;
 }
 
-enum err versions_check(struct versions *v, const struct repo *repo)
+/* Side by side at the front, as they lie in the packs: no slots any more. */
+static void put_in_order(struct versions *v, struct repo *repo)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < v->n_slots; i++)
+		if (v->slots[i].seq) {
+			v->slots[n] = v->slots[i];
+			v->slots[n].place = repo_place(repo, &v->slots[n].blob);
+			n++;
+		}
+	if (n)
+		qsort(v->slots, n, sizeof(*v->slots), by_place);
+}
+
+enum err versions_check(struct versions *v, struct repo *repo)
 {
 	enum err e = ERR_OK;
 
-	/* Packs have them in the order of the records, more or less. */
-	qsort(v->slots, v->n_slots, sizeof(*v->slots), by_record);
+	put_in_order(v, repo);
 	for (size_t i = 0; i < THREADS && !e; i++)
 		e = repo_open_like(&v->repos[i], repo);
 	v->next = 0;

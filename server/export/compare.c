@@ -13,6 +13,7 @@
 #include "export/internal.h"
 
 #define THREADS 2
+#define TURN 64 /* files that a thread takes up at a time: most of them share a directory */
 
 struct compare {
 	struct export_dir *e;
@@ -155,12 +156,13 @@ static void compare_some(void *arg, size_t nth)
 
 	(void)nth;
 	for (;;) {
-		size_t i = __atomic_fetch_add(&c->next, 1, __ATOMIC_RELAXED);
+		const size_t from = __atomic_fetch_add(&c->next, TURN, __ATOMIC_RELAXED);
 
-		if (i >= c->plan.n || (c->stop && __atomic_load_n(c->stop, __ATOMIC_RELAXED)))
+		if (from >= c->plan.n || (c->stop && __atomic_load_n(c->stop, __ATOMIC_RELAXED)))
 			break;
-		if (c->seen[i] && c->sizes[i] != UINT64_MAX)
-			c->other[i] = !has_bytes(c->e, &parent, c->plan.items[i].path, &c->plan.items[i].blob, c->sizes[i]);
+		for (size_t i = from; i < c->plan.n && i < from + TURN; i++)
+			if (c->seen[i] && c->sizes[i] != UINT64_MAX)
+				c->other[i] = !has_bytes(c->e, &parent, c->plan.items[i].path, &c->plan.items[i].blob, c->sizes[i]);
 	}
 	if (parent.fd >= 0)
 		sys_close(parent.fd);

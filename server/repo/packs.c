@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libdeflate.h>
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -28,6 +27,7 @@
 #define ENTRY_HEAD 16 /* bytes: type and size of an object */
 #define LARGEST ((uint64_t)64 << 20)
 #define OPEN_MOST 32 /* packs that a handle has open */
+#define AHEAD ((size_t)128 * 1024) /* bytes that are read at once where objects are asked for about as they lie */
 
 struct place {
 	struct blob_id id;
@@ -37,6 +37,7 @@ struct place {
 
 struct one_pack {
 	char *name; /* "pack-....pack" */
+	uint64_t end; /* of its objects */
 	uint32_t n;
 	uint8_t sum[SHA1_SIZE];
 };
@@ -56,9 +57,12 @@ struct packs_hand {
 	struct packs *all;
 	struct { int fd; uint32_t pack; } open[OPEN_MOST]; /* fd -1: none; of the pack's number mod OPEN_MOST */
 	struct libdeflate_decompressor *inflate;
-	EVP_MD_CTX *sha1;
-	uint8_t *raw;
+	uint8_t *raw; /* of one object */
 	size_t cap;
+	uint8_t *ahead; /* n_ahead bytes of a pack, from ahead_at on */
+	size_t n_ahead;
+	uint64_t ahead_at, last; /* last: where the object asked for last lies */
+	uint32_t ahead_pack, last_pack;
 };
 
 static uint32_t u32_at(const char *p)
@@ -139,7 +143,7 @@ static bool add_index(struct packs *p, int dir, const char *name, const struct b
 		to->len = end - to->at;
 	}
 	p->packs = mem_grow(p->packs, &p->cap_packs, p->n_packs + 1, sizeof(*p->packs));
-	p->packs[p->n_packs] = (struct one_pack){ .name = mem_dup(pack), .n = n };
+	p->packs[p->n_packs] = (struct one_pack){ .name = mem_dup(pack), .end = (uint64_t)st.st_size - SHA1_SIZE, .n = n };
 	memcpy(p->packs[p->n_packs++].sum, idx + b->len - 2 * SHA1_SIZE, SHA1_SIZE);
 	p->n += n;
 	return true;
@@ -217,7 +221,7 @@ static void learn(struct repo *r, struct packs *all)
 
 	h->all = all;
 	h->inflate = libdeflate_alloc_decompressor();
-	h->sha1 = EVP_MD_CTX_new();
+	h->ahead = mem_alloc(AHEAD);
 	for (size_t i = 0; i < OPEN_MOST; i++)
 		h->open[i].fd = -1;
 	pthread_mutex_lock(&r->lock);
@@ -254,8 +258,8 @@ void packs_drop(struct repo *r)
 			sys_close(h->open[i].fd);
 	if (h->inflate)
 		libdeflate_free_decompressor(h->inflate);
-	EVP_MD_CTX_free(h->sha1);
 	free(h->raw);
+	free(h->ahead);
 	packs_unref(h->all);
 	free(h);
 }
@@ -331,34 +335,56 @@ static size_t entry_head(const uint8_t *p, size_t n, git_object_t *type, uint64_
 	return *type == GIT_OBJECT_COMMIT || *type == GIT_OBJECT_TREE || *type == GIT_OBJECT_BLOB || *type == GIT_OBJECT_TAG ? i : 0;
 }
 
-static bool has_id(struct packs_hand *h, git_object_t type, const char *p, size_t n, const struct blob_id *id)
+/* The first n bytes of an object as it is stored, until the next call; NULL: they cannot be read. */
+static const uint8_t *stored(struct packs_hand *h, const struct place *at, size_t n)
 {
-	char head[64];
-	uint8_t sum[EVP_MAX_MD_SIZE];
-	int len = snprintf(head, sizeof(head), "%s %zu", git_object_type2string(type), n) + 1;
+	const bool near = h->last_pack == at->pack && at->at < h->last + AHEAD && at->at + AHEAD > h->last;
+	const uint64_t left = h->all->packs[at->pack].end - at->at;
+	int fd;
 
-	return h->sha1 && EVP_DigestInit_ex(h->sha1, EVP_sha1(), NULL) == 1 && EVP_DigestUpdate(h->sha1, head, (size_t)len) == 1 &&
-	    EVP_DigestUpdate(h->sha1, p, n) == 1 && EVP_DigestFinal_ex(h->sha1, sum, NULL) == 1 && memcmp(sum, id->b, BLOB_ID_SIZE) == 0;
+	h->last_pack = at->pack;
+	h->last = at->at;
+	if (h->ahead_pack == at->pack && at->at >= h->ahead_at && at->at + n <= h->ahead_at + h->n_ahead)
+		return h->ahead + (at->at - h->ahead_at);
+	fd = fd_of(h, at->pack);
+	if (fd < 0)
+		return NULL;
+	if (near && n <= AHEAD / 2) {
+		h->n_ahead = 0;
+		if (!read_at(fd, h->ahead, left < AHEAD ? (size_t)left : AHEAD, at->at))
+			return NULL;
+		h->n_ahead = left < AHEAD ? (size_t)left : AHEAD;
+		h->ahead_at = at->at;
+		h->ahead_pack = at->pack;
+		return h->ahead;
+	}
+	if (n > h->cap)
+		h->raw = mem_grow(h->raw, &h->cap, n, 1);
+	return read_at(fd, h->raw, n, at->at) ? h->raw : NULL;
+}
+
+static bool has_id(git_object_t type, const char *p, size_t n, const struct blob_id *id)
+{
+	struct object_hash *hash = object_hash_new(git_object_type2string(type), n);
+	struct blob_id is;
+
+	object_hash_add(hash, p, n);
+	object_hash_end_free(hash, &is);
+	return blob_id_equal(&is, id);
 }
 
 static bool read_place(struct packs_hand *h, const struct place *at, struct object *out)
 {
-	int fd = fd_of(h, at->pack);
+	const uint8_t *raw = at->len > LARGEST || !h->inflate ? NULL : stored(h, at, (size_t)at->len);
 	uint64_t size;
 	size_t head, got;
 
-	if (fd < 0 || at->len > LARGEST || !h->inflate)
-		return false;
-	if (at->len > h->cap)
-		h->raw = mem_grow(h->raw, &h->cap, (size_t)at->len, 1);
-	if (!read_at(fd, h->raw, (size_t)at->len, at->at))
-		return false;
-	head = entry_head(h->raw, (size_t)at->len, &out->type, &size);
+	head = raw ? entry_head(raw, (size_t)at->len, &out->type, &size) : 0;
 	if (!head || size > LARGEST)
 		return false;
 	out->own = mem_alloc((size_t)size + 1);
-	if (libdeflate_zlib_decompress(h->inflate, h->raw + head, (size_t)at->len - head, out->own, (size_t)size, &got) != LIBDEFLATE_SUCCESS ||
-	    got != size || !has_id(h, out->type, out->own, got, &at->id)) {
+	if (libdeflate_zlib_decompress(h->inflate, raw + head, (size_t)at->len - head, out->own, (size_t)size, &got) != LIBDEFLATE_SUCCESS ||
+	    got != size || !has_id(out->type, out->own, got, &at->id)) {
 		free(out->own);
 		out->own = NULL;
 		return false;
@@ -382,17 +408,23 @@ bool packs_read(struct repo *r, const struct blob_id *id, struct object *out)
 
 bool packs_size(struct repo *r, const struct blob_id *id, git_object_t *type, uint64_t *size)
 {
-	uint8_t head[ENTRY_HEAD];
 	const struct place *at;
 	bool done = false;
 
 	pthread_mutex_lock(&r->lock);
 	if (r->packs && (at = place_of(r->packs, id))) {
-		size_t n = at->len < sizeof(head) ? (size_t)at->len : sizeof(head);
-		int fd = fd_of(r->packs, at->pack);
+		const size_t n = at->len < ENTRY_HEAD ? (size_t)at->len : ENTRY_HEAD;
+		const uint8_t *head = stored(r->packs, at, n);
 
-		done = fd >= 0 && read_at(fd, head, n, at->at) && entry_head(head, n, type, size);
+		done = head && entry_head(head, n, type, size);
 	}
 	pthread_mutex_unlock(&r->lock);
 	return done;
+}
+
+uint64_t packs_place(struct repo *r, const struct blob_id *id)
+{
+	const struct place *at = r->packs ? place_of(r->packs, id) : NULL;
+
+	return at ? (uint64_t)at->pack << 40 | at->at : 0;
 }

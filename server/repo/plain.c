@@ -1,6 +1,7 @@
 #include "repo/plain.h"
 
 #include <openssl/evp.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,14 +36,25 @@ static void must(int ok)
 	abort();
 }
 
+/* Once: OpenSSL looks for it anew at each use of EVP_sha1(), which takes longer than the digest of a small object. */
+static EVP_MD *sha1;
+static pthread_once_t fetched = PTHREAD_ONCE_INIT;
+
+static void fetch(void)
+{
+	sha1 = EVP_MD_fetch(NULL, "SHA1", NULL);
+	must(sha1 != NULL);
+}
+
 struct object_hash *object_hash_new(const char *type, uint64_t size)
 {
 	struct object_hash *h = mem_alloc(sizeof(*h));
 	char head[64];
 	int n = snprintf(head, sizeof(head), "%s %llu", type, (unsigned long long)size);
 
+	(void)pthread_once(&fetched, fetch);
 	h->ctx = EVP_MD_CTX_new();
-	must(h->ctx && EVP_DigestInit_ex(h->ctx, EVP_sha1(), NULL) == 1);
+	must(h->ctx && EVP_DigestInit_ex2(h->ctx, sha1, NULL) == 1);
 	object_hash_add(h, head, (size_t)n + 1);
 	return h;
 }

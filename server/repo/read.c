@@ -3,7 +3,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -82,6 +81,11 @@ enum err repo_blob_read(struct repo *r, const struct blob_id *id, struct buf *ou
 	buf_add(out, o.p, o.n);
 	object_release(&o);
 	return buf_check(out);
+}
+
+uint64_t repo_place(struct repo *r, const struct blob_id *id)
+{
+	return packs_place(r, id);
 }
 
 /* A loose object in pieces, as they are inflated: libgit2's own stream maps the whole file. */
@@ -224,29 +228,23 @@ enum err repo_object(struct repo *r, const struct blob_id *id, const char *type,
  */
 enum err repo_blob_id_of(int fd, uint64_t size, struct blob_id *id)
 {
-	const size_t piece = size < 64 ? 64 : size < 256 * 1024 ? (size_t)size : 256 * 1024;
-	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-	char *bytes = mem_alloc(piece);
+	struct object_hash *hash = object_hash_new("blob", size);
+	char bytes[32 * 1024];
 	enum err e = ERR_OK;
-	int n = snprintf(bytes, piece, "blob %llu", (unsigned long long)size);
 
-	if (!ctx || EVP_DigestInit_ex(ctx, EVP_sha1(), NULL) != 1 || EVP_DigestUpdate(ctx, bytes, (size_t)n + 1) != 1)
-		e = err_set(ERR_FAILED, "SHA-1 failed");
 	while (!e && size > 0) {
-		ssize_t got = read(fd, bytes, size < piece ? (size_t)size : piece);
+		ssize_t got = read(fd, bytes, size < sizeof(bytes) ? (size_t)size : sizeof(bytes));
+
 		if (got < 0 && errno == EINTR)
 			continue;
-		if (got <= 0)
+		if (got <= 0) {
 			e = got < 0 ? err_sys(ERR_FAILED, "cannot read a file") : err_set(ERR_FAILED, "a file shrank while it was read");
-		else if (EVP_DigestUpdate(ctx, bytes, (size_t)got) != 1)
-			e = err_set(ERR_FAILED, "SHA-1 failed");
-		else
+		} else {
+			object_hash_add(hash, bytes, (size_t)got);
 			size -= (uint64_t)got;
+		}
 	}
-	if (!e && EVP_DigestFinal_ex(ctx, id->b, NULL) != 1)
-		e = err_set(ERR_FAILED, "SHA-1 failed");
-	EVP_MD_CTX_free(ctx);
-	free(bytes);
+	object_hash_end_free(hash, id);
 	return e;
 }
 

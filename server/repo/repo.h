@@ -131,6 +131,8 @@ bool repo_has(struct repo *r, const struct blob_id *id);
 /* A blob's bytes, at most limit: ERR_TOO_BIG past it. */
 enum err repo_blob_read(struct repo *r, const struct blob_id *id, struct buf *out) MUST_CHECK;
 enum err repo_blob_size(struct repo *r, const struct blob_id *id, uint64_t *size) MUST_CHECK;
+/* Of a handle that has learned: who reads many objects in the order of these numbers reads the packs from front to end. */
+uint64_t repo_place(struct repo *r, const struct blob_id *id);
 /* A blob written to a descriptor; streamed when it is loose. */
 enum err repo_blob_copy(struct repo *r, const struct blob_id *id, int fd) MUST_CHECK;
 /* The same to a function, in pieces. */

@@ -1,14 +1,19 @@
 #!/usr/bin/env python3
 """fsck and rebuild: what they cost.
 
-    tests/bench/check.py FILES RECORDS
+    tests/bench/check.py [--keep DIR] [--prepare] [--runs N] FILES RECORDS
 
-A site with FILES approved files (4 kB each on average) and then RECORDS acts on single files. Prints the time of fsck, of
-fsck --deep beside that of sha256sum over the same files, and of rebuild. Programs as in tests/lib/drydock.py.
+A site with FILES approved files (4 kB each on average) and then RECORDS acts on single files. Prints the time, and the processor time
+of everything that ran, of fsck, of fsck --deep beside that of sha256sum over the same files, and of rebuild: the medians of N runs
+(3), of which each begins with what the one before left in the page cache. --keep: the site stays in DIR, and is measured as it is
+when it is there already (also one of tests/bench/care.py); --prepare makes it and measures nothing. Programs as in
+tests/lib/drydock.py.
 """
+import argparse
 import pathlib
 import random
 import resource
+import statistics
 import subprocess
 import sys
 import time
@@ -17,44 +22,73 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 from drydock import Drydock, program  # noqa: E402
 
 
-def timed(d, *argv):
+def used():
+    r = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return r.ru_utime + r.ru_stime
+
+
+def timed(fn, n):
+    """Medians of n runs: seconds, and seconds of processors; and what the last one said."""
+    times, cpu = [], []
+    for _ in range(n):
+        start, before = time.monotonic(), used()
+        r = fn()
+        times.append(time.monotonic() - start)
+        cpu.append(used() - before)
+        assert r.returncode == 0, (r.args, r.returncode, (r.stdout or "")[-2000:], (r.stderr or "")[-2000:])
+    said = (r.stdout or "").strip().splitlines()
+    return statistics.median(times), statistics.median(cpu), said[-1] if said else ""
+
+
+def fill(d, n_files, n_records):
+    rng = random.Random(1)
+    words = [rng.randbytes(6).hex().encode() for _ in range(2000)]
+    for i in range(n_files):
+        place = d.staging / f"{i // 1000:03d}" / f"{i // 100 % 10}"
+        if i % 100 == 0:
+            place.mkdir(parents=True, exist_ok=True)
+        (place / f"{i}.html").write_bytes(b" ".join(rng.choices(words, k=rng.randrange(30, 600))))
     start = time.monotonic()
-    r = d.run(*argv, check=False)
-    took = time.monotonic() - start
-    assert r.returncode == 0, (argv, r.returncode, r.stdout[-2000:], r.stderr[-2000:])
-    return took, r.stdout.strip().splitlines()[-1] if r.stdout.strip() else ""
+    d.sign("/", recursive=True)
+    while d.must("GET", d.api_site("/sync"))["export_behind"]:
+        time.sleep(0.05)
+    print(f"signing {n_files} files: {time.monotonic() - start:.1f} s", flush=True)
+    start = time.monotonic()
+    for _ in range(n_records):
+        d.must("POST", d.api_site("/review"), {"paths": ["/index.html"], "as_staged": True})
+    print(f"{n_records} acts: {time.monotonic() - start:.1f} s", flush=True)
+
+
+def measure(d, n):
+    def daemon(*argv):
+        return timed(lambda: d.run(program(), *argv, "--data", d.data, check=False), n)
+    took, cpu, said = daemon("fsck")
+    print(f"fsck: {took:.2f} s, {cpu:.2f} s of processors ({said})", flush=True)
+    export = d.data / "sites" / "www" / "export"
+    peer, peer_cpu, _ = timed(lambda: subprocess.run(f"find {export} -type f -print0 | xargs -0 sha256sum >/dev/null", shell=True), n)
+    took, cpu, said = daemon("fsck", "--deep")
+    print(f"fsck --deep: {took:.2f} s, {cpu:.2f} s of processors ({said})\n"
+          f"sha256sum over the export: {peer:.2f} s, {peer_cpu:.2f} s of processors; fsck --deep takes {took / peer:.2f} times as long", flush=True)
+    took, cpu, said = daemon("rebuild", "--replace")
+    print(f"rebuild: {took:.2f} s, {cpu:.2f} s of processors ({said})", flush=True)
 
 
 def main():
-    n_files, n_records = int(sys.argv[1]), int(sys.argv[2])
-    rng = random.Random(1)
-    with Drydock(files={"/index.html": b"first"}, accounts=(), config="check_hour = 24") as d:
-        words = [rng.randbytes(6).hex().encode() for _ in range(2000)]
-        for i in range(n_files):
-            place = d.staging / f"{i // 1000:03d}" / f"{i // 100 % 10}"
-            if i % 100 == 0:
-                place.mkdir(parents=True, exist_ok=True)
-            (place / f"{i}.html").write_bytes(b" ".join(rng.choices(words, k=rng.randrange(30, 600))))
-        start = time.monotonic()
-        d.sign("/", recursive=True)
-        print(f"signing {n_files} files: {time.monotonic() - start:.1f} s", flush=True)
-        start = time.monotonic()
-        for i in range(n_records):
-            d.must("POST", d.api_site("/review"), {"paths": ["/index.html"], "as_staged": True})
-        print(f"{n_records} acts: {time.monotonic() - start:.1f} s", flush=True)
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--keep", type=pathlib.Path)
+    p.add_argument("--prepare", action="store_true")
+    p.add_argument("--runs", type=int, default=3)
+    p.add_argument("files", type=int, nargs="?", default=100000)
+    p.add_argument("records", type=int, nargs="?", default=0)
+    o = p.parse_args()
+    there = o.keep and (o.keep / "data" / "format").exists()
+    staging = o.keep / "tree" if there and (o.keep / "tree").exists() else None
+    with Drydock(files={} if there else {"/index.html": b"first"}, accounts=(), config="check_hour = 24", keep=o.keep, staging=staging, start=not there) as d:
+        if not there:
+            fill(d, o.files, o.records)
         d.stop()
-        for name, argv in (("fsck", ["fsck"]), ("fsck --deep", ["fsck", "--deep"])):
-            took, said = timed(d, program(), *argv, "--data", d.data)
-            print(f"{name}: {took:.2f} s ({said})", flush=True)
-        deep = took
-        export = d.data / "sites" / "www" / "export"
-        start = time.monotonic()
-        subprocess.run(f"find {export} -type f -print0 | xargs -0 sha256sum >/dev/null", shell=True, check=True)
-        peer = time.monotonic() - start
-        print(f"sha256sum over the export: {peer:.2f} s; fsck --deep is {deep / peer:.2f} times that", flush=True)
-        took, said = timed(d, program(), "rebuild", "--replace", "--data", d.data)
-        print(f"rebuild: {took:.2f} s ({said})", flush=True)
-        print(f"largest memory of a child: {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024} MiB (the database's server is one)")
+        if not o.prepare:
+            measure(d, o.runs)
 
 
 if __name__ == "__main__":
