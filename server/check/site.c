@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/failpoint.h"
+#include "base/pool.h"
 #include "check/internal.h"
 
 struct pass {
@@ -269,18 +270,55 @@ static enum err check_open(struct pass *x)
 	return check_export_end(export, x->repo, e);
 }
 
-/* What git itself has to say, about objects that no record leads to as well. */
-static void git_says(void *arg, const char *what)
-{
-	struct check *c = arg;
+/* What git itself has to say, about objects that no record leads to as well: it is asked beside the rest, and told last. */
+struct git_says {
+	const struct repo *repo;
+	volatile int *stop;
+	struct pool_beside beside;
+	struct buf lines;
+	enum err err;
+	char why[512];
+};
 
-	found(c, FINDING_OBJECT_DAMAGED, c->p->repo_dir, "git fsck: %s", what);
+static void git_line(void *arg, const char *what)
+{
+	struct git_says *g = arg;
+
+	buf_add(&g->lines, what, strlen(what) + 1);
+}
+
+static void git_ask(void *arg)
+{
+	struct git_says *g = arg;
+
+	g->err = repo_check(g->repo, false, g->stop, git_line, g);
+	snprintf(g->why, sizeof(g->why), "%s", g->err ? err_text() : "");
+}
+
+/* Only its own findings would be told twice. */
+static enum err git_tell(struct git_says *g, struct check *c, enum err e)
+{
+	const char *line, *end;
+
+	pool_beside_wait(&g->beside);
+	line = buf_text(&g->lines);
+	end = line + g->lines.len;
+	if (!e && !c->out->findings && g->err == ERR_BUSY)
+		e = err_set(ERR_BUSY, "%s", g->why);
+	else if (!e && !c->out->findings && g->err)
+		found(c, FINDING_REPO_UNREADABLE, c->p->repo_dir, "git fsck cannot be run: %s", g->why);
+	else if (!e && !c->out->findings)
+		for (; line < end; line += strlen(line) + 1)
+			found(c, FINDING_OBJECT_DAMAGED, c->p->repo_dir, "git fsck: %s", line);
+	buf_release(&g->lines);
+	return e;
 }
 
 static enum err check_one(struct check *c, const void *arg)
 {
 	char ref[128];
 	struct pass x = { .c = c };
+	struct git_says git = { .stop = c->o->stop, .lines = BUF_INIT(1 << 20) };
 	enum err e;
 
 	(void)arg;
@@ -293,15 +331,12 @@ static enum err check_one(struct check *c, const void *arg)
 	x.log = (struct log){ .repo = x.repo, .site = c->p->name, .key = c->p->key, .check = c };
 	x.versions = versions_new(c);
 	c->replay = replay_new(c->p->name, c->p->key);
+	git.repo = x.repo;
+	if (c->o->deep)
+		pool_beside_start(&git.beside, git_ask, &git);
 	e = check_open(&x);
-	/* Only its own findings would be told twice. */
-	if (!e && c->o->deep && !c->out->findings) {
-		e = repo_check(x.repo, false, c->o->stop, git_says, c);
-		if (e && e != ERR_BUSY) {
-			found(c, FINDING_REPO_UNREADABLE, c->p->repo_dir, "git fsck cannot be run: %s", err_text());
-			e = ERR_OK;
-		}
-	}
+	if (c->o->deep)
+		e = git_tell(&git, c, e);
 	replay_free(c->replay);
 	c->replay = NULL;
 	versions_free(x.versions);
