@@ -36,7 +36,7 @@ struct site {
 	pthread_mutex_t rules_lock; /* around rules and rules_version */
 	pthread_mutex_t release_lock; /* around cutting a release: taken before writer */
 	pthread_mutex_t manifest_lock; /* around releases/ below dir: taken after writer, if both */
-	bool manifest_checked; /* what releases/ holds is what the release's record says */
+	bool manifest_checked; /* what releases/ holds is what the release's record says; until an error with it */
 	struct rules *rules;
 	uint64_t rules_version;
 	atomic_bool export_held; /* a sync run holds the export: acts leave it alone */

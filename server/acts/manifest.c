@@ -411,6 +411,7 @@ enum err manifest_prepare(struct site *s, struct actor_tools *t, const struct db
 	if (!e)
 		e = manifest_sum(&r.source, out);
 	manifest_reading_end(&r);
+	s->manifest_checked &= !e;
 	if (dir >= 0)
 		(void)close(dir);
 	(void)pthread_mutex_unlock(&s->manifest_lock);
@@ -419,6 +420,7 @@ enum err manifest_prepare(struct site *s, struct actor_tools *t, const struct db
 
 enum err manifest_adopt(struct site *s, uint64_t number)
 {
+	struct kept k;
 	char delta[64];
 	int dir;
 	enum err e = ERR_OK;
@@ -426,11 +428,18 @@ enum err manifest_adopt(struct site *s, uint64_t number)
 	snprintf(delta, sizeof delta, "delta.%llu", (unsigned long long)number);
 	(void)pthread_mutex_lock(&s->manifest_lock);
 	dir = open_dir(s);
+	/* The release stands since it was decided: whoever asked for its list in between has brought it there already. */
+	if (dir >= 0 && at_read(dir, &k) == ERR_OK && k.number >= number) {
+		(void)sys_unlink(dir, NEXT, 0);
+		goto out;
+	}
 	if (dir < 0 || sys_rename(dir, NEXT, dir, delta))
 		e = err_sys(ERR_FAILED, "%s/releases", s->dir);
 	FAILPOINT_OR(e, manifest_named);
 	if (!e)
 		e = advance(dir, number);
+out:
+	s->manifest_checked &= !e;
 	if (dir >= 0)
 		(void)close(dir);
 	(void)pthread_mutex_unlock(&s->manifest_lock);
@@ -461,6 +470,7 @@ enum err site_manifest(struct site *s, struct actor_tools *t, uint64_t number, s
 		e = reading_begin(out, dir, rel.number == newest.number ? NULL : name, false);
 	if (!e && rel.number != newest.number)
 		(void)sys_unlink(dir, name, 0); /* it is open */
+	s->manifest_checked &= !e;
 	if (dir >= 0)
 		(void)close(dir);
 	(void)pthread_mutex_unlock(&s->manifest_lock);
@@ -505,6 +515,7 @@ enum err site_manifest_difference(struct site *s, struct actor_tools *t, uint64_
 	else if (!e)
 		e = manifest_file_write(work, name, &r.source, &lines);
 	manifest_reading_end(&r);
+	s->manifest_checked &= !e;
 	if (dir >= 0)
 		(void)close(dir);
 	(void)pthread_mutex_unlock(&s->manifest_lock);

@@ -237,6 +237,7 @@ void cutting_after(struct cutting *c, struct decision *d)
 
 void cutting_done(struct cutting *c, struct site *s)
 {
+	FAILPOINT(release_cut);
 	/* Derived: what is missing is made again when it is asked for. */
 	if (manifest_adopt(s, c->now.number))
 		log_event(LOG_LEVEL_WARN, "release.manifest", "site", s->name, "why", err_text(), NULL);
@@ -445,7 +446,6 @@ enum err act_release_as(struct site *s, struct actor_tools *t, bool down, const 
 	if (!err) {
 		*out = c.now;
 		*was_cut = true;
-		FAILPOINT(release_cut);
 		cutting_done(&c, s);
 	} else if (c.nothing) {
 		/* What stands is what production should have. */
