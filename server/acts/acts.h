@@ -273,6 +273,17 @@ enum err act_hold(struct site *s, struct actor_tools *t, const struct act_reques
 /* The list of files that would go, past what may go without (gate.removal), is right: an admin on "/", with a reason. */
 enum err act_confirm_removal(struct site *s, struct actor_tools *t, const struct act_request *rq, const struct sha256 *list, struct act_answer *out) MUST_CHECK;
 
+/*
+ * Production holds a release that this server does not know, since it is an older copy of itself: go on from there, with a
+ * higher number and that head as the one before. shown: its digest, as the receipt has it. An admin on "/", with a reason;
+ * a sync follows. acts/catch_up.c. ERR_STALE: it is not known to hold that (any more). ERR_DENIED: no receipt of the target's
+ * receiver_key says so.
+ */
+enum err act_catch_up(struct site *s, struct actor_tools *t, const struct act_request *rq, const char *target, const struct sha256 *shown, struct act_answer *out) MUST_CHECK;
+/* What the newest such record before one (0: of all) says; seq 0: there is none. */
+struct caught { uint64_t seq, number, term; struct sha256 head; };
+enum err caught_up(struct db *db, struct site *s, uint64_t before_seq, struct caught *out, struct arena *a) MUST_CHECK;
+
 /* Offline: this data directory was restored from the backup of that time, and is what to go on from. acts/restore.c */
 enum err act_restored(struct site *s, struct actor_tools *t, const char *backup_at, const char *reason, struct act_answer *out) MUST_CHECK;
 

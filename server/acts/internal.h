@@ -156,6 +156,7 @@ enum err release_refs(struct site *s, struct actor_tools *t) MUST_CHECK;
 struct cutting {
 	struct arena *a;
 	struct db_release last; /* number 0: none yet */
+	struct caught caught; /* newer than the last release: it goes on from there; seq 0: it was never needed */
 	struct db_release now;
 	struct blob_id tag;
 	struct head head;

@@ -24,7 +24,7 @@ static bool runs_out(const struct cutting *c, const struct site *s)
 static bool nothing_new(const struct cutting *c, struct site *s, const struct plan *changes)
 {
 	/* The first release is cut as soon as there is a file; a take-down that finds nothing to take leaves it at that. */
-	return !changes->n && (!c->last.number || c->down || !runs_out(c, s));
+	return !changes->n && (!c->last.number || c->down || !runs_out(c, s)) && c->caught.seq <= c->last.seq;
 }
 
 static enum err newest(struct db *db, struct site *s, struct db_release *out, struct arena *a)
@@ -37,12 +37,19 @@ static enum err newest(struct db *db, struct site *s, struct db_release *out, st
 	return ERR_OK;
 }
 
+static enum err load_last(struct cutting *c, struct site *s, struct db *db)
+{
+	enum err err = newest(db, s, &c->last, c->a);
+
+	return err ? err : caught_up(db, s, 0, &c->caught, c->a);
+}
+
 enum err cutting_last(struct cutting *c, struct site *s, struct actor_tools *t)
 {
 	c->moved = false;
 	c->head.term = 1;
 	c->head.expires = clock_wall() + (s->conf ? s->conf->release_expiry_us : 0);
-	return newest(tools_db(t), s, &c->last, c->a);
+	return load_last(c, s, tools_db(t));
 }
 
 /* The sums, and the head of the release before. */
@@ -65,9 +72,16 @@ enum err cutting_prepare(struct cutting *c, struct site *s, struct actor_tools *
 enum err cutting_number(struct cutting *c, struct decision *d)
 {
 	char id[128], *tree = arena_alloc(c->a, 2 * BLOB_ID_SIZE + 1);
+	uint64_t previous = c->last.number;
 	json_t *fields;
 	enum err err;
 
+	if (c->caught.seq > c->last.seq) {
+		c->head.previous = c->caught.head;
+		previous = c->caught.number;
+	}
+	if (c->head.term < c->caught.term)
+		c->head.term = c->caught.term;
 	snprintf(id, sizeof id, "release/%s", d->s->name);
 	err = db_counter_next(d->db, id, &c->head.number);
 	FAILPOINT_OR(err, release_numbered);
@@ -76,7 +90,7 @@ enum err cutting_number(struct cutting *c, struct decision *d)
 	hex_of(tree, c->prepared.b, sizeof c->prepared.b);
 	c->head.tree = tree;
 	c->now = (struct db_release){ .number = c->head.number, .node = node_key_id(d->s->key), .files_count = c->head.sums.count };
-	fields = head_fields(&c->head, c->last.number);
+	fields = head_fields(&c->head, previous);
 	if (!fields)
 		return err_set(ERR_FAILED, "The record of a release could not be made.");
 	if (!d->fields)
@@ -133,7 +147,7 @@ static enum err release_check(struct decision *d, void *arg)
 	const uint64_t prepared_for = c->last.number;
 	struct sha256 digest;
 	struct plan changes;
-	enum err err = newest(d->db, d->s, &c->last, c->a);
+	enum err err = load_last(c, d->s, d->db);
 
 	plan_init(&changes);
 	if (!err)

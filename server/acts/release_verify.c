@@ -57,25 +57,38 @@ static enum err check_main(struct checking *c)
 	return repo_commit_verify(c->repo, &c->rel.main_commit, c->s->key);
 }
 
+struct before {
+	struct db_release r; /* number 0: none */
+	struct arena *a;
+};
+
+static bool take_before(void *arg, const struct db_release *r)
+{
+	struct before *b = arg;
+
+	b->r = *r;
+	b->r.node = arena_dup(b->a, r->node);
+	return false;
+}
+
 static enum err check_chain(struct checking *c)
 {
 	struct release_papers before = { .has_head = false };
-	struct db_release rel = { .number = 0 }, next;
-	enum err e = ERR_OK;
+	struct before rel = { .a = c->a };
+	struct caught caught;
+	enum err e = db_release_list(tools_db(c->t), c->s->name, c->rel.number, 1, take_before, &rel);
 
-	/* The one before it, by number. */
-	for (uint64_t n = c->rel.number; --n && !rel.number;) {
-		e = db_release_get(tools_db(c->t), c->s->name, n, &next, c->a);
-		if (e && e != ERR_NOT_FOUND)
-			return e;
-		if (!e)
-			rel = next;
-	}
-	e = rel.number ? release_papers(c->s, c->t, &rel, &before, c->a) : ERR_OK;
+	if (!e)
+		e = caught_up(tools_db(c->t), c->s, c->rel.seq, &caught, c->a);
+	if (!e && rel.r.number)
+		e = release_papers(c->s, c->t, &rel.r, &before, c->a);
 	if (e || !c->papers.has_head)
 		return e;
+	/* What production held when this server had been restored from an older copy. */
+	if (caught.seq > rel.r.seq)
+		before.digest = caught.head;
 	if (!sha256_equal(&before.digest, &c->papers.head.previous))
-		e = err_set(ERR_FAILED, "its head does not name the head of release %llu", (unsigned long long)rel.number);
+		e = err_set(ERR_FAILED, "its head does not name the head of release %llu", (unsigned long long)rel.r.number);
 	return e;
 }
 

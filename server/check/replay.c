@@ -511,6 +511,20 @@ static enum err add_confirm_removal(struct replay *r, const struct log_entry *e)
 	return add_force(r, e);
 }
 
+static enum err add_catch_up(struct replay *r, const struct log_entry *e)
+{
+	const char *head = field(r, e, "held-head");
+	bool broken = false;
+	const int64_t number = json_get_int(e->record.fields, "held-number", 0, &broken), term = json_get_int(e->record.fields, "held-term", 0, &broken);
+	struct sha256 digest;
+
+	if (broken || number <= 0 || term <= 0 || !head || !hex_parse(digest.b, sizeof(digest.b), head))
+		return err_set(ERR_INPUT, "its fields are not those of a receipt");
+	if ((uint64_t)number > r->release)
+		r->release = (uint64_t)number;
+	return add_force(r, e);
+}
+
 static enum err add_reapprove(struct replay *r, const struct log_entry *e)
 {
 	return add_files(r, e, APPROVAL_SIGNED);
@@ -646,6 +660,7 @@ static const struct {
 	{ "reapprove", add_reapprove },
 	{ "hold", add_hold },
 	{ "confirm-removal", add_confirm_removal },
+	{ "catch-up", add_catch_up },
 	{ "genesis", add_genesis },
 	{ "account", add_account },
 	{ "group", add_group },

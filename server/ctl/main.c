@@ -104,7 +104,7 @@ static const struct command COMMANDS[] = {
 	    "/ is the whole site: then nothing is sent at all. For admins of the path. Only a take-down goes through.\n" },
 	{ "site", "list | hold --until T -m REASON | lift", "the sites you may see; hold all syncs of one", "until note id", 1, 1, cmd_site,
 	    "hold and lift are `drydock hold add /` and `drydock hold lift /`.\n" },
-	{ "target", "list | test NAME", "where releases go, and what is there", "", 1, 2, cmd_target,
+	{ "target", "list | test NAME | catch-up NAME -m REASON", "where releases go, and what is there", "note id", 1, 2, cmd_target,
 	    "test asks the target's kit whether a sync could go there now, and touches nothing; exit status 6 if it could not.\n" },
 	{ "notice", "list | test", "who is told when a target fails", "", 1, 1, cmd_notice,
 	    "Where messages go is set in the configuration file: mail_to and webhook of the site. test sends one to each, now.\n" },

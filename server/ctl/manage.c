@@ -303,6 +303,9 @@ static void print_target(const json_t *item)
 	if (*text_of(item, "waits_until"))
 		printf("  waits until %s", print_time(text_of(item, "waits_until"), at));
 	putchar('\n');
+	if (json_is_object(json_object_get(item, "unknown")))
+		printf("  holds release %lld, which this server does not know: drydock target catch-up %s\n", number_of(json_object_get(item, "unknown"), "release"),
+		    text_of(item, "name"));
 	ctl_print_report(json_object_get(item, "report"));
 }
 
@@ -458,13 +461,43 @@ static enum ctl_exit target_test(struct ctl *c)
 	return rc;
 }
 
+/* What production holds is shown, and with -m gone on from. */
+static enum ctl_exit target_catch_up(struct ctl *c)
+{
+	const char *name = c->o->args[1];
+	const json_t *held = NULL;
+	json_t *root = NULL, *item;
+	size_t i;
+	enum ctl_exit rc = ctl_get(c, ctl_site(c, "/targets"), &root);
+
+	json_array_foreach(json_object_get(root, "items"), i, item)
+		if (!strcmp(text_of(item, "name"), name))
+			held = json_object_get(item, "unknown");
+	if (!rc && !held) {
+		fprintf(stderr, "drydock: there is no target %s.\n", name);
+		rc = EXIT_NOT_FOUND;
+	} else if (!rc && !json_is_object(held)) {
+		printf("As far as is known %s holds no release that this server does not know. `drydock target test %s` asks it.\n", name, name);
+	} else if (!rc && (!c->o->note || !*c->o->note)) {
+		printf("%s holds release %lld, which this server does not know: it is an older copy of itself.\n"
+		       "Compare the two first. To go on from there: the same command with -m REASON\n", name, number_of(held, "release"));
+	} else if (!rc) {
+		rc = ctl_act(c, ctl_site(c, arena_printf(c->arena, "/targets/%s/catch-up", name)), json_pack("{s:s, s:s}", "reason", c->o->note, "head", text_of(held, "head")),
+		    "The next release goes on from there, and a sync is asked for");
+	}
+	json_decref(root);
+	return rc;
+}
+
 enum ctl_exit cmd_target(struct ctl *c)
 {
 	if (ctl_is(c, 0, "list") && c->o->n_args == 1)
 		return ctl_list(c, ctl_site(c, "/targets"), print_target, "No target is configured: releases are cut, and go nowhere.");
 	if (ctl_is(c, 0, "test") && c->o->n_args == 2 && !strchr(c->o->args[1], '/'))
 		return target_test(c);
-	return ctl_usage("target list | test NAME");
+	if (ctl_is(c, 0, "catch-up") && c->o->n_args == 2 && !strchr(c->o->args[1], '/'))
+		return target_catch_up(c);
+	return ctl_usage("target list | test NAME | catch-up NAME [-m REASON]");
 }
 
 /* --- people ---------------------------------------------------------------------------------------------------------- */

@@ -83,3 +83,21 @@ enum err db_counter_next(struct db *db, const char *id, uint64_t *value)
 
 	return named_next(&s, id, value);
 }
+
+enum err db_counter_raise(struct db *db, const char *id, uint64_t least)
+{
+	struct named v;
+	enum err e = load(db, id, &v);
+
+	if (e)
+		return e;
+	if (v.kind == NAMED_QUEUE)
+		e = err_set(ERR_STALE, "%s is a queue", id);
+	else if (v.value < least) {
+		v.kind = NAMED_COUNTER;
+		v.value = least;
+		e = store(db, id, &v, v.version);
+	}
+	named_release(&v);
+	return e;
+}

@@ -263,6 +263,8 @@ enum err db_schedule_down(struct db *db, const char *site, const struct db_force
 struct named_store db_named(struct db *db);
 /* Add one and return the new value. */
 enum err db_counter_next(struct db *db, const char *id, uint64_t *value) MUST_CHECK;
+/* At least that, within a transaction; a higher one stays. */
+enum err db_counter_raise(struct db *db, const char *id, uint64_t least) MUST_CHECK;
 
 struct db_release { uint64_t number, seq; const char *node; int64_t at; struct blob_id log_commit, main_commit; uint64_t files_count; };
 enum err db_release_put(struct db *db, const char *site, const struct db_release *r) MUST_CHECK;
@@ -316,6 +318,11 @@ enum err db_receipt_put(struct db *db, const char *site, const struct db_receipt
 /* The first for that release or a later one: since then the target has what is in it. ERR_NOT_FOUND. */
 enum err db_receipt_since(struct db *db, const char *site, const char *target, uint64_t number, struct db_receipt *out, struct arena *a) MUST_CHECK;
 enum err db_receipt_of_run(struct db *db, const char *site, const char *target, uint64_t number, uint64_t run, struct db_receipt *out, struct arena *a) MUST_CHECK;
+/* What a target's receiver signed for, and is none of this server's releases. */
+struct db_held { const char *target; int64_t at; uint64_t number; struct sha256 head; const char *receipt, *signature; };
+enum err db_held_put(struct db *db, const char *site, const struct db_held *h) MUST_CHECK; /* replaces */
+enum err db_held_get(struct db *db, const char *site, const char *target, struct db_held *out, struct arena *a) MUST_CHECK; /* ERR_NOT_FOUND: all zero */
+enum err db_held_remove(struct db *db, const char *site, const char *target) MUST_CHECK; /* there may be none */
 struct db_target_report {
 	const char *target;
 	int64_t at;

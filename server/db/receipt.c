@@ -75,6 +75,37 @@ enum err db_target_report_get(struct db *db, const char *site, const char *targe
 	return cursor_close_found(&c, "%s has reported nothing", target);
 }
 
+DB_STMT(HELD_PUT, "target_held_put", "INSERT INTO target_held (site, target, at, number, head, receipt, signature) VALUES (?, ?, ?, ?, ?, ?, ?) "
+	"ON DUPLICATE KEY UPDATE at = VALUES(at), number = VALUES(number), head = VALUES(head), receipt = VALUES(receipt), signature = VALUES(signature)");
+enum err db_held_put(struct db *db, const char *site, const struct db_held *h)
+{
+	return db_run(db, &HELD_PUT, ARGS(a_name(site), a_name(h->target), a_i64(h->at), a_u64(h->number), a_fixed(&h->head),
+	    a_bytes(h->receipt, strlen(h->receipt)), a_bytes(h->signature, strlen(h->signature))), NULL);
+}
+
+DB_STMT(HELD_GET, "target_held_get", "SELECT at, number, head, receipt, signature FROM target_held WHERE site = ? AND target = ?");
+enum err db_held_get(struct db *db, const char *site, const char *target, struct db_held *out, struct arena *a)
+{
+	struct cursor c;
+
+	*out = (struct db_held){ .target = target };
+	cursor_open(&c, db, &HELD_GET, ARGS(a_name(site), a_name(target)));
+	if (cursor_next(&c)) {
+		out->at = cursor_i64(&c, 0);
+		out->number = cursor_u64(&c, 1);
+		cursor_fixed(&c, 2, out->head.b, sizeof(out->head.b));
+		out->receipt = arena_dup(a, cursor_text(&c, 3));
+		out->signature = arena_dup(a, cursor_text(&c, 4));
+	}
+	return cursor_close_found(&c, "%s holds nothing that is not known", target);
+}
+
+DB_STMT(HELD_REMOVE, "target_held_remove", "DELETE FROM target_held WHERE site = ? AND target = ?");
+enum err db_held_remove(struct db *db, const char *site, const char *target)
+{
+	return db_run(db, &HELD_REMOVE, ARGS(a_name(site), a_name(target)), NULL);
+}
+
 /* What was approved and is not in a release is after every release, so this finds it too. */
 DB_STMT(UNCONFIRMED, "unconfirmed_since", "SELECT at FROM record WHERE site = ? AND node = ? AND seq > ? AND act IN ('sign', 'revoke', 'pickup', 'reapprove', 'rollback') "
 	"ORDER BY seq LIMIT 1");

@@ -311,6 +311,8 @@ static enum err tx_end_run(struct db *db, void *arg)
 		if (!e)
 			e = put_receipt(db, c, t);
 		if (!e)
+			e = held_put(db, c->y->s->name, t->conf->name, &t->result);
+		if (!e)
 			e = report_put(db, c->y->s->name, t->conf->name, &t->result, &t->news);
 	}
 	FAILPOINT_OR(e, run_target_rows);

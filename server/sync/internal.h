@@ -112,6 +112,7 @@ struct kit_result {
 		int64_t at;
 		uint64_t number, term;
 		struct sha256 head;
+		bool unknown; /* by report_settle: none of this server's releases */
 		char *receipt, *signature; /* checked: what the receiver held before; NULL: it did not say. The caller frees */
 	} held;
 };
@@ -133,6 +134,8 @@ enum err report_settle(struct site *s, struct actor_tools *t, struct kit_result 
 /* Keeps it, unless a later one is kept. *news: it is the first that says that production differs, or is well again. */
 enum err report_put(struct db *db, const char *site, const char *target, const struct kit_result *r, bool *news) MUST_CHECK;
 
+/* What the receiver held before: none of ours? Kept then, until it holds one of ours. In a transaction. */
+enum err held_put(struct db *db, const char *site, const char *target, const struct kit_result *r) MUST_CHECK;
 /* Both at once, for a kit that was only asked: sync.c. */
 enum err sync_keep_report(struct sync *y, struct actor_tools *t, const char *target, struct kit_result *r, struct live *live) MUST_CHECK;
 

@@ -39,14 +39,46 @@ static void forget(struct receiver_report *r)
 	*r = (struct receiver_report){ .at = 0 };
 }
 
+/* It may be one that was accepted and whose receipt was lost: only what this server never cut is unknown. */
+static enum err settle_held(struct site *s, struct actor_tools *t, struct receiver_holds *h, struct arena *a)
+{
+	struct release_papers papers;
+	struct db_release rel;
+	enum err e;
+
+	if (!h->receipt)
+		return ERR_OK;
+	e = db_release_get(tools_db(t), s->name, h->number, &rel, a);
+	if (!e)
+		e = release_papers(s, t, &rel, &papers, a);
+	h->unknown = e == ERR_NOT_FOUND || (!e && papers.has_head && !sha256_equal(&papers.digest, &h->head));
+	return e == ERR_NOT_FOUND ? ERR_OK : e;
+}
+
+enum err held_put(struct db *db, const char *site, const char *target, const struct kit_result *r)
+{
+	const struct receiver_holds *h = &r->held;
+
+	/* With a receipt for what was sent now, that is what it holds. */
+	if (!h->receipt || (h->unknown && r->receipt))
+		return r->receipt ? db_held_remove(db, site, target) : ERR_OK;
+	if (!h->unknown)
+		return db_held_remove(db, site, target);
+	return db_held_put(db, site, &(struct db_held){ .target = target, .at = h->at, .number = h->number, .head = h->head, .receipt = h->receipt,
+	    .signature = h->signature });
+}
+
 enum err report_settle(struct site *s, struct actor_tools *t, struct kit_result *r, struct live *live)
 {
 	struct arena *a;
 	enum err e;
 
-	if (!r->report.text)
-		return ERR_OK;
 	a = arena_new();
+	e = settle_held(s, t, &r->held, a);
+	if (e || !r->report.text) {
+		arena_free(a);
+		return e;
+	}
 	e = credible(s, t, &r->report, a);
 	arena_free(a);
 	if (e == ERR_DENIED && !WEAK(report_credible)) {

@@ -532,7 +532,9 @@ static enum err tx_report(struct db *db, void *arg)
 {
 	struct asked *k = arg;
 
-	return report_put(db, k->site, k->target, k->result, &k->news);
+	enum err e = held_put(db, k->site, k->target, k->result);
+
+	return e ? e : report_put(db, k->site, k->target, k->result, &k->news);
 }
 
 enum err sync_keep_report(struct sync *y, struct actor_tools *t, const char *target, struct kit_result *r, struct live *live)
@@ -540,7 +542,7 @@ enum err sync_keep_report(struct sync *y, struct actor_tools *t, const char *tar
 	struct asked k = { .site = y->s->name, .target = target, .result = r };
 	enum err e = report_settle(y->s, t, r, live);
 
-	if (!e && r->report.text)
+	if (!e && (r->report.text || r->held.receipt))
 		e = tx_run(tools_db(t), tx_report, &k, NULL);
 	if (!e && r->report.text)
 		sync_poke(y);

@@ -23,6 +23,7 @@ struct target_now {
 	int64_t changed_at, retry_at; /* 0: none */
 	unsigned tries;
 	struct db_receipt receipt; /* for that release; number 0: none */
+	struct db_held held; /* a release that it holds and this server does not know; number 0: none, or not for this viewer */
 	bool has_report;
 	int64_t report_at;
 	uint64_t report_number; /* the release that was read */

@@ -75,6 +75,16 @@ static void target_item(struct req *r, struct json_out *o, const struct target_n
 	answer_time(o, "confirmed_at", t->receipt.number ? t->receipt.at : 0);
 	json_out_kbool(o, "receiver", *t->conf->receiver_key);
 	answer_report(r, o, t);
+	json_out_name(o, "unknown");
+	if (t->held.number) {
+		json_out_begin(o, '{');
+		json_out_kint(o, "release", (int64_t)t->held.number);
+		answer_hash(o, "head", &t->held.head);
+		answer_time(o, "at", t->held.at);
+		json_out_end(o, '}');
+	} else {
+		json_out_null(o);
+	}
 	json_out_end(o, '}');
 }
 
@@ -157,6 +167,26 @@ enum err api_target_test(struct req *r)
 	json_out_strn(&a.out, buf_text(&text), text.len);
 	buf_release(&text);
 	return answer_send(r, &a, 200);
+}
+
+/* POST /api/v1/sites/:site/targets/:name/catch-up {reason, head} */
+enum err api_catch_up(struct req *r)
+{
+	struct act_request rq;
+	struct act_answer done;
+	struct sha256 head;
+	const char *text;
+	enum err e = api_act_request(r, &rq);
+
+	if (!e)
+		e = api_text(r, "reason", true, &rq.note);
+	if (!e)
+		e = api_text(r, "head", true, &text);
+	if (!e && !hex_parse(head.b, sizeof head.b, text))
+		e = err_set(ERR_INPUT, "\"head\" is the digest that the target's member \"unknown\" shows.");
+	if (!e)
+		e = act_catch_up(r->site, r->tools, &rq, req_segment(r, "name"), &head, &done);
+	return answer_act_send(r, e, &done, 202);
 }
 
 static void plan_items(struct req *r, struct json_out *o, const struct site_plan *plan)

@@ -201,7 +201,10 @@ static void target_attention(struct req *r, struct view_list *attention, const s
 	const char *sentence = NULL;
 	struct view_map *a;
 
-	if (!strcmp(t->state, "failed") || !strcmp(t->state, "sent"))
+	if (t->held.number)
+		sentence = arena_printf(r->arena, "Target %s holds release %llu, which this server does not know: somebody has to look before it takes another.", t->conf->name,
+		    (unsigned long long)t->held.number);
+	else if (!strcmp(t->state, "failed") || !strcmp(t->state, "sent"))
 		sentence = arena_printf(r->arena, "Target %s could not be brought up to date; it holds release %llu.", t->conf->name, (unsigned long long)t->number);
 	else if (!strcmp(t->state, "unconfirmed"))
 		sentence = arena_printf(r->arena, "Target %s did not confirm what was sent; it confirmed release %llu.", t->conf->name, (unsigned long long)t->number);

@@ -191,6 +191,9 @@ void page_deed(struct req *r, const struct history_item *item, struct page_deed 
 	} else if (strcmp(act, "confirm-removal") == 0) {
 		out->verb = "confirmed";
 		out->what = "the list of files that leave production at once";
+	} else if (strcmp(act, "catch-up") == 0) {
+		out->verb = "went on";
+		out->what = arena_printf(r->arena, "from release %" PRId64 ", which %s holds", json_get_int(rec->fields, "held-number", 0, &bad), visible(r, field(rec, "held-target")));
 	} else if (strcmp(act, "force") == 0) {
 		out->verb = "asked for";
 		out->what = "a sync at once";

@@ -199,6 +199,13 @@ static void target_row(struct rows *l, const struct target_now *t, const struct 
 		view_set(row, VIEW_sentence, arena_printf(a, "Signed for at %s.", time_exact(a, t->receipt.at)));
 	}
 	report_model(l->r, row, t);
+	view_set_bool(row, VIEW_ahead, t->held.number != 0);
+	if (t->held.number) {
+		view_set_int(row, VIEW_number, (int64_t)t->held.number);
+		show_hex(row, VIEW_sha256, t->held.head.b, sizeof t->held.head.b);
+		show_time(row, VIEW_since, t->held.at, clock_wall());
+		view_set(row, VIEW_op, page_op(l->r));
+	}
 	if (t->number > l->live && (!strcmp(t->state, "confirmed") || !strcmp(t->state, "active")))
 		l->live = t->number;
 }
@@ -384,6 +391,24 @@ enum err page_hold(struct req *r)
 		rq.note = reason;
 	if (!e)
 		e = act_hold(r->site, r->tools, &rq, r->path, until, &done);
+	return after(r, e, &done);
+}
+
+/* POST /s/:site/sync/catch-up {op, reason, target, head} */
+enum err page_catch_up(struct req *r)
+{
+	struct act_request rq;
+	struct act_answer done;
+	struct sha256 head;
+	const char *reason = req_form(r, "reason"), *target = req_form(r, "target"), *text = req_form(r, "head");
+	enum err e = page_act_request(r, &rq);
+
+	if (!e && (!target || !text || !hex_parse(head.b, sizeof head.b, text)))
+		e = err_set(ERR_INPUT, "The form is not complete. Open the sync page again.");
+	if (!e) {
+		rq.note = reason ? reason : "";
+		e = act_catch_up(r->site, r->tools, &rq, target, &head, &done);
+	}
 	return after(r, e, &done);
 }
 

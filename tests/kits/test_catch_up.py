@@ -1,0 +1,135 @@
+"""A server that was restored from an older copy, and production that is ahead of it: an admin looks, and it goes on from there."""
+import json
+import shutil
+import sys
+import time
+
+from test_report import release_first, verify
+from test_ssh import TOP, target, world
+
+sys.path.insert(0, str(TOP / "tests" / "check"))
+
+from drydock import program  # noqa: E402
+from world import sql  # noqa: E402
+
+
+def release(d, text):
+    d.write("/index.html", text)
+    d.sign("/index.html")
+    return d.sync()
+
+
+def go_back_in_time(d, act):
+    """What happens in act is lost to the server, and not to production."""
+    d.stop()
+    copy = d.dir / "copy"
+    shutil.copytree(d.data, copy, symlinks=True, ignore=lambda _, names: [n for n in names if n.endswith(".sock")])
+    d.start()
+    act()
+    d.stop()
+    shutil.rmtree(d.data)
+    copy.rename(d.data)
+    d.start()
+
+
+def releases(d):
+    return [r["number"] for r in d.must("GET", d.api_site("/releases"))["items"]]
+
+
+def settled(d, number, seconds=40):
+    end = time.monotonic() + seconds
+    while not (target(d)["state"] == "confirmed" and target(d)["release"] == number):
+        assert time.monotonic() < end, target(d)
+        time.sleep(0.1)
+
+
+def test_a_restored_server_goes_on():
+    with world() as (d, p):
+        d.add_account("alice")
+        d.add_account("vera", "view", "/")
+        release_first(d)
+        release(d, "2")
+        go_back_in_time(d, lambda: [release(d, t) for t in "345"])
+        assert p.accepted()["number"] == 5 and releases(d) == [2, 1]
+        # Production refuses, and says what it holds.
+        d.write("/index.html", "other")
+        d.sign("/index.html")
+        run = d.sync(state="failed")
+        assert "production holds release 5 already" in run["message"] and p.accepted()["number"] == 5
+        held = target(d)["unknown"]
+        assert held["release"] == 5 and held["head"] == p.accepted()["head"]
+        alice = d.login("alice")
+        page = alice.get("/s/www/sync").text
+        assert "holds release 5, signed for" in page and "Go on after release 5" in page
+        assert "holds release 5, which this server does not know" in alice.get("/s/www/").text
+        assert "does not know" not in d.login("vera").get("/s/www/sync").text
+        told = d.cli("target", "catch-up", "machine")
+        assert told.returncode == 0 and "holds release 5" in told.stdout and "-m REASON" in told.stdout
+        # Not without a reason, not for what was not shown, not by who may not.
+        path = d.api_site("/targets/machine/catch-up")
+        assert d.api("POST", path, {"reason": "", "head": held["head"]})[0] == 400
+        assert d.api("POST", path, {"reason": "x", "head": "0" * 64})[0] == 409
+        assert d.api("POST", d.api_site("/targets/production/catch-up"), {"reason": "x", "head": held["head"]})[0] == 409
+        assert d.login("vera").post(path, json={"reason": "x", "head": held["head"]}).status_code in (403, 404)
+        assert releases(d)[0] == 3
+        done = d.cli("target", "catch-up", "machine", "-m", "compared, and right")
+        assert done.returncode == 0, done.stdout + done.stderr
+        settled(d, 6)
+        assert p.live()["/index.html"] == b"other" and target(d)["unknown"] is None
+        assert p.accepted()["number"] == 6 and p.accepted()["term"] >= 1
+        # It is recorded with the receiver's own words, and everything that checks says yes.
+        record = next(r for r in d.records() if r["act"] == "catch-up")
+        assert record["fields"]["held-number"] == 5 and record["note"] == "compared, and right"
+        assert "went on from release 5, which machine holds" in " ".join(alice.get("/s/www/history").text.split()).replace("</b> ", "")
+        for number in ("6", "3", "2"):
+            done = d.cli("release", "verify", number)
+            assert done.returncode == 0, done.stdout
+        head = json.loads(d.cli("release", "show", "6", "--paper", "head").stdout)
+        assert head["previous"] == held["head"]
+        # And on from there as ever, the restored database and one made again from the log included.
+        assert release(d, "7")["release"] == 7
+        settled(d, 7)
+        fsck = d.run(program(), "fsck", "--data", d.data, check=False)
+        assert fsck.returncode == 0, fsck.stdout + fsck.stderr
+        d.stop()
+        d.run(program(), "rebuild", "--replace", "--data", d.data)
+        d.start()
+        assert release(d, "8")["release"] == 8
+        settled(d, 8)
+        verify(d, p, 0)
+
+
+def test_it_is_cut_though_nothing_was_approved():
+    with world() as (d, p):
+        release_first(d)
+        go_back_in_time(d, lambda: [release(d, t) for t in "23"])
+        assert d.must("POST", d.api_site("/targets/machine/test"), {})["ok"]
+        held = target(d)["unknown"]
+        assert held["release"] == 3
+        d.add_account("alice")
+        alice = d.login("alice")
+        page = alice.get("/s/www/sync").text
+        op = page.split('action="/s/www/sync/catch-up"')[1].split('name="op" value="')[1].split('"')[0]
+        form = {"csrf": alice.csrf, "op": op, "target": "machine", "head": held["head"], "reason": "compared"}
+        assert alice.post("/s/www/sync/catch-up", data={**form, "reason": ""}).status_code == 400
+        assert alice.post("/s/www/sync/catch-up", data=form).status_code == 200
+        settled(d, 4)
+        # Of what was approved and lost this server knows nothing: the page says so before.
+        assert p.live()["/index.html"] == b"<h1>one</h1>"
+
+
+def test_only_what_the_receiver_signed():
+    """What is kept of it is read again: an edited row raises nothing."""
+    with world() as (d, p):
+        release_first(d)
+        go_back_in_time(d, lambda: release(d, "2"))
+        d.must("POST", d.api_site("/targets/machine/test"), {})
+        head = target(d)["unknown"]["head"]
+        before = sql(d, "SELECT receipt FROM target_held")[0][0]
+        forged = json.loads(before)
+        forged["number"] = 900
+        for row in (f"receipt = '{json.dumps(forged, sort_keys=True, separators=(',', ':'))}\n'", "signature = ''"):
+            sql(d, f"UPDATE target_held SET {row}")
+            code, body = d.api("POST", d.api_site("/targets/machine/catch-up"), {"reason": "x", "head": head})[:2]
+            assert code == 403 and "was not signed by its receiver_key" in body["detail"], body
+        assert "catch-up" not in [r["act"] for r in d.records()] and releases(d)[0] == 1
