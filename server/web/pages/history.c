@@ -76,6 +76,11 @@ static enum err parse(struct req *r, struct asked *a)
 	if (*a->user) {
 		/* Somebody who is gone still has his history: then the principal must be written out. */
 		e = auth_principal(web_auth(r->web), tools_db(r->tools), a->user, a->principal);
+		/* Who there is is for admins: others get the history of nobody, as that of somebody who did nothing that they may see. */
+		if (e == ERR_NOT_FOUND && req_role_on(r, path_root()) < ROLE_ADMIN && strlen(a->user) + sizeof "own:" <= sizeof a->principal) {
+			snprintf(a->principal, sizeof a->principal, "own:%s", a->user);
+			e = ERR_OK;
+		}
 		if (e == ERR_NOT_FOUND)
 			e = err_set(ERR_INPUT, "Nobody is called “%s”. For somebody who is gone write the provider too, as in own:%s.", a->user,
 			    a->user);
