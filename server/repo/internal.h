@@ -61,6 +61,7 @@ bool object_known(struct repo *r, const struct blob_id *id);
 
 /* packs.c. False: not there, or not so that it can be told: ask libgit2. */
 bool packs_read(struct repo *r, const struct blob_id *id, struct object *out) MUST_CHECK;
+bool packs_blob(struct repo *r, const struct blob_id *id, struct buf *out) MUST_CHECK; /* within its ceiling */
 bool packs_size(struct repo *r, const struct blob_id *id, git_object_t *type, uint64_t *size) MUST_CHECK;
 uint64_t packs_place(struct repo *r, const struct blob_id *id); /* 0: not there */
 void packs_drop(struct repo *r); /* with the handle's lock held, or at its end */

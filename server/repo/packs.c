@@ -58,7 +58,8 @@ struct packs_hand {
 	struct { int fd; uint32_t pack; } open[OPEN_MOST]; /* fd -1: none; of the pack's number mod OPEN_MOST */
 	struct libdeflate_decompressor *inflate;
 	uint8_t *raw; /* of one object */
-	size_t cap;
+	char *plain; /* the same inflated */
+	size_t cap, plain_cap;
 	uint8_t *ahead; /* n_ahead bytes of a pack, from ahead_at on */
 	size_t n_ahead;
 	uint64_t ahead_at, last; /* last: where the object asked for last lies */
@@ -259,6 +260,7 @@ void packs_drop(struct repo *r)
 	if (h->inflate)
 		libdeflate_free_decompressor(h->inflate);
 	free(h->raw);
+	free(h->plain);
 	free(h->ahead);
 	packs_unref(h->all);
 	free(h);
@@ -373,37 +375,49 @@ static bool has_id(git_object_t type, const char *p, size_t n, const struct blob
 	return blob_id_equal(&is, id);
 }
 
-static bool read_place(struct packs_hand *h, const struct place *at, struct object *out)
+/* An object of at most `most` bytes, until the next call; NULL: it cannot be given so. */
+static const char *inflated(struct packs_hand *h, const struct blob_id *id, uint64_t most, git_object_t *type, size_t *n)
 {
-	const uint8_t *raw = at->len > LARGEST || !h->inflate ? NULL : stored(h, at, (size_t)at->len);
+	const struct place *at = h ? place_of(h, id) : NULL;
+	const uint8_t *raw = !at || at->len > LARGEST || !h->inflate ? NULL : stored(h, at, (size_t)at->len);
 	uint64_t size;
-	size_t head, got;
+	size_t head = raw ? entry_head(raw, (size_t)at->len, type, &size) : 0;
 
-	head = raw ? entry_head(raw, (size_t)at->len, &out->type, &size) : 0;
-	if (!head || size > LARGEST)
-		return false;
-	out->own = mem_alloc((size_t)size + 1);
-	if (libdeflate_zlib_decompress(h->inflate, raw + head, (size_t)at->len - head, out->own, (size_t)size, &got) != LIBDEFLATE_SUCCESS ||
-	    got != size || !has_id(out->type, out->own, got, &at->id)) {
-		free(out->own);
-		out->own = NULL;
-		return false;
-	}
-	out->p = out->own;
-	out->n = got;
-	return true;
+	if (!head || size > most)
+		return NULL;
+	if (size + 1 > h->plain_cap)
+		h->plain = mem_grow(h->plain, &h->plain_cap, (size_t)size + 1, 1);
+	if (libdeflate_zlib_decompress(h->inflate, raw + head, (size_t)at->len - head, h->plain, (size_t)size, n) != LIBDEFLATE_SUCCESS || *n != size ||
+	    !has_id(*type, h->plain, *n, id))
+		return NULL;
+	return h->plain;
 }
 
 bool packs_read(struct repo *r, const struct blob_id *id, struct object *out)
 {
-	const struct place *at;
-	bool done = false;
+	const char *bytes;
 
 	pthread_mutex_lock(&r->lock);
-	if (r->packs && (at = place_of(r->packs, id)))
-		done = read_place(r->packs, at, out);
+	bytes = inflated(r->packs, id, LARGEST, &out->type, &out->n);
+	if (bytes)
+		out->p = out->own = mem_dupn(bytes, out->n);
 	pthread_mutex_unlock(&r->lock);
-	return done;
+	return bytes != NULL;
+}
+
+bool packs_blob(struct repo *r, const struct blob_id *id, struct buf *out)
+{
+	const size_t room = out->limit - out->len;
+	git_object_t type = GIT_OBJECT_ANY;
+	const char *bytes;
+	size_t n;
+
+	pthread_mutex_lock(&r->lock);
+	bytes = inflated(r->packs, id, room < LARGEST ? room : LARGEST, &type, &n);
+	if (bytes && type == GIT_OBJECT_BLOB)
+		buf_add(out, bytes, n);
+	pthread_mutex_unlock(&r->lock);
+	return bytes && type == GIT_OBJECT_BLOB;
 }
 
 bool packs_size(struct repo *r, const struct blob_id *id, git_object_t *type, uint64_t *size)

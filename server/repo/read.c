@@ -69,8 +69,11 @@ enum err repo_blob_read(struct repo *r, const struct blob_id *id, struct buf *ou
 {
 	struct object o;
 	uint64_t size;
-	enum err e = repo_blob_size(r, id, &size);
+	enum err e;
 
+	if (packs_blob(r, id, out))
+		return ERR_OK;
+	e = repo_blob_size(r, id, &size);
 	if (e)
 		return e;
 	if (size > out->limit - out->len)

@@ -83,7 +83,7 @@ def main():
     o = p.parse_args()
     there = o.keep and (o.keep / "data" / "format").exists()
     staging = o.keep / "tree" if there and (o.keep / "tree").exists() else None
-    with Drydock(files={} if there else {"/index.html": b"first"}, accounts=(), config="check_hour = 24", keep=o.keep, staging=staging, start=not there) as d:
+    with Drydock(files={} if there else {"/index.html": b"first"}, accounts=(), config="check_hour = 24", keep=o.keep, staging=staging) as d:
         if not there:
             fill(d, o.files, o.records)
         d.stop()
