@@ -243,13 +243,12 @@ static void end_group(struct run *u)
 	kill(-u->pid, SIGTERM);
 }
 
-/* The process group and the session of a process, and whether it is only waiting to be reaped; false: it is gone. */
-static bool stat_of(const char *pid, pid_t *session, bool *dead)
+/* Is it over, and only waiting to be reaped, or gone? */
+static bool is_dead(const char *pid)
 {
 	char file[64], text[1024];
 	const char *p;
-	int fd, group, sid, parent;
-	char state;
+	int fd;
 	ssize_t n;
 
 	snprintf(file, sizeof(file), "/proc/%.20s/stat", pid);
@@ -258,18 +257,17 @@ static bool stat_of(const char *pid, pid_t *session, bool *dead)
 	if (fd >= 0)
 		close(fd);
 	if (n <= 0)
-		return false;
+		return true;
 	text[n] = '\0';
 	/* Behind its name, which may hold anything: proc(5). */
 	p = strrchr(text, ')');
-	if (!p || sscanf(p + 1, " %c %d %d %d", &state, &parent, &group, &sid) != 4)
-		return false;
-	*session = sid;
-	*dead = state == 'Z' || state == 'X';
-	return true;
+	return p && p[1] == ' ' && (p[2] == 'Z' || p[2] == 'X');
 }
 
-/* Processes of the session that have a group of their own. One that forks while we look is found the next time. */
+/*
+ * Processes of the session that have a group of their own. One that forks while we look is found the next time. Of each
+ * process of the machine only its session is asked for, by one call: to read its stat file takes a hundred times as long.
+ */
 static void end_session(pid_t leader)
 {
 	for (int round = 0, found = 1; found && round < SESSION_ROUNDS; round++) {
@@ -277,12 +275,11 @@ static void end_session(pid_t leader)
 
 		found = 0;
 		for (struct dirent *d; proc && (d = readdir(proc));) {
-			pid_t session;
-			bool dead;
+			const pid_t pid = d->d_name[0] < '1' || d->d_name[0] > '9' ? 0 : (pid_t)strtol(d->d_name, NULL, 10);
 
-			if (d->d_name[0] < '1' || d->d_name[0] > '9' || !stat_of(d->d_name, &session, &dead) || dead || session != leader)
+			if (!pid || getsid(pid) != leader || is_dead(d->d_name))
 				continue;
-			found += !kill((pid_t)strtol(d->d_name, NULL, 10), SIGKILL);
+			found += !kill(pid, SIGKILL);
 		}
 		if (proc)
 			closedir(proc);
