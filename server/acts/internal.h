@@ -160,13 +160,14 @@ struct cutting {
 	struct db_release now;
 	struct blob_id tag;
 	struct head head;
+	struct db_head from; /* of the log: what was approved then is cut. seq 0: with this very record (a rollback) */
 	struct blob_id prepared; /* the site tree of head.sums */
-	bool hurry; /* the last attempt: prepare under the lock */
+	bool last_try;
 	bool down; /* what was taken down, and nothing else */
 	const struct sha256 *plan; /* exactly that; NULL: whatever it is */
 	struct sluice sluice;
 	struct sha256 changes; /* the digest of what was prepared */
-	bool moved; /* another tree than the one prepared */
+	bool moved; /* to be prepared again */
 	bool nothing;
 };
 /* The newest release (number 0: none), and the sums for one with these changes. The long part: outside of the lock. */
@@ -202,9 +203,9 @@ void sluice_digest(const struct plan *plan, const struct plan_who *who, struct s
 
 /*
  * The sums of the manifest that a release with these changes would have (before: the newest release; number 0: none),
- * and what differs, kept until it is adopted. Without the writer lock: this is the long part of a release.
+ * approved by records up to seq, and what differs, kept until it is adopted. Without the writer lock: this is the long part of a release.
  */
-enum err manifest_prepare(struct site *s, struct actor_tools *t, const struct db_release *before, const struct plan *changes, struct manifest_sums *out) MUST_CHECK;
+enum err manifest_prepare(struct site *s, struct actor_tools *t, const struct db_release *before, const struct plan *changes, uint64_t seq, struct manifest_sums *out) MUST_CHECK;
 enum err manifest_adopt(struct site *s, uint64_t number) MUST_CHECK; /* it has been cut, as prepared */
 /* Who approved each file of a plan (plan->n lines, those of PLAN_REMOVE gone), and its fingerprint (prints may be NULL). */
 enum err manifest_find(struct site *s, struct db *db, const struct plan *plan, struct manifest_line *lines, struct fingerprint *prints, struct arena *a) MUST_CHECK;

@@ -195,7 +195,7 @@ static enum err seq_of(struct site *s, struct db *db, const struct db_release *r
 	enum err e = db_record_get(db, s->name, rel->node, rel->seq, &row, a);
 
 	if (!e)
-		*seq = strcmp(row.act, "rollback") == 0 ? rel->seq - 1 : rel->seq;
+		*seq = strcmp(row.act, "rollback") == 0 ? rel->seq - 1 : rel->as_of;
 	arena_free(a);
 	return e;
 }
@@ -395,7 +395,7 @@ static enum err catch_up(struct site *s, struct actor_tools *t, int *dir, uint64
 
 #define NEXT "next"
 
-enum err manifest_prepare(struct site *s, struct actor_tools *t, const struct db_release *before, const struct plan *changes, struct manifest_sums *out)
+enum err manifest_prepare(struct site *s, struct actor_tools *t, const struct db_release *before, const struct plan *changes, uint64_t seq, struct manifest_sums *out)
 {
 	struct manifest_reading r = { 0 };
 	int dir;
@@ -405,7 +405,7 @@ enum err manifest_prepare(struct site *s, struct actor_tools *t, const struct db
 	dir = open_dir(s);
 	e = dir < 0 ? err_sys(ERR_FAILED, "%s/releases", s->dir) : catch_up(s, t, &dir, before->number);
 	if (!e)
-		e = write_plan(s, t, dir, NEXT, changes, UINT64_MAX);
+		e = write_plan(s, t, dir, NEXT, changes, seq);
 	if (!e)
 		e = reading_begin(&r, dir, NEXT, true);
 	if (!e)
@@ -463,8 +463,12 @@ enum err site_manifest(struct site *s, struct actor_tools *t, uint64_t number, s
 		e = (dir = open_dir(s)) < 0 ? err_sys(ERR_FAILED, "%s/releases", s->dir) : catch_up(s, t, &dir, newest.number);
 	/* An older release is the newest with the way back on top. */
 	if (!e && rel.number != newest.number) {
+		uint64_t seq;
+
 		snprintf(name, sizeof name, "back.%llu", (unsigned long long)rel.number);
-		e = write_delta(s, t, dir, name, release_tree(&newest), release_tree(&rel), rel.seq);
+		e = seq_of(s, tools_db(t), &rel, &seq);
+		if (!e)
+			e = write_delta(s, t, dir, name, release_tree(&newest), release_tree(&rel), seq);
 	}
 	if (!e)
 		e = reading_begin(out, dir, rel.number == newest.number ? NULL : name, false);
@@ -527,9 +531,12 @@ enum err site_whence(struct site *s, struct actor_tools *t, const struct db_rele
 {
 	struct plan_item item = { .kind = PLAN_ADD, .path = path };
 	struct plan plan = { .items = &item, .n = 1 };
-	struct finding f = { .plan = &plan, .lines = out, .a = a, .seq = rel->seq };
+	struct finding f = { .plan = &plan, .lines = out, .a = a };
 	struct repo *repo;
 	enum err e = tools_repo(t, s, &repo);
+
+	if (!e)
+		e = seq_of(s, tools_db(t), rel, &f.seq);
 
 	*out = (struct manifest_line){ .gone = false };
 	if (!e)

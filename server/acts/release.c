@@ -3,8 +3,8 @@
  * signed head says (core/head.h), its log commit anchors it; refs/heads/main gets a commit with the same tree, and a
  * signed tag names it.
  *
- * The sums over all files are made before the site is locked. Were files approved meanwhile they are made again, for
- * what changed; only where acts come faster than that, the last attempt makes them under the lock.
+ * A release is what was approved at one record of the log (its `as_of`, where that is not the one before its own). The sums
+ * over all files are made before the site is locked; who signs meanwhile waits for none of it, and his files are in the next one.
  */
 #include <stdio.h>
 #include <string.h>
@@ -56,7 +56,7 @@ enum err cutting_last(struct cutting *c, struct site *s, struct actor_tools *t)
 enum err cutting_prepare(struct cutting *c, struct site *s, struct actor_tools *t, const struct plan *changes)
 {
 	struct release_papers papers;
-	enum err err = manifest_prepare(s, t, &c->last, changes, &c->head.sums);
+	enum err err = manifest_prepare(s, t, &c->last, changes, c->from.seq ? c->from.seq : UINT64_MAX, &c->head.sums);
 
 	FAILPOINT_OR(err, release_summed);
 	plan_digest(changes, &c->changes);
@@ -97,6 +97,8 @@ enum err cutting_number(struct cutting *c, struct decision *d)
 		d->fields = json_object();
 	json_object_update(d->fields, fields);
 	json_decref(fields);
+	if (c->from.seq && c->from.seq != d->head.seq)
+		json_object_set_new(d->fields, RELEASE_AS_OF, json_integer((json_int_t)c->from.seq));
 	return ERR_OK;
 }
 
@@ -106,7 +108,7 @@ static enum err choose_tree(struct cutting *c, struct decision *d, const struct 
 	enum err err = ERR_OK;
 
 	if (!c->sluice.kept)
-		return repo_site_tree(d->repo, &d->head.commit, &c->prepared);
+		return repo_site_tree(d->repo, &c->from.commit, &c->prepared);
 	if (!d->pack)
 		err = repo_pack_begin(d->repo, &d->rq->op, &d->pack);
 	return err ? err : repo_pack_tree(d->pack, release_tree(&c->last), changes, &c->prepared);
@@ -141,17 +143,33 @@ static void say_what_was_kept(struct cutting *c, struct decision *d)
 	json_object_set_new(d->fields, "held", held);
 }
 
+/* Has something been revoked since what is to be cut? That does not leave any more if it can be helped. */
+static enum err revoked_since(const struct cutting *c, struct decision *d, bool *yes)
+{
+	struct plan since;
+	enum err err = ERR_OK;
+
+	plan_init(&since);
+	if (c->from.seq != d->head.seq)
+		err = repo_plan(d->repo, &c->from.commit, &d->head.commit, &since);
+	*yes = since.removed != 0;
+	plan_release(&since);
+	return err;
+}
+
+/* Under the site's lock: nothing here may cost what the site has, only what changed. */
 static enum err release_check(struct decision *d, void *arg)
 {
 	struct cutting *c = arg;
 	const uint64_t prepared_for = c->last.number;
+	const bool had_nothing = c->nothing;
 	struct sha256 digest;
 	struct plan changes;
 	enum err err = load_last(c, d->s, d->db);
 
 	plan_init(&changes);
 	if (!err)
-		err = sluice_plan(d->s, d->t, &c->last, &d->head.commit, &c->sluice, &changes);
+		err = sluice_plan(d->s, d->t, &c->last, had_nothing ? &d->head.commit : &c->from.commit, &c->sluice, &changes);
 	if (err)
 		goto out;
 	c->nothing = nothing_new(c, d->s, &changes);
@@ -163,11 +181,12 @@ static enum err release_check(struct decision *d, void *arg)
 	if (err)
 		goto out;
 	plan_digest(&changes, &digest);
-	c->moved = !sha256_equal(&digest, &c->changes) || c->last.number != prepared_for;
-	if (c->moved && !c->hurry)
-		err = err_set(ERR_STALE, "Files were approved while the release was prepared.");
-	else if (c->moved)
-		err = cutting_prepare(c, d->s, d->t, &changes);
+	/* Another release came between, or a hold; or what had been nothing new is something. */
+	c->moved = had_nothing || !sha256_equal(&digest, &c->changes) || c->last.number != prepared_for;
+	if (!c->moved && !c->last_try)
+		err = revoked_since(c, d, &c->moved);
+	if (!err && c->moved)
+		err = err_set(ERR_STALE, "What is to be released changed while the release was prepared.");
 	if (!err)
 		err = choose_tree(c, d, &changes);
 	if (!err)
@@ -203,6 +222,7 @@ enum err cutting_write(struct cutting *c, struct decision *d)
 {
 	c->now.seq = d->record.seq;
 	c->now.at = d->record.at;
+	c->now.as_of = c->from.seq && c->from.seq != d->head.seq ? c->from.seq : d->record.seq;
 	c->now.log_commit = d->commit;
 	enum err err = db_release_put(d->db, d->s->name, &c->now);
 
@@ -384,17 +404,16 @@ out:
 /* Outside of the lock: what the head of the log is, and the sums for it. */
 static enum err prepare_outside(struct cutting *c, struct site *s, struct actor_tools *t)
 {
-	struct db_head head;
 	struct plan changes;
 	enum err err = cutting_last(c, s, t);
 
 	if (!err)
-		err = db_head_get(tools_db(t), s->name, node_key_id(s->key), &head);
-	if (!err && !head.seq)
+		err = db_head_get(tools_db(t), s->name, node_key_id(s->key), &c->from);
+	if (!err && !c->from.seq)
 		return err_set(ERR_FAILED, "The log of %s is empty.", s->name);
 	plan_init(&changes);
 	if (!err)
-		err = sluice_plan(s, t, &c->last, &head.commit, &c->sluice, &changes);
+		err = sluice_plan(s, t, &c->last, &c->from.commit, &c->sluice, &changes);
 	c->nothing = !err && nothing_new(c, s, &changes);
 	/* Nothing new is said by the transaction, which sees for sure. */
 	if (!err && !c->nothing)
@@ -454,7 +473,7 @@ enum err act_release_as(struct site *s, struct actor_tools *t, bool down, const 
 	*was_cut = false;
 	(void)pthread_mutex_lock(&s->release_lock);
 	do {
-		c.hurry = ++i == ATTEMPTS;
+		c.last_try = ++i == ATTEMPTS;
 		err = cut(&c, s, t);
 	} while (err == ERR_STALE && c.moved && i < ATTEMPTS);
 	if (!err) {

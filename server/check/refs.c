@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "check/internal.h"
+#include "core/head.h"
 
 struct newest {
 	uint64_t number;
@@ -109,17 +110,35 @@ enum err check_refs(struct check *c, struct repo *repo, const struct release_cha
 	return repo_ref_each(repo, "", see_ref, &r);
 }
 
+/* The approved tree that a release has to have; zero: nobody can say. */
+static struct blob_id release_site(struct repo *repo, const struct log_entry *e)
+{
+	const json_t *held = json_object_get(e->record.fields, "held"), *as_of = json_object_get(e->record.fields, RELEASE_AS_OF);
+	struct blob_id want = e->parts.site, at = e->commit;
+	uint64_t seq = e->seq;
+
+	/* Something was held back: then it is another tree than any approved one, and the record says which. */
+	if (held && hex_parse(want.b, sizeof(want.b), json_string_value(json_object_get(e->record.fields, "tree"))))
+		return want;
+	if (held)
+		return (struct blob_id){ { 0 } };
+	if (!as_of)
+		return want;
+	/* Acts were recorded while it was cut: it is what was approved before them. */
+	for (; seq > (uint64_t)json_integer_value(as_of) && !repo_commit_parent(repo, &at, &at); seq--)
+		;
+	return seq != (uint64_t)json_integer_value(as_of) || repo_site_tree(repo, &at, &want) ? (struct blob_id){ { 0 } } : want;
+}
+
 /* The nth release: its commit is the tree of the record that cut it, signed, on top of the one before. */
 void check_release(struct check *c, struct repo *repo, const struct release_chain *chain, size_t nth, const struct log_entry *e)
 {
 	json_int_t number = json_integer_value(json_object_get(e->record.fields, "number"));
 	const size_t keep = c->p->release_keep ? c->p->release_keep : 1;
 	char ref[96], hex[COMMIT_HEX];
-	struct blob_id tag, commit, tree, want = e->parts.site;
+	const struct blob_id want = release_site(repo, e);
+	struct blob_id tag, commit, tree;
 
-	/* Something was held back: then it is another tree than the approved one, and the record says which. */
-	if (json_object_get(e->record.fields, "held") && !hex_parse(want.b, sizeof(want.b), json_string_value(json_object_get(e->record.fields, "tree"))))
-		want = (struct blob_id){ { 0 } };
 	snprintf(ref, sizeof(ref), TAG_PREFIX "%lld", (long long)number);
 	if (nth >= chain->n) {
 		found(c, FINDING_RELEASE_REF, MAIN_REF, "it does not have release %lld, which record %llu cut", (long long)number, (unsigned long long)e->seq);

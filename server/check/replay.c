@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "check/replay.h"
+#include "core/head.h"
 
 struct replay *replay_new(const char *site, const struct node_key *key)
 {
@@ -459,7 +460,8 @@ static enum err add_release(struct replay *r, const struct log_entry *e)
 	if ((uint64_t)number > r->release)
 		r->release = (uint64_t)number;
 	LIST_ADD(&r->releases, (uint64_t)number);
-	r->first_pending = 0;
+	/* What was approved while it was cut is in the next one; when the first of it was is not worth remembering each. */
+	r->first_pending = json_object_get(e->record.fields, RELEASE_AS_OF) ? r->last_approval : 0;
 	r->last_start = e->record.at;
 	r->down = (struct db_force){ .by = "", .reason = "" };
 	r->forced = (struct db_force){ .by = "", .reason = "" };

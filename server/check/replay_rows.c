@@ -4,6 +4,7 @@
 
 #include "base/json.h"
 #include "check/replay.h"
+#include "core/head.h"
 
 static struct db_value num(uint64_t u)
 {
@@ -41,13 +42,15 @@ static void release_row(const struct replay *r, const struct log_entry *e, row_f
 {
 	uint64_t number = (uint64_t)json_integer_value(json_object_get(e->record.fields, "number"));
 	uint64_t files = (uint64_t)json_integer_value(json_object_get(e->record.fields, "files"));
+	const json_t *as_of = json_object_get(e->record.fields, RELEASE_AS_OF);
 	struct blob_id main = { { 0 } };
 
 	/* refs/heads/main has one commit for each release, in their order. */
 	for (size_t i = 0; i < r->releases.n && i < r->n_main; i++)
 		if (r->releases.p[i] == number)
 			main = r->main_commits[i];
-	fn(arg, TABLE_release, e->seq, ROW(text(r->site), text(r->node), num(e->seq), num(number), num((uint64_t)e->record.at), FIXED(e->commit), FIXED(main), num(files)));
+	fn(arg, TABLE_release, e->seq, ROW(text(r->site), text(r->node), num(e->seq), num(number), num((uint64_t)e->record.at), FIXED(e->commit), FIXED(main), num(files),
+	    num(as_of ? (uint64_t)json_integer_value(as_of) : e->seq)));
 }
 
 void replay_rows(const struct replay *r, const struct log_entry *e, row_fn *fn, void *arg)

@@ -17,6 +17,8 @@
 #define HEAD_SPACE "drydock-release"
 #define RECEIPT_SPACE "drydock-receipt"
 #define HEAD_LIMIT 4096 /* bytes */
+/* A field of its record, where acts were recorded while the release was cut: the last record that it has in it. */
+#define RELEASE_AS_OF "as_of"
 
 struct head {
 	const char *site;

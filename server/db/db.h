@@ -266,7 +266,8 @@ enum err db_counter_next(struct db *db, const char *id, uint64_t *value) MUST_CH
 /* At least that, within a transaction; a higher one stays. */
 enum err db_counter_raise(struct db *db, const char *id, uint64_t least) MUST_CHECK;
 
-struct db_release { uint64_t number, seq; const char *node; int64_t at; struct blob_id log_commit, main_commit; uint64_t files_count; };
+/* as_of: the last record that it has in it: seq, its own, or an earlier one if acts were recorded while it was cut. */
+struct db_release { uint64_t number, seq, as_of; const char *node; int64_t at; struct blob_id log_commit, main_commit; uint64_t files_count; };
 enum err db_release_put(struct db *db, const char *site, const struct db_release *r) MUST_CHECK;
 enum err db_release_get(struct db *db, const char *site, uint64_t number, struct db_release *out, struct arena *a) MUST_CHECK; /* 0: newest */
 enum err db_release_after(struct db *db, const char *site, uint64_t number, struct db_release *out, struct arena *a) MUST_CHECK; /* the next; ERR_NOT_FOUND */

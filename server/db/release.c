@@ -3,16 +3,16 @@
 
 #include <string.h>
 
-DB_STMT(PUT, "release_put", "INSERT INTO release_ (site, number, node, seq, at, log_commit, main_commit, files_count) VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
+DB_STMT(PUT, "release_put", "INSERT INTO release_ (site, number, node, seq, at, log_commit, main_commit, files_count, as_of) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)");
 enum err db_release_put(struct db *db, const char *site, const struct db_release *r)
 {
 	return db_run(db, &PUT,
 	    ARGS(a_name(site), a_u64(r->number), a_text(r->node), a_u64(r->seq), a_i64(r->at), a_fixed(&r->log_commit), a_fixed(&r->main_commit),
-		a_u64(r->files_count)),
+		a_u64(r->files_count), a_u64(r->as_of)),
 	    NULL);
 }
 
-#define COLUMNS "number, seq, node, at, log_commit, main_commit, files_count"
+#define COLUMNS "number, seq, node, at, log_commit, main_commit, files_count, as_of"
 
 static void row_read(struct cursor *c, struct db_release *r)
 {
@@ -24,6 +24,7 @@ static void row_read(struct cursor *c, struct db_release *r)
 	cursor_fixed(c, 4, r->log_commit.b, sizeof(r->log_commit.b));
 	cursor_fixed(c, 5, r->main_commit.b, sizeof(r->main_commit.b));
 	r->files_count = cursor_u64(c, 6);
+	r->as_of = cursor_u64(c, 7);
 }
 
 DB_STMT(GET, "release_get", "SELECT " COLUMNS " FROM release_ WHERE site = ? AND number = ?");

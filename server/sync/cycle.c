@@ -135,7 +135,7 @@ enum err cycle_unconfirmed(struct sync *y, struct db *db, int64_t *since)
 		e = ERR_OK;
 	}
 	if (!e)
-		e = db_unconfirmed_since(db, y->s->name, rel.number ? rel.node : node, rel.number ? rel.seq : 0, since);
+		e = db_unconfirmed_since(db, y->s->name, rel.number ? rel.node : node, rel.number ? rel.as_of : 0, since);
 	arena_free(a);
 	return e;
 }
@@ -464,6 +464,20 @@ static enum err send(struct cycle *c)
 
 /* --- the cycle ------------------------------------------------------------------------------------------------------- */
 
+/* What was approved while the release was cut is not in it, and stays pending. */
+static enum err leave_pending(struct cycle *c)
+{
+	struct db_record_row row;
+	enum err e;
+
+	if (!c->cut || c->release.as_of + 1 >= c->release.seq)
+		return ERR_OK;
+	e = db_record_get(tools_db(c->y->tools), c->y->s->name, c->release.node, c->release.as_of + 1, &row, c->a);
+	if (!e && row.at <= c->start)
+		c->start = row.at - 1;
+	return e;
+}
+
 static enum err cut_release(struct cycle *c)
 {
 	struct sync *y = c->y;
@@ -486,7 +500,8 @@ static enum err cut_release(struct cycle *c)
 	if (e)
 		return e;
 	c->start = clock_wall();
-	return act_release_as(y->s, y->tools, false, planned ? &c->schedule.forced.plan : NULL, &c->release, &c->cut);
+	e = act_release_as(y->s, y->tools, false, planned ? &c->schedule.forced.plan : NULL, &c->release, &c->cut);
+	return e ? e : leave_pending(c);
 }
 
 /*

@@ -740,7 +740,7 @@ static bool see_release(void *arg, const struct db_release *r)
 static void releases(void **state)
 {
 	(void)state;
-	struct db_release in = { .node = NODE_A, .seq = 3, .at = 7, .files_count = 9 }, got;
+	struct db_release in = { .node = NODE_A, .seq = 3, .as_of = 2, .at = 7, .files_count = 9 }, got;
 	struct arena *a = arena_new();
 	struct seen s = { "", 0, 0 };
 
@@ -755,6 +755,7 @@ static void releases(void **state)
 	assert_int_equal(got.number, 4);
 	OK(db_release_get(db, "re", 2, &got, a));
 	assert_int_equal(got.main_commit.b[19], 2);
+	assert_int_equal(got.as_of, 2);
 	GIVES(ERR_NOT_FOUND, db_release_get(db, "re", 5, &got, a));
 	OK(db_release_list(db, "re", 0, 2, see_release, &s));
 	OK(db_release_list(db, "re", 3, 10, see_release, &s));

@@ -239,7 +239,7 @@ static bool first_with(void *arg, const struct db_release *rel)
 {
 	struct first *f = arg;
 
-	if (rel->seq < f->seq)
+	if (rel->as_of < f->seq)
 		return false;
 	f->number = rel->number;
 	return true;

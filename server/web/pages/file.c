@@ -366,7 +366,7 @@ static bool since_release(void *arg, const struct db_release *rel)
 {
 	struct since *s = arg;
 
-	if (rel->seq < s->seq)
+	if (rel->as_of < s->seq)
 		return false;
 	s->release = rel->number;
 	s->at = rel->at;

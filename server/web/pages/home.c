@@ -9,6 +9,7 @@
 
 #define HOME_WAITING 20
 #define HOME_RECENT 6
+#define LONGEST_CUT (60 * CLOCK_SECOND)
 /* How many files are looked at to find the oldest; beyond it the list begins anywhere and says that there are more. */
 #define HOME_LOOK 5000
 
@@ -138,6 +139,7 @@ struct acts_of {
 	struct view_list *list;
 	size_t n, files;
 	const char *last_path;
+	const struct db_release *since; /* what it has in it is left out; NULL: nothing is */
 };
 
 static enum err recent_item(void *arg, const struct history_item *item)
@@ -161,7 +163,8 @@ static enum err pending_item(void *arg, const struct history_item *item)
 {
 	struct acts_of *l = arg;
 
-	if (strcmp(item->row->act, "sign") != 0 && strcmp(item->row->act, "revoke") != 0)
+	if ((strcmp(item->row->act, "sign") != 0 && strcmp(item->row->act, "revoke") != 0) ||
+	    (item->row->seq <= l->since->as_of && !strcmp(item->row->node, l->since->node)))
 		return ERR_OK;
 	for (size_t i = 0; i < item->n_files && l->n < HOME_WAITING / 2; i++) {
 		struct view_map *row = view_list_add(l->list);
@@ -181,11 +184,12 @@ static enum err mine(struct req *r, struct view_map *m, const struct db_release 
 {
 	struct history_query q = { .path = path_root(), .whole_site = true, .actor = r->person->who.user, .limit = HOME_RECENT };
 	struct acts_of recent = { .r = r, .list = view_set_list(m, VIEW_recent) };
-	struct acts_of pending = { .r = r, .list = view_set_list(m, VIEW_pending) };
+	struct acts_of pending = { .r = r, .list = view_set_list(m, VIEW_pending), .since = rel };
 	uint64_t next;
 	enum err e = history_list(r, &q, recent_item, &recent, &next);
 
-	q.since = rel->at + 1;
+	/* Some may be older than its record, and not in it: those of while it was cut. */
+	q.since = rel->as_of + 1 < rel->seq ? rel->at - LONGEST_CUT : rel->at + 1;
 	q.limit = 50;
 	if (!e)
 		e = history_list(r, &q, pending_item, &pending, &next);
