@@ -113,9 +113,9 @@ static enum err walk(struct spine *s, size_t level, size_t len, const struct blo
 
 	if (e)
 		return e;
-	p = s->levels[level].bytes.p;
+	p = buf_text(&s->levels[level].bytes);
 	end = p + s->levels[level].bytes.len;
-	while (!e && p && p < end) {
+	while (!e && p < end) {
 		if (!tree_entry_parse(&entry, &p, end))
 			return err_set(ERR_INPUT, "a tree is not one that DryDock writes");
 		if (len + 1 + entry.len > PATH_LIMIT)
