@@ -324,7 +324,7 @@ static int look_at_time(struct run *u)
 		if (u->killed)
 			next = INT64_MAX;
 	} else {
-		if (u->s->cancel && __atomic_load_n(u->s->cancel, __ATOMIC_ACQUIRE)) {
+		if (u->s->cancel && *u->s->cancel) {
 			u->r->cancelled = true;
 			end_group(u);
 			return 0;

@@ -5,6 +5,7 @@
 #ifndef DRYDOCK_BASE_SPAWN_H
 #define DRYDOCK_BASE_SPAWN_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -24,7 +25,7 @@ struct spawn {
 	/* Called with each piece of standard output as it comes; may be NULL. Returning false ends the program. */
 	bool (*progress)(void *arg, const char *piece, size_t n);
 	void *progress_arg;
-	volatile int *cancel; /* set to non-zero by another thread: end the program; may be NULL */
+	atomic_int *cancel; /* set to non-zero by another thread: end the program; may be NULL */
 	/*
 	 * A session of its own, of which nothing is left when this returns, where before_exec sees to it that no process leaves
 	 * it (confine_kit). Needs before_exec.

@@ -41,7 +41,7 @@ struct check_options {
 	/* One call at a time. */
 	void (*found)(void *arg, const struct check_finding *f);
 	void *arg;
-	volatile int *stop; /* may be NULL: give up soon (ERR_BUSY) when it becomes true */
+	atomic_int *stop; /* may be NULL: give up soon (ERR_BUSY) when it becomes true */
 };
 
 /* What there was to look at, and what came of it. */

@@ -176,7 +176,7 @@ enum err check_passes(const struct check_place *p, const struct check_options *o
 
 bool stopped(const struct check *c)
 {
-	return c->o->stop && __atomic_load_n(c->o->stop, __ATOMIC_RELAXED);
+	return c->o->stop && *c->o->stop;
 }
 
 void hold(const struct check_place *p)

@@ -33,7 +33,7 @@ struct keeper {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	pthread_t thread;
-	volatile int stop;
+	atomic_int stop;
 };
 
 /* --- one check ------------------------------------------------------------------------------------------------------- */
@@ -191,7 +191,7 @@ void keeper_stop(struct keeper *k)
 {
 	if (!k)
 		return;
-	__atomic_store_n(&k->stop, 1, __ATOMIC_RELAXED);
+	k->stop = 1;
 	pthread_mutex_lock(&k->lock);
 	pthread_cond_broadcast(&k->wake);
 	pthread_mutex_unlock(&k->lock);

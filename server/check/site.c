@@ -273,7 +273,7 @@ static enum err check_open(struct pass *x)
 /* What git itself has to say, about objects that no record leads to as well: it is asked beside the rest, and told last. */
 struct git_says {
 	const struct repo *repo;
-	volatile int *stop;
+	atomic_int *stop;
 	struct pool_beside beside;
 	struct buf lines;
 	enum err err;

@@ -20,7 +20,7 @@ struct compare {
 	struct repo *r;
 	export_differs_fn *fn;
 	void *arg;
-	volatile int *stop;
+	atomic_int *stop;
 	struct plan plan; /* all files that ought to be there */
 	bool *seen; /* there, and as far as one can see without reading right */
 	uint64_t *sizes;
@@ -158,7 +158,7 @@ static void compare_some(void *arg, size_t nth)
 	for (;;) {
 		const size_t from = __atomic_fetch_add(&c->next, TURN, __ATOMIC_RELAXED);
 
-		if (from >= c->plan.n || (c->stop && __atomic_load_n(c->stop, __ATOMIC_RELAXED)))
+		if (from >= c->plan.n || (c->stop && *c->stop))
 			break;
 		for (size_t i = from; i < c->plan.n && i < from + TURN; i++)
 			if (c->seen[i] && c->sizes[i] != UINT64_MAX)
@@ -183,7 +183,7 @@ static void look_again(struct compare *c, struct path path)
 		sys_close(parent.fd);
 }
 
-enum err export_compare(struct export_dir *e, struct repo *r, bool deep, volatile int *stop, export_differs_fn *fn, void *arg)
+enum err export_compare(struct export_dir *e, struct repo *r, bool deep, atomic_int *stop, export_differs_fn *fn, void *arg)
 {
 	struct compare c = { .e = e, .r = r, .fn = fn, .arg = arg, .stop = stop };
 	enum err err;

@@ -12,6 +12,8 @@
 #ifndef DRYDOCK_EXPORT_EXPORT_H
 #define DRYDOCK_EXPORT_EXPORT_H
 
+#include <stdatomic.h>
+
 #include "base/err.h"
 #include "repo/repo.h"
 
@@ -56,7 +58,7 @@ enum export_difference {
 	EXPORT_IN_DOUBT, /* what it holds has to be brought along first */
 };
 typedef void export_differs_fn(void *arg, enum export_difference kind, const char *path, const char *what);
-enum err export_compare(struct export_dir *e, struct repo *r, bool deep, volatile int *stop, export_differs_fn *fn, void *arg) MUST_CHECK;
+enum err export_compare(struct export_dir *e, struct repo *r, bool deep, atomic_int *stop, export_differs_fn *fn, void *arg) MUST_CHECK;
 /* At start: empty export.tmp/. */
 enum err export_clean(struct export_dir *e) MUST_CHECK;
 

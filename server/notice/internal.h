@@ -36,6 +36,6 @@ void notice_header(struct buf *out, const char *text);
 
 /* --- send.c -------------------------------------------------------------------------------------------------------- */
 
-enum err notice_send(const struct notice_message *m, const struct notice_channel *ch, volatile int *cancel) MUST_CHECK;
+enum err notice_send(const struct notice_message *m, const struct notice_channel *ch, atomic_int *cancel) MUST_CHECK;
 
 #endif

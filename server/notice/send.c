@@ -29,7 +29,7 @@ static enum err read_secret(const char *file, struct buf *out)
 }
 
 /* rules: what shuts it in, from confine_open(); NULL: nothing. */
-static enum err run(const char *const *argv, const struct buf *input, int *rules, volatile int *cancel)
+static enum err run(const char *const *argv, const struct buf *input, int *rules, atomic_int *cancel)
 {
 	struct buf said = BUF_INIT(4096), shown = BUF_INIT(480);
 	struct spawn_result res;
@@ -49,7 +49,7 @@ static enum err run(const char *const *argv, const struct buf *input, int *rules
 }
 
 /* Not shut in: most of them need the rights of a group, which a confined program cannot get. */
-static enum err give_to_sendmail(const struct notice_message *m, const struct buf *text, volatile int *cancel)
+static enum err give_to_sendmail(const struct notice_message *m, const struct buf *text, atomic_int *cancel)
 {
 	const char *argv[CONF_MAIL_MOST + 6] = { m->conf->sendmail, "-i", "-f", m->conf->mail_from, "--" };
 	struct buf lines = BUF_INIT(MESSAGE_LIMIT);
@@ -66,7 +66,7 @@ static enum err give_to_sendmail(const struct notice_message *m, const struct bu
 	return e;
 }
 
-static enum err give_to_program(struct buf *request, volatile int *cancel)
+static enum err give_to_program(struct buf *request, atomic_int *cancel)
 {
 	char *program = mem_printf("%s/send-notice", conf_libexec_dir());
 	const char *const argv[] = { program, NULL };
@@ -83,7 +83,7 @@ static enum err give_to_program(struct buf *request, volatile int *cancel)
 	return e;
 }
 
-static enum err send_mail(const struct notice_message *m, volatile int *cancel)
+static enum err send_mail(const struct notice_message *m, atomic_int *cancel)
 {
 	struct buf text = BUF_INIT(MESSAGE_LIMIT), request = BUF_INIT(2 * MESSAGE_LIMIT), secret = BUF_INIT(SECRET_LIMIT);
 	struct json_out o = { .b = &request };
@@ -122,7 +122,7 @@ out:
 	return e;
 }
 
-static enum err send_webhook(const struct notice_message *m, const char *url, volatile int *cancel)
+static enum err send_webhook(const struct notice_message *m, const char *url, atomic_int *cancel)
 {
 	struct buf text = BUF_INIT(MESSAGE_LIMIT), request = BUF_INIT(2 * MESSAGE_LIMIT), secret = BUF_INIT(SECRET_LIMIT);
 	struct json_out o = { .b = &request };
@@ -156,7 +156,7 @@ out:
 	return e;
 }
 
-enum err notice_send(const struct notice_message *m, const struct notice_channel *ch, volatile int *cancel)
+enum err notice_send(const struct notice_message *m, const struct notice_channel *ch, atomic_int *cancel)
 {
 	return ch->url ? send_webhook(m, ch->url, cancel) : send_mail(m, cancel);
 }

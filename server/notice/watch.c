@@ -20,7 +20,7 @@ struct notice {
 	struct sync *sync;
 	struct db *db;
 	pthread_t thread;
-	volatile int stop; /* ends a program that is sending, too */
+	atomic_int stop; /* ends a program that is sending, too */
 	int64_t trouble_since; /* boot clock; 0: none */
 };
 

@@ -221,7 +221,7 @@ enum err repo_maintain(struct repo *r, unsigned above, bool *done)
 
 /* --- the check of all objects ------------------------------------------------------------------------------------- */
 
-enum err repo_check(const struct repo *r, bool deep, volatile int *stop, void (*fn)(void *arg, const char *what), void *arg)
+enum err repo_check(const struct repo *r, bool deep, atomic_int *stop, void (*fn)(void *arg, const char *what), void *arg)
 {
 	const char *argv[] = { "git", "--git-dir", r->dir, "fsck", "--strict", "--full", "--no-dangling", "--no-progress",
 		deep ? NULL : "--connectivity-only", NULL };

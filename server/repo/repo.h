@@ -10,6 +10,7 @@
 #ifndef DRYDOCK_REPO_REPO_H
 #define DRYDOCK_REPO_REPO_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -116,7 +117,7 @@ enum err repo_maintain(struct repo *r, unsigned above, bool *done) MUST_CHECK;
  * Stock git's check of all objects and refs: fn for each line that it has to say; none if all is well. deep: every byte
  * of every object, otherwise only that everything named is there. stop: when it is not zero any more git is ended: ERR_BUSY; may be NULL.
  */
-enum err repo_check(const struct repo *r, bool deep, volatile int *stop, void (*fn)(void *arg, const char *what), void *arg) MUST_CHECK;
+enum err repo_check(const struct repo *r, bool deep, atomic_int *stop, void (*fn)(void *arg, const char *what), void *arg) MUST_CHECK;
 
 /* Compare-and-swap of a ref; old NULL or zero: must not exist. ERR_STALE if it stands elsewhere. Not fsynced: derived. */
 enum err repo_ref_move(struct repo *r, const char *ref, const struct blob_id *old, const struct blob_id *now) MUST_CHECK;

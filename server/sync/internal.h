@@ -34,7 +34,7 @@ struct sync {
 	pthread_mutex_t lock; /* around everything below */
 	pthread_cond_t changed; /* poked, status, output */
 	bool stop;
-	volatile int cancel; /* ends running kits */
+	atomic_int cancel; /* ends running kits */
 	bool testing; /* a target is being tested */
 	bool reload; /* the database may know something new */
 	bool carry; /* an act may have left the export to us */
@@ -82,7 +82,7 @@ struct kit_run {
 	struct sha256 head; /* what a receipt has to name; zero: the release is of before there were heads */
 	struct live *live;
 	struct sync *y; /* told when output comes */
-	volatile int *cancel;
+	atomic_int *cancel;
 };
 /* What a run of a kit came to; the words that the database, pages and programs have for it. */
 enum kit_outcome {
@@ -122,7 +122,7 @@ void kit_result_release(struct kit_result *r);
 /* --- place.c ------------------------------------------------------------------------------------------------------- */
 
 /* Is the place what `list` in papers says? ERR_STALE names the first that is not. */
-enum err place_check(const char *place, const char *papers, volatile int *cancel) MUST_CHECK;
+enum err place_check(const char *place, const char *papers, atomic_int *cancel) MUST_CHECK;
 
 /* --- report.c ------------------------------------------------------------------------------------------------------ */
 

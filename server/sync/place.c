@@ -55,7 +55,7 @@ static enum err check_line(int place, const struct manifest_line *l, char *block
 	return l->gone ? err_set(ERR_STALE, "%s is still at the place", l->path.s) : err_set(ERR_STALE, "%s at the place is not what %s signed", l->path.s, l->signer);
 }
 
-enum err place_check(const char *place, const char *papers, volatile int *cancel)
+enum err place_check(const char *place, const char *papers, atomic_int *cancel)
 {
 	struct manifest_reading list = { .n = 0 };
 	struct manifest_line l;

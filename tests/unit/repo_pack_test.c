@@ -653,7 +653,7 @@ static void checked(void **state)
 	struct buf out = BUF_INIT(65536);
 	struct blob_id head = { 0 };
 	char dir[160], name[512];
-	volatile int stop = 1;
+	atomic_int stop = 1;
 	struct act a;
 	DIR *d;
 

@@ -230,13 +230,13 @@ static void test_grandchild(void **state)
 static void *set_soon(void *flag)
 {
 	clock_sleep(100000);
-	__atomic_store_n((volatile int *)flag, 1, __ATOMIC_RELEASE);
+	*(atomic_int *)flag = 1;
 	return NULL;
 }
 
 static void test_cancel(void **state)
 {
-	volatile int cancel = 0;
+	atomic_int cancel = 0;
 	struct spawn_result r;
 	struct spawn s = { SHELL("sleep 60"), .cancel = &cancel };
 	pthread_t t;
