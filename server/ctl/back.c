@@ -107,18 +107,20 @@ enum ctl_exit ctl_rollback(struct ctl *c, const char *number)
 
 enum ctl_exit cmd_reapprove(struct ctl *c)
 {
-	char *typed = arena_dup(c->arena, c->o->args[0]), *at = strrchr(typed, '@');
-	const char *target = ctl_site(c, "/reapprove"), *path, *preview;
-	long long seq;
+	char *typed = arena_dup(c->arena, c->o->args[0]), *at = c->o->release ? NULL : strrchr(typed, '@');
+	const char *target = ctl_site(c, "/reapprove"), *path, *preview, *number = c->o->release ? c->o->release : at ? at + 1 : "";
+	const char *which = c->o->release ? "release" : "record";
+	long long n;
 	json_t *body;
 
-	if (!at || !at[1] || strspn(at + 1, "0123456789") != strlen(at + 1) || strlen(at + 1) > 18)
-		return ctl_usage("reapprove PATH@RECORD [-m NOTE] [--plan DIGEST]");
-	*at = '\0';
+	if (!*number || strspn(number, "0123456789") != strlen(number) || strlen(number) > 18)
+		return ctl_usage("reapprove PATH@RECORD | --release N PATH [-m NOTE] [--plan DIGEST]");
+	if (at)
+		*at = '\0';
 	path = ctl_path(c, typed);
-	sscanf(at + 1, "%lld", &seq);
-	preview = ctl_query(c, ctl_query(c, target, "path", path), "record", at + 1);
-	body = json_pack("{s:s, s:I}", "path", path, "record", (json_int_t)seq);
+	sscanf(number, "%lld", &n);
+	preview = ctl_query(c, ctl_query(c, target, "path", path), which, number);
+	body = json_pack("{s:s, s:I}", "path", path, which, (json_int_t)n);
 	if (c->o->password_file) {
 		const char *password = ctl_password(c, false);
 

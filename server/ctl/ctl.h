@@ -20,7 +20,7 @@ enum ctl_exit { EXIT_DONE, EXIT_USAGE, EXIT_NOT_FOUND, EXIT_REFUSED, EXIT_CONFLI
 struct options {
 	const char *server, *data, *site;
 	bool json, help, recursive, all, scan, as_staged, content, staged, remove, not_alone, take_down;
-	const char *note, *selection, *from, *id, *user, *act, *since, *until, *limit, *state, *reviews, *plan;
+	const char *note, *selection, *from, *id, *user, *act, *since, *until, *limit, *state, *reviews, *plan, *release;
 	const char *password_file, *display, *token_file, *role, *path, *expires, *name, *process, *paper, *meaning, *pattern, *largest, *label, *type, *place;
 	bool required;
 	const char *choices[128], *fields[64];

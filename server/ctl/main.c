@@ -84,7 +84,7 @@ static const struct command COMMANDS[] = {
 	    "confirm lets go what `sync plan` shows, where so many files would leave that nothing is released until an admin has\n"
 	    "looked; DIGEST is the one that it prints.\n"
 	    "--plan DIGEST forces only if the plan is still the one that was shown.\n" },
-	{ "reapprove", "PATH@RECORD [-m NOTE] [--plan DIGEST]", "approve an earlier version again, whatever is staged", "note plan id password-file",
+	{ "reapprove", "PATH@RECORD | --release N PATH [-m NOTE] [--plan DIGEST]", "approve an earlier version again, whatever is staged", "note plan release id password-file",
 	    1, 1, cmd_reapprove, "A file, or a directory and all below it, as RECORD left it (`drydock log PATH` tells the numbers). What would change\n"
 	    "is shown first, and a terminal is asked; with --plan DIGEST it is done only if that is still what changes.\n" },
 	{ "release", "list | show N | rollback N | verify N | diff [FROM] N | whence URL|PATH", "numbered states of production",
@@ -131,7 +131,7 @@ static const struct command COMMANDS[] = {
 #define N_COMMANDS (sizeof COMMANDS / sizeof *COMMANDS)
 
 enum { OPT_SERVER = 256, OPT_DATA, OPT_SITE, OPT_JSON, OPT_VERSION, OPT_ALL, OPT_SCAN, OPT_AS_STAGED, OPT_CONTENT, OPT_STAGED, OPT_SELECTION,
-	OPT_FROM, OPT_ID, OPT_USER, OPT_ACT, OPT_SINCE, OPT_UNTIL, OPT_LIMIT, OPT_STATE, OPT_REVIEWS, OPT_NOT_ALONE, OPT_PLAN, OPT_PASSWORD_FILE, OPT_DISPLAY, OPT_TOKEN_FILE, OPT_ROLE, OPT_PATH, OPT_EXPIRES,
+	OPT_FROM, OPT_ID, OPT_USER, OPT_ACT, OPT_SINCE, OPT_UNTIL, OPT_LIMIT, OPT_STATE, OPT_REVIEWS, OPT_NOT_ALONE, OPT_PLAN, OPT_RELEASE, OPT_PASSWORD_FILE, OPT_DISPLAY, OPT_TOKEN_FILE, OPT_ROLE, OPT_PATH, OPT_EXPIRES,
 	OPT_PAPER, OPT_MEANING, OPT_PATTERN, OPT_LARGEST, OPT_FIELD, OPT_LABEL, OPT_TYPE, OPT_CHOICE, OPT_REQUIRED, OPT_PLACE, OPT_CURRENT, OPT_KEY, OPT_TAKE_DOWN };
 
 static const struct option OPTIONS[] = {
@@ -160,6 +160,7 @@ static const struct option OPTIONS[] = {
 	{ "limit", required_argument, NULL, OPT_LIMIT },
 	{ "state", required_argument, NULL, OPT_STATE },
 	{ "plan", required_argument, NULL, OPT_PLAN },
+	{ "release", required_argument, NULL, OPT_RELEASE },
 	{ "reviews", required_argument, NULL, OPT_REVIEWS },
 	{ "not-alone", no_argument, NULL, OPT_NOT_ALONE },
 	{ "password-file", required_argument, NULL, OPT_PASSWORD_FILE },
@@ -282,6 +283,7 @@ static void option_take(struct options *o, int c)
 	case OPT_REVIEWS: o->reviews = optarg; break;
 	case OPT_NOT_ALONE: o->not_alone = true; break;
 	case OPT_PLAN: o->plan = optarg; break;
+	case OPT_RELEASE: o->release = optarg; break;
 	case OPT_PASSWORD_FILE: o->password_file = optarg; break;
 	case OPT_DISPLAY: o->display = optarg; break;
 	case OPT_TOKEN_FILE: o->token_file = optarg; break;

@@ -135,3 +135,82 @@ def test_browser():
         assert done.status_code == 200 and "approved again" in done.text
         d.sync()
         assert d.live()["/docs/a.html"] == b"a two"
+
+
+def two_releases_with(d):
+    d.write("/private/a.html", "1")
+    d.write("/picture.png", b"\x89PNG\r\n\x1a\n\0one")
+    d.sign("/", recursive=True)
+    d.sync()
+    d.write("/index.html", "two")
+    d.write("/new.html", "new")
+    d.write("/docs/a.html", "a two")
+    d.write("/picture.png", b"\x89PNG\r\n\x1a\n\0two")
+    d.write("/private/a.html", "2")
+    d.revoke("/gone.html")
+    d.sign("/index.html", "/new.html", "/docs/a.html", "/picture.png", "/private/a.html")
+    d.sync()
+
+
+def follow(text, base):
+    """Links of the page that lead back to itself: {text: address}."""
+    return {t: base + h.replace("&amp;", "&") for h, t in re.findall(r'<a[^>]* href="(\?[^"]*)"[^>]*>([^<]*)</a>', text)}
+
+
+def test_what_would_come_back_is_shown_file_by_file():
+    with Drydock(files=ONE, accounts=("alice",)) as d:
+        two_releases_with(d)
+        d.add_account("root", "admin", "/")
+        d.add_account("ed", "sign", "/docs")
+        d.role("own:root", "none", "/private")
+        root, ed = d.login("root"), d.login("ed")
+        links = follow(root.get("/s/www/rollback/1").text, "/s/www/rollback/1")
+        page = root.get(links["/index.html"]).text
+        assert "1 line removed, 1 added" in page and "two</del>" in page and "one</ins>" in page and 'href="/s/www/file/index.html"' in page
+        page = root.get(links["/gone.html"]).text
+        assert "0 lines removed, 1 added" in page and "was here" in page
+        assert "1 line removed, 0 added" in root.get(links["/new.html"]).text
+        assert "It is not text: " in root.get(links["/picture.png"]).text
+        # The form below still has the digest of all of it.
+        digest = re.search(r'name="plan" value="([0-9a-f]{64})"', page)[1]
+        assert f'value="{digest}"' in root.get("/s/www/rollback/1").text
+        # What does not change, is not there, or may not be seen is one answer.
+        answers = {root.get(f"/s/www/rollback/1?file={p}").status_code for p in ("/same.html", "/nowhere", "/private/a.html")}
+        assert answers == {404}
+        assert root.get("/s/www/rollback/1?file=x/../y").status_code in (400, 404)
+        # A directory as of a release, in browser and terminal.
+        page = ed.get("/s/www/history?path=/docs").text
+        assert 'action="/s/www/reapprove"' in page and "as of release" in page
+        page = ed.get("/s/www/reapprove?path=/docs&release=1").text
+        assert "/docs/a.html" in page and "/index.html" not in page and "release 1 has there" in page
+        shown = ed.get(follow(page, "/s/www/reapprove")["/docs/a.html"]).text
+        assert "1 line removed, 1 added" in shown and "two</del>" in shown and "one</ins>" in shown
+        fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', shown))
+        assert fields["release"] == "1" and "record" not in fields
+        assert ed.get("/s/www/reapprove?path=/docs").status_code == 400 and ed.get("/s/www/reapprove?path=/docs&release=1&record=2").status_code == 400
+        assert ed.get("/s/www/reapprove?path=/docs&release=77").status_code == 404
+        assert ed.post("/s/www/reapprove", data=fields).status_code == 200
+        assert d.file("/docs/a.html")["state"] == "changed"
+        record = d.records()[0]
+        assert record["act"] == "reapprove" and record["fields"]["to_release"] == 1 and [f["path"] for f in record["files"]] == ["/docs/a.html"]
+        out = ctl(d, "reapprove", "--release", "2", "/docs")
+        assert "/docs/a.html" in out and d.file("/docs/a.html")["state"] == "signed"
+        assert "PATH@RECORD | --release N PATH" in d.cli("reapprove", "/docs").stderr
+
+
+def test_a_long_preview_has_pages():
+    with Drydock(files={f"/many/{i:04}{'x' * 60}.html": "1" for i in range(600)}, accounts=("root",)) as d:
+        d.sign("/", recursive=True)
+        d.sync()
+        for i in range(600):
+            d.write(f"/many/{i:04}{'x' * 60}.html", "2")
+        d.sign("/", recursive=True)
+        d.sync()
+        root, at, seen = d.login("root"), "/s/www/rollback/1", []
+        while at:
+            page = root.get(at).text
+            assert len(page) < 50000 and "600 to an earlier version" in page
+            seen += re.findall(r'<a class="path" href="\?[^"]*">([^<]*)</a>', page)
+            found = re.search(r'<a href="(\?after=[^"]*)" rel="next">', page)
+            at = "/s/www/rollback/1" + found[1].replace("&amp;", "&") if found else None
+        assert seen == sorted(set(seen)) and len(seen) == 600

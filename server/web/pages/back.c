@@ -1,6 +1,10 @@
 /* Before going back to an old release, or to an earlier version of a file or a directory: what would change; and the act. */
+#include <string.h>
+
 #include "base/clock.h"
 #include "view/show.h"
+#include "web/compare.h"
+#include "web/pages/marked.h"
 #include "web/pages/pages.h"
 #include "web/signing.h"
 
@@ -12,10 +16,108 @@ static const char *kind_word(enum plan_kind k)
 	return k == PLAN_ADD ? "comes back" : k == PLAN_CHANGE ? "earlier version" : "leaves";
 }
 
-static void put_plan(struct req *r, struct view_map *m, const struct plan *plan)
+/* This page again, about one file of the difference, or from one on: "?path=...&record=3&NAME=". */
+static const char *again(struct req *r, const struct back_to *to, const char *name, struct path path)
+{
+	struct buf q = BUF_INIT(6 * PATH_LIMIT + 256);
+	const char *out;
+
+	buf_char(&q, '?');
+	if (!to->whole) {
+		buf_str(&q, "path=");
+		percent_encode(&q, to->path.s, false);
+		buf_fmt(&q, "&%s=%llu&", to->release ? "release" : "record", (unsigned long long)(to->release ? to->release : to->seq));
+	}
+	buf_fmt(&q, "%s=", name);
+	percent_encode(&q, path.s, false);
+	out = arena_dup(r->arena, buf_text(&q));
+	buf_release(&q);
+	return out;
+}
+
+/* A path that the address names; false: none. ERR_INPUT. */
+static enum err path_asked(struct req *r, const char *name, struct path *out, bool *given)
+{
+	const char *text = r->method == METHOD_GET ? req_query(r, name) : NULL;
+
+	*given = text && *text;
+	return *given ? path_parse(out, text, strlen(text), r->arena) : ERR_OK;
+}
+
+/* old, now: NULL: there is no such version. */
+static enum err put_marked(struct req *r, struct view_map *m, const struct buf *old, const struct buf *now)
+{
+	struct buf html = BUF_INIT(4 * MARKED_LIMIT + 65536);
+	struct marked_counts n;
+	enum err e = marked_source(old ? buf_text(old) : "", old ? old->len : 0, now ? buf_text(now) : "", now ? now->len : 0, &html, &n);
+
+	if (!e && n.binary) {
+		view_set(m, VIEW_nothing, arena_printf(r->arena, "It is not text: %s now, %s then.", old ? size_text(r->arena, old->len) : "nothing",
+		    now ? size_text(r->arena, now->len) : "nothing"));
+	} else if (!e) {
+		view_set(m, VIEW_diff_caption, arena_printf(r->arena, "%s removed, %zu added%s", count_text(r->arena, n.removed, "line"), n.added,
+		    n.cut ? "; the rest is not shown" : ""));
+		e = buf_check(&html);
+		if (!e)
+			view_set_html(m, VIEW_diff, arena_dupn(r->arena, buf_text(&html), html.len));
+	}
+	buf_release(&html);
+	return e;
+}
+
+/* One file: what is approved now against what would come back. */
+static enum err put_file(struct req *r, struct view_map *m, const struct plan_item *it)
+{
+	const bool comes = it->kind != PLAN_REMOVE;
+	struct comparison c = { .has_approved = false };
+	struct buf then = BUF_INIT(COMPARE_LIMIT);
+	uint64_t size = 0;
+	struct repo *repo;
+	enum err e = tools_repo(r->tools, r->site, &repo), there = ERR_NOT_FOUND;
+
+	if (!e && it->kind != PLAN_ADD) {
+		there = compare_load(r, it->path, &c);
+		e = there == ERR_NOT_FOUND ? ERR_OK : there;
+	}
+	if (!e && comes)
+		e = repo_blob_size(repo, &it->blob, &size);
+	if (!e && (c.too_big || size > COMPARE_LIMIT))
+		view_set(m, VIEW_nothing, arena_printf(r->arena, "It is compared up to %s only.", size_text(r->arena, COMPARE_LIMIT)));
+	else {
+		if (!e && comes)
+			e = repo_blob_read(repo, &it->blob, &then);
+		if (!e)
+			e = put_marked(r, m, c.has_approved ? &c.approved_bytes : NULL, comes ? &then : NULL);
+	}
+	if (!there)
+		compare_release(&c);
+	buf_release(&then);
+	return e;
+}
+
+static enum err put_difference(struct req *r, struct view_map *m, const struct plan *plan)
+{
+	struct view_map *about;
+	struct path path;
+	bool given;
+	size_t i;
+	enum err e = path_asked(r, "file", &path, &given);
+
+	if (e || !given)
+		return e;
+	if (!plan_find(plan, path, &i) || req_role_on(r, path) < ROLE_VIEW)
+		return err_set(ERR_NOT_FOUND, "This file does not change by it.");
+	about = view_set_map(m, VIEW_file);
+	view_set(about, VIEW_path, path.s);
+	view_set(about, VIEW_href, page_href(r, path, false));
+	return put_file(r, about, &plan->items[i]);
+}
+
+static void put_plan(struct req *r, struct view_map *m, const struct back_to *to, const struct plan *plan, const struct path *from)
 {
 	struct view_list *l = view_set_list(m, VIEW_plan);
-	size_t count[3] = { 0 }, bytes = 0, all = 0, shown = 0;
+	size_t count[3] = { 0 }, bytes = 0, all = 0, shown = 0, before = 0;
+	const struct plan_item *last = NULL, *cut = NULL;
 
 	for (size_t i = 0; i < plan->n; i++) {
 		const struct plan_item *it = &plan->items[i];
@@ -27,10 +129,17 @@ static void put_plan(struct req *r, struct view_map *m, const struct plan *plan)
 			continue;
 		all++;
 		count[it->kind]++;
-		if (bytes > BACK_BYTES)
+		if (from && path_compare(it->path, *from) <= 0) {
+			before++;
 			continue;
+		}
+		if (bytes > BACK_BYTES) {
+			cut = cut ? cut : last;
+			continue;
+		}
+		last = it;
 		p = path_copy(it->path, r->arena);
-		href = page_href(r, p, false);
+		href = again(r, to, "file", p);
 		row = view_list_add(l);
 		view_set(row, VIEW_kind, plan_kind_name(it->kind));
 		view_set(row, VIEW_word, kind_word(it->kind));
@@ -44,8 +153,12 @@ static void put_plan(struct req *r, struct view_map *m, const struct plan *plan)
 	view_set(m, VIEW_added, number_text(r->arena, count[PLAN_ADD]));
 	view_set(m, VIEW_changed, number_text(r->arena, count[PLAN_CHANGE]));
 	view_set(m, VIEW_removed, number_text(r->arena, count[PLAN_REMOVE]));
-	if (all > shown)
+	if (all > shown) {
 		view_set(m, VIEW_plan_more, number_text(r->arena, all - shown));
+		view_set(m, VIEW_shown, arena_printf(r->arena, "%zu to %zu of %zu", before + 1, before + shown, all));
+		view_set(m, VIEW_first_href, before ? again(r, to, "after", path_root()) : NULL);
+		view_set(m, VIEW_next_href, cut ? again(r, to, "after", path_copy(cut->path, r->arena)) : NULL);
+	}
 }
 
 /* error: why the act was not done; the difference is the one of now. */
@@ -55,10 +168,16 @@ static enum err back_page(struct req *r, unsigned status, const struct back_to *
 	const char *title;
 	struct sha256 digest;
 	struct plan plan;
+	struct path from;
+	bool given = false;
 	enum err e = site_back(r->site, r->tools, to, &r->person->who, &plan, &digest);
 
+	if (!e)
+		e = path_asked(r, "after", &from, &given);
+	if (!e)
+		e = put_difference(r, m, &plan);
 	if (!e) {
-		put_plan(r, m, &plan);
+		put_plan(r, m, to, &plan, given ? &from : NULL);
 		show_hex(m, VIEW_plan_digest, digest.b, sizeof digest.b);
 	}
 	plan_release(&plan);
@@ -74,7 +193,8 @@ static enum err back_page(struct req *r, unsigned status, const struct back_to *
 		title = arena_printf(r->arena, "Approve again: %s", to->path.s);
 		view_set(m, VIEW_path_value, to->path.s);
 		view_set_int(m, VIEW_seq, (int64_t)to->seq);
-		view_set(m, VIEW_record_href, page_record_href(r, to->seq));
+		view_set_int(m, VIEW_release, (int64_t)to->release);
+		view_set(m, VIEW_record_href, to->seq ? page_record_href(r, to->seq) : NULL);
 		view_set(m, VIEW_verb, "Approve again");
 		view_set(m, VIEW_href, addr(r, "/reapprove", NULL, NULL));
 		view_set(m, VIEW_back_href, page_history_href(r, to->path, plan.n != 1));
@@ -147,18 +267,27 @@ enum err page_rollback_post(struct req *r)
 
 /* --- a file or a directory ------------------------------------------------------------------------------------------------ */
 
-/* GET /s/:site/reapprove?path=&record= */
+static enum err version_asked(struct req *r, struct back_to *to)
+{
+	enum err e = req_number(r, "record", 1, INT64_MAX, 0, &to->seq);
+
+	if (!e)
+		e = req_number(r, "release", 1, INT64_MAX, 0, &to->release);
+	if (!e && !to->seq == !to->release)
+		e = err_set(ERR_INPUT, "Which version? Choose one in the history of the file, or a release.");
+	return e;
+}
+
+/* GET /s/:site/reapprove?path=&record= or &release= */
 enum err page_reapprove(struct req *r)
 {
 	struct back_to to = { .path = r->path };
-	enum err e = req_number(r, "record", 1, INT64_MAX, 0, &to.seq);
+	enum err e = version_asked(r, &to);
 
-	if (!e && !to.seq)
-		e = err_set(ERR_INPUT, "Which version? Choose one in the history of the file.");
 	return e ? e : back_page(r, 200, &to, NULL);
 }
 
-/* POST /s/:site/reapprove {op, path, record, note, plan, password} */
+/* POST /s/:site/reapprove {op, path, record or release, note, plan, password} */
 enum err page_reapprove_post(struct req *r)
 {
 	struct back_to to = { .path = r->path };
@@ -169,9 +298,7 @@ enum err page_reapprove_post(struct req *r)
 	enum err e = posted(r, &rq, &shown);
 
 	if (!e)
-		e = req_number(r, "record", 1, INT64_MAX, 0, &to.seq);
-	if (!e && !to.seq)
-		e = err_set(ERR_INPUT, "The form is not complete: it does not say which version.");
+		e = version_asked(r, &to);
 	if (e)
 		return reply_error(r, e, NULL);
 	e = sign_password(r, "sign", req_form(r, "password"));

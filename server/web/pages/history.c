@@ -330,6 +330,7 @@ static enum err show(struct req *r, struct asked *a, const char *error)
 	if (!a->q.whole_site && req_role_on(r, a->q.path) >= ROLE_SIGN) {
 		struct catalog_entry entry;
 
+		view_set(m, VIEW_reapprove_href, addr(r, "/reapprove", NULL, NULL));
 		l.back = &a->q.path;
 		if (l.about && catalog_get_file(r->site->catalog, a->q.path, &entry, r->arena) == ERR_OK && entry.has_approved)
 			l.now = entry.approved.seq;
