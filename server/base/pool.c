@@ -11,9 +11,16 @@
 #include "base/log.h"
 #include "base/mem.h"
 
+/* A thread that waits for work. */
+struct idle {
+	struct idle *below;
+	pthread_cond_t wake;
+	bool called; /* off the list: there was a job, or the pool is stopping */
+};
+
 struct pool {
 	pthread_mutex_t lock;
-	pthread_cond_t work; /* a job came, or stopping */
+	struct idle *idle; /* who became idle last is called first */
 	bool stopping;
 	struct pool_job *queue; /* a ring */
 	unsigned head, count, size;
@@ -37,16 +44,41 @@ static int thread_new(pthread_t *t, void *(*fn)(void *), void *arg)
 	return rc;
 }
 
+/*
+ * Not in turn, as a shared condition would have it: one job after another is then one thread's, whose database connection
+ * has its statements prepared already, and its handles open.
+ */
+static void wait_for_work(struct pool *p, struct idle *me)
+{
+	me->called = false;
+	me->below = p->idle;
+	p->idle = me;
+	while (!me->called)
+		pthread_cond_wait(&me->wake, &p->lock);
+}
+
+static void call_one(struct pool *p)
+{
+	struct idle *i = p->idle;
+
+	if (!i)
+		return;
+	p->idle = i->below;
+	i->called = true;
+	pthread_cond_signal(&i->wake);
+}
+
 static void *work(void *p_)
 {
 	struct pool *p = p_;
+	struct idle me = { .wake = PTHREAD_COND_INITIALIZER };
 
 	pthread_setname_np(pthread_self(), p->name);
 	void *worker = p->start ? p->start(p->arg) : NULL;
 	pthread_mutex_lock(&p->lock);
 	for (;;) {
 		while (p->count == 0 && !p->stopping)
-			pthread_cond_wait(&p->work, &p->lock);
+			wait_for_work(p, &me);
 		if (p->count == 0)
 			break;
 		struct pool_job job = p->queue[p->head];
@@ -57,6 +89,7 @@ static void *work(void *p_)
 		pthread_mutex_lock(&p->lock);
 	}
 	pthread_mutex_unlock(&p->lock);
+	pthread_cond_destroy(&me.wake);
 	if (p->stop)
 		p->stop(worker);
 	return NULL;
@@ -67,7 +100,6 @@ struct pool *pool_new(const char *name, unsigned threads, unsigned queue, void *
 	struct pool *p = mem_alloc(sizeof(*p));
 
 	pthread_mutex_init(&p->lock, NULL);
-	pthread_cond_init(&p->work, NULL);
 	p->size = queue ? queue : 1;
 	p->queue = mem_array(p->size, sizeof(*p->queue));
 	p->threads = mem_array(threads ? threads : 1, sizeof(*p->threads));
@@ -100,7 +132,7 @@ enum err pool_add(struct pool *p, struct pool_job job)
 	} else {
 		p->queue[(p->head + p->count) % p->size] = job;
 		p->count++;
-		pthread_cond_signal(&p->work);
+		call_one(p);
 	}
 	pthread_mutex_unlock(&p->lock);
 	return e ? err_set(e, "too much is going on at once: try again shortly") : ERR_OK;
@@ -112,11 +144,11 @@ void pool_free(struct pool *p)
 		return;
 	pthread_mutex_lock(&p->lock);
 	p->stopping = true;
-	pthread_cond_broadcast(&p->work);
+	while (p->idle)
+		call_one(p);
 	pthread_mutex_unlock(&p->lock);
 	for (unsigned i = 0; i < p->n_threads; i++)
 		pthread_join(p->threads[i], NULL);
-	pthread_cond_destroy(&p->work);
 	pthread_mutex_destroy(&p->lock);
 	free(p->queue);
 	free(p->threads);

@@ -51,6 +51,41 @@ static void test_jobs(void **state)
 	pool_free(NULL);
 }
 
+static void *count_new(void *arg)
+{
+	static int each[4];
+	static atomic_int n;
+
+	(void)arg;
+	return &each[atomic_fetch_add(&n, 1) & 3];
+}
+
+static void count(void *arg, void *worker)
+{
+	*(int *)worker += 1;
+	*(int *)arg = *(int *)worker;
+	atomic_fetch_add(&done, 1);
+}
+
+/* What its connection has prepared serves the next job too; a thread that is slow to come back may miss some. */
+static void test_one_after_another(void **state)
+{
+	int most = 0;
+
+	(void)state;
+	struct pool *p = pool_new("four", 4, 10, count_new, NULL, NULL);
+	atomic_store(&done, 0);
+	for (int i = 1, by; i <= 200; i++) {
+		assert_ok(pool_add(p, (struct pool_job){ count, &by }));
+		while (atomic_load(&done) < i)
+			clock_sleep(100);
+		most = by > most ? by : most;
+		clock_sleep(1000);
+	}
+	pool_free(p);
+	assert_true(most > 100);
+}
+
 static void hold(void *arg, void *worker)
 {
 	(void)worker;
@@ -121,6 +156,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_jobs),
+		cmocka_unit_test(test_one_after_another),
 		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_each),
 		cmocka_unit_test(test_beside),
