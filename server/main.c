@@ -36,14 +36,19 @@ static const char HELP[] =
     "                 database, the repositories, the node's key, the configuration. DIR is as secret as node.key\n"
     "  restore DIR    make the data directory that --data names from a backup. It starts read-only\n"
     "  accept-loss    with -m REASON, after restore: record that this is the state to go on from\n"
+    "  key change     with -m REASON, while no server runs: make a new key for the node. What the old one signed stays valid;\n"
+    "                 its secret part is destroyed\n"
+    "  key list       the keys of the node: fingerprints, since when, by whom, why\n"
     "\n"
     "Options:\n"
     "  --data DIR        the data directory; its configuration is DIR/drydock.conf\n"
     "  --conf FILE       the configuration file (without --data: " CONF_FILE ")\n"
     "  --deep            fsck: every byte of the export and of every version too\n"
     "  --repair          fsck: put right what can be derived; foreign files of the export go to export.foreign/\n"
-    "  --json            fsck: for programs\n"
-    "  -m REASON         accept-loss: why\n"
+    "  --json            fsck, key list: for programs\n"
+    "  -m REASON         accept-loss, key change: why\n"
+    "  --new FILE        key change: take this key (OpenSSH, Ed25519, without a passphrase, mode 600) instead of making one\n"
+    "  --keep-old        key change: keep the old key beside the new one, as node.key.FINGERPRINT\n"
     "  --replace         rebuild: take out what is in the database\n"
     "  --site NAME       admin, fsck: this site only. init: the first site, together with --staging\n"
     "  --staging DIR     init: the staging tree of that site\n"
@@ -55,7 +60,7 @@ static const char HELP[] =
     "\n"
     "Exit status: 0 done, 1 wrong usage or configuration, 2 not found, 3 refused, 4 conflict, 6 failed or in use.\n";
 
-enum { OPT_DATA = 256, OPT_CONF, OPT_SITE, OPT_STAGING, OPT_PRODUCTION, OPT_PORT, OPT_USER, OPT_ADMIN, OPT_DEEP, OPT_REPAIR, OPT_JSON, OPT_REPLACE, OPT_HELP, OPT_VERSION, OPT_HELP_CONFIG, OPT_SAMPLE };
+enum { OPT_DATA = 256, OPT_CONF, OPT_SITE, OPT_STAGING, OPT_PRODUCTION, OPT_PORT, OPT_USER, OPT_ADMIN, OPT_DEEP, OPT_REPAIR, OPT_JSON, OPT_REPLACE, OPT_NEW, OPT_KEEP_OLD, OPT_HELP, OPT_VERSION, OPT_HELP_CONFIG, OPT_SAMPLE };
 
 static const struct option OPTIONS[] = {
 	{ "data", required_argument, NULL, OPT_DATA },
@@ -70,6 +75,8 @@ static const struct option OPTIONS[] = {
 	{ "repair", no_argument, NULL, OPT_REPAIR },
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ "replace", no_argument, NULL, OPT_REPLACE },
+	{ "new", required_argument, NULL, OPT_NEW },
+	{ "keep-old", no_argument, NULL, OPT_KEEP_OLD },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ "version", no_argument, NULL, OPT_VERSION },
 	{ "help-config", no_argument, NULL, OPT_HELP_CONFIG },
@@ -83,7 +90,9 @@ struct line {
 	struct init_options init;
 	struct fsck_options fsck;
 	bool replace;
-	const char *reason, *place; /* of accept-loss; of backup and restore */
+	const char *reason, *place; /* of accept-loss and key change; of backup and restore */
+	const char *verb; /* of key */
+	struct key_options key;
 	const char *admins[64];
 };
 
@@ -144,6 +153,8 @@ static int parse(int argc, char **argv, struct line *l)
 		case OPT_REPAIR: l->fsck.repair = true; break;
 		case OPT_JSON: l->fsck.json = true; break;
 		case OPT_REPLACE: l->replace = true; break;
+		case OPT_NEW: l->key.from = optarg; break;
+		case OPT_KEEP_OLD: l->key.keep = true; break;
 		case 'm': l->reason = optarg; break;
 		case OPT_PORT:
 			if ((end = parse_port(optarg, &l->init.port)) >= 0)
@@ -174,6 +185,11 @@ static int parse(int argc, char **argv, struct line *l)
 			return usage("backup and restore want a directory");
 		l->place = argv[optind++];
 	}
+	if (!strcmp(l->command, "key")) {
+		if (optind == argc || (strcmp(argv[optind], "change") && strcmp(argv[optind], "list")))
+			return usage("say `key change` or `key list`");
+		l->verb = argv[optind++];
+	}
 	if (optind != argc)
 		return usage("there are more arguments than this command takes");
 	if (l->init.data && l->conf)
@@ -185,15 +201,20 @@ static int parse(int argc, char **argv, struct line *l)
 static int check_options(const struct line *l)
 {
 	bool init = !strcmp(l->command, "init"), admin = !strcmp(l->command, "admin"), fsck = !strcmp(l->command, "fsck");
+	bool change = l->verb && !strcmp(l->verb, "change"), list = l->verb && !change;
 
 	if (!init && (l->init.staging || l->init.production || l->init.port || l->init.user || l->init.n_admins))
 		return usage("--staging, --production, --port, --user and --admin belong to init");
 	if (!init && !admin && !fsck && l->init.site)
 		return usage("--site belongs to init, admin and fsck");
-	if (!fsck && (l->fsck.deep || l->fsck.repair || l->fsck.json))
-		return usage("--deep, --repair and --json belong to fsck");
-	if (l->reason && strcmp(l->command, "accept-loss"))
-		return usage("-m belongs to accept-loss");
+	if (!fsck && (l->fsck.deep || l->fsck.repair))
+		return usage("--deep and --repair belong to fsck");
+	if (!fsck && !list && l->fsck.json)
+		return usage("--json belongs to fsck and key list");
+	if (l->reason && !change && strcmp(l->command, "accept-loss"))
+		return usage("-m belongs to accept-loss and key change");
+	if (!change && (l->key.from || l->key.keep))
+		return usage("--new and --keep-old belong to key change");
 	if (!strcmp(l->command, "restore") && (!l->init.data || l->conf))
 		return usage("restore wants --data DIR, the directory to be made");
 	if (l->replace && strcmp(l->command, "rebuild"))
@@ -272,6 +293,10 @@ static enum err run(const struct line *l, int *status)
 		e = daemon_backup(conf, l->place);
 	} else if (!strcmp(l->command, "accept-loss")) {
 		e = daemon_accept_loss(conf, l->reason ? l->reason : "");
+	} else if (l->verb && !strcmp(l->verb, "list")) {
+		e = daemon_key_list(conf, l->fsck.json);
+	} else if (l->verb) {
+		e = daemon_key_change(conf, &l->key);
 	} else {
 		printf("%s is right: %zu site%s.\n", conf->file, conf->n_sites, conf->n_sites == 1 ? "" : "s");
 	}
@@ -282,7 +307,7 @@ out:
 
 int main(int argc, char **argv)
 {
-	static const char *const COMMANDS[] = { "init", "serve", "admin", "check-config", "fsck", "rebuild", "backup", "restore", "accept-loss" };
+	static const char *const COMMANDS[] = { "init", "serve", "admin", "check-config", "fsck", "rebuild", "backup", "restore", "accept-loss", "key" };
 	struct line l = { 0 };
 	bool known = false;
 	int status;
@@ -302,6 +327,7 @@ int main(int argc, char **argv)
 	if (status >= 0)
 		return status;
 	l.fsck.site = l.init.site;
+	l.key.reason = l.reason ? l.reason : "";
 	e = run(&l, &status);
 	if (e) {
 		fprintf(stderr, "drydockd: %s\n", err_text());

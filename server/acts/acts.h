@@ -18,6 +18,7 @@
 #include "core/record.h"
 #include "db/db.h"
 #include "export/export.h"
+#include "repo/keychain.h"
 #include "repo/repo.h"
 
 /*
@@ -28,6 +29,7 @@ struct site {
 	const char *name; /* also the key in the database */
 	const struct conf_site *conf; /* NULL for the installation */
 	const struct node_key *key;
+	struct site_keys *keys; /* of its log; made at start, then only read */
 	const char *dir; /* <data>/sites/<name>: repo.git, export/, export.at, ... */
 	char repo_dir[4096];
 	struct catalog *catalog;
@@ -66,6 +68,8 @@ enum err tools_repo(struct actor_tools *t, const struct site *s, struct repo **o
 /* acts/site.c: create what is missing (repository, directories, genesis record), load approved side and rules, recover. */
 enum err site_open(struct site **out, const struct conf *conf, const struct conf_site *cs, const struct node_key *key, struct actor_tools *t) MUST_CHECK;
 enum err site_open_installation(struct site **out, const struct conf *conf, const struct node_key *key, struct actor_tools *t) MUST_CHECK;
+/* The log alone of a site that has no place in the configuration any more. */
+enum err site_open_log(struct site **out, const struct conf *conf, const char *name, const struct node_key *key, struct actor_tools *t) MUST_CHECK;
 void site_close(struct site *s);
 struct rules *site_rules(struct site *s); /* referenced: rules_unref */
 /* The sites that are open, without the installation; fn until it returns false. Not from inside fn again. */
@@ -185,6 +189,15 @@ enum err act_preapprove(struct site *s, struct actor_tools *t, const struct act_
 /* Approve what changed below pre-approved paths, as the system. *n 0: nothing to do, no record. A revoked file stays. */
 enum err act_pickup(struct site *s, struct actor_tools *t, uint64_t *n) MUST_CHECK;
 
+/* --- the keys of a log: acts/key.c ----------------------------------------------------------------------------------- */
+
+const struct keychain *site_keychain(const struct site *s); /* NULL: the log has not begun */
+/* The statements of its changes, for receivers: strings live as long as the site. */
+struct site_key_paper { const char *statement; size_t len; const char *signature; };
+const struct site_key_paper *site_key_papers(const struct site *s, size_t *n);
+/* The last record that the node's key signs in this log: it names the next. Offline. at: of the whole change, not before the log's newest record. */
+enum err act_key(struct site *s, struct actor_tools *t, const struct node_key *next, int64_t at, const char *by, const char *reason, struct act_answer *out) MUST_CHECK;
+
 /* --- sync: acts/release.c, acts/force.c ---------------------------------------------------------------------------- */
 
 /* Cut a release of the approved tree as it stands; ERR_NOT_FOUND-free: *cut false if nothing changed since the last. */
@@ -198,7 +211,7 @@ struct release_papers {
 	const char *bytes; /* the file `release` */
 	size_t len;
 	struct sha256 digest; /* of it */
-	const char *signature; /* armored; NULL: another node cut it, whose key is not here */
+	const char *signature; /* armored; NULL: another node cut it, whose key is not here, or one of ours that was replaced, and it was not kept */
 	const char *actor; /* who asked for it, as the record says */
 };
 enum err release_papers(struct site *s, struct actor_tools *t, const struct db_release *rel, struct release_papers *out, struct arena *a) MUST_CHECK;

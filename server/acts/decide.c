@@ -149,6 +149,15 @@ enum err act_seen(struct site *s, struct actor_tools *t, const struct act_reques
 
 /* --- building the commit ------------------------------------------------------------------------------------------- */
 
+/* Never before the key that signs it: git and ssh-keygen judge a signature by the commit's time. */
+static int64_t when(const struct site *s)
+{
+	const struct keychain *c = site_keychain(s);
+	const int64_t now = clock_wall(), since = c && c->n ? keychain_last(c)->at : 0;
+
+	return now > since ? now : since;
+}
+
 static void record_fill(struct decision *d)
 {
 	const struct identity *who = request_identity(d->rq);
@@ -159,7 +168,7 @@ static void record_fill(struct decision *d)
 		.seq = d->head.seq + 1,
 		.op = d->rq->op,
 		.act = d->act,
-		.at = clock_wall(),
+		.at = d->at ? d->at : when(d->s),
 		.actor = *who,
 		.rule = d->rule,
 		.shown = d->shown,
@@ -472,6 +481,10 @@ enum err decide(struct decision *d, struct act_answer *out)
 		goto out;
 	if (s->read_only) {
 		err = err_set(ERR_BUSY, "Nothing can be written: %s", s->read_only_reason);
+		goto out;
+	}
+	if (!site_key_signs(s)) {
+		err = err_set(ERR_BUSY, "Nothing can be written: the key of this log was changed, and that is not done everywhere. Start the server again.");
 		goto out;
 	}
 	err = tx_run(d->db, transact, d, &unknown);

@@ -47,6 +47,7 @@ struct decision {
 	void (*progress)(void *arg, const char *step, uint64_t done, uint64_t total);
 	void *progress_arg;
 	uint64_t total; /* for progress */
+	int64_t at; /* of the record; 0: now */
 	/* Ask the roles again, compare the expected states: the database is the truth here. */
 	enum err (*check)(struct decision *d, void *arg);
 	/* More objects for the pack, once the log commit is known; may be NULL. */
@@ -136,6 +137,18 @@ static inline bool approval_stands(unsigned approval)
 {
 	return approval == APPROVAL_SIGNED || approval == APPROVAL_PREAPPROVED;
 }
+
+/* --- key.c --------------------------------------------------------------------------------------------------------- */
+
+enum err site_load_keys(struct site *s, struct db *db) MUST_CHECK; /* what is wrong with them makes it read-only */
+void site_keys_free(struct site_keys *k);
+bool site_key_signs(const struct site *s); /* is the node's key the newest of this log? */
+bool site_key_signed(const struct site *s, const struct db_release *rel); /* did the node's key, as it is today, sign that release of its own? */
+/* If not: the armored signature of its head, or its tag, as it was kept. ERR_NOT_FOUND: it was not. */
+enum err site_key_kept(struct site *s, struct actor_tools *t, const struct db_release *rel, bool tag, struct buf *armored) MUST_CHECK;
+enum err release_tag_signature(struct site *s, const struct db_release *rel, struct buf *armored) MUST_CHECK; /* release.c: made now */
+/* recover.c */
+void site_make_read_only(struct site *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 /* --- carry.c ------------------------------------------------------------------------------------------------------- */
 

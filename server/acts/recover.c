@@ -13,9 +13,7 @@
 
 #define ANCESTRY_LIMIT 1000000 /* records walked back before giving up */
 
-static void make_read_only(struct site *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
-
-static void make_read_only(struct site *s, const char *fmt, ...)
+void site_make_read_only(struct site *s, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -58,12 +56,12 @@ static enum err recover_log(struct site *s, struct repo *repo, const struct db_h
 		return err;
 	if (!head->seq) {
 		if (err != ERR_NOT_FOUND)
-			make_read_only(s, "the database knows nothing of the log of %s. Was it restored or replaced? See drydockd rebuild.", s->name);
+			site_make_read_only(s, "the database knows nothing of the log of %s. Was it restored or replaced? See drydockd rebuild.", s->name);
 		return ERR_OK;
 	}
 	repo_refresh(repo);
 	if (!repo_has(repo, &head->commit)) {
-		make_read_only(s, "record %llu is in the database but not in the repository of %s. See drydockd fsck.", (unsigned long long)head->seq, s->name);
+		site_make_read_only(s, "record %llu is in the database but not in the repository of %s. See drydockd fsck.", (unsigned long long)head->seq, s->name);
 		return ERR_OK;
 	}
 	/* Refs are not synced: after a power cut one can be missing or torn. The database says where it stood. */
@@ -83,10 +81,10 @@ static enum err recover_log(struct site *s, struct repo *repo, const struct db_h
 	if (err)
 		return err;
 	if (ahead)
-		make_read_only(s, "the database is behind the log of %s: it ends at record %llu. Was an old copy restored? See drydockd rebuild.",
+		site_make_read_only(s, "the database is behind the log of %s: it ends at record %llu. Was an old copy restored? See drydockd rebuild.",
 		    s->name, (unsigned long long)head->seq);
 	else
-		make_read_only(s, "the database and the log of %s disagree. See drydockd fsck.", s->name);
+		site_make_read_only(s, "the database and the log of %s disagree. See drydockd fsck.", s->name);
 	return ERR_OK;
 }
 

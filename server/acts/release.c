@@ -23,8 +23,11 @@ static bool runs_out(const struct cutting *c, const struct site *s)
 
 static bool nothing_new(const struct cutting *c, struct site *s, const struct plan *changes)
 {
-	/* The first release is cut as soon as there is a file; a take-down that finds nothing to take leaves it at that. */
-	return !changes->n && (!c->last.number || c->down || !runs_out(c, s)) && c->caught.seq <= c->last.seq;
+	/*
+	 * The first release is cut as soon as there is a file; a take-down that finds nothing to take leaves it at that. After a change
+	 * of the key the same tree again is news: production is to hear of the new key before somebody else has a use for the old one.
+	 */
+	return !changes->n && (!c->last.number || c->down || (!runs_out(c, s) && site_key_signed(s, &c->last))) && c->caught.seq <= c->last.seq;
 }
 
 static enum err newest(struct db *db, struct site *s, struct db_release *out, struct arena *a)
@@ -214,7 +217,7 @@ enum err cutting_build(struct cutting *c, struct decision *d)
 	err = repo_pack_release_commit(d->pack, &c->prepared, &c->last.main_commit, message, d->record.at, d->s->key, &c->now.main_commit);
 	FAILPOINT_OR(err, release_commit);
 	if (!err)
-		err = repo_pack_tag(d->pack, tag, &c->now.main_commit, message, d->record.at, d->s->key, &c->tag);
+		err = repo_pack_tag(d->pack, tag, &c->now.main_commit, message, d->record.at, d->s->key, NULL, &c->tag);
 	return err;
 }
 
@@ -280,6 +283,7 @@ void cutting_done(struct cutting *c, struct site *s)
 /* The tags of the newest releases that are missing, made again: all in one pack. */
 struct retagging {
 	struct site *s;
+	struct actor_tools *t;
 	struct repo *repo;
 	struct repo_pack *pack; /* NULL: none was missing yet */
 	struct retag {
@@ -287,41 +291,79 @@ struct retagging {
 		struct blob_id tag;
 	} *list;
 	size_t n, cap;
+	struct db_release *releases; /* the newest, of this node */
+	size_t n_releases, releases_cap;
 	enum err err;
 };
 
-/* The tag is a pure function of release, time and key: made again, it is the same object. */
-static bool retag_one(void *arg, const struct db_release *r)
+enum err release_tag_signature(struct site *s, const struct db_release *rel, struct buf *armored)
 {
-	struct retagging *x = arg;
-	struct blob_id tag;
-	char ref[96], message[256], name[64];
+	char message[256], name[64];
+
+	release_words(s, rel->number, message, name);
+	return repo_tag_sign(name, &rel->main_commit, message, rel->at, s->key, armored);
+}
+
+static enum err retag_make(struct retagging *x, const struct db_release *r, struct blob_id *tag)
+{
+	struct buf kept = BUF_INIT(HEAD_LIMIT);
+	const bool ours = site_key_signed(x->s, r);
+	char message[256], name[64];
 	struct uuid op;
+	enum err e = ours ? ERR_OK : site_key_kept(x->s, x->t, r, true, &kept);
+
+	uuid_new(&op);
+	release_words(x->s, r->number, message, name);
+	if (!e && !x->pack)
+		e = repo_pack_begin(x->repo, &op, &x->pack);
+	if (!e)
+		e = repo_pack_tag(x->pack, name, &r->main_commit, message, r->at, x->s->key, ours ? NULL : &kept, tag);
+	buf_release(&kept);
+	return e;
+}
+
+/* The tag is a pure function of release, time and key: made again, it is the same object. */
+static void retag_one(struct retagging *x, const struct db_release *r)
+{
+	struct blob_id tag;
+	char ref[96];
 
 	snprintf(ref, sizeof ref, RELEASE_TAG_PREFIX "%llu", (unsigned long long)r->number);
 	x->err = repo_ref_get(x->repo, ref, &tag);
-	if (x->err != ERR_NOT_FOUND || strcmp(r->node, node_key_id(x->s->key)) != 0) {
-		x->err = x->err == ERR_NOT_FOUND ? ERR_OK : x->err;
-		return !x->err;
+	if (x->err != ERR_NOT_FOUND)
+		return;
+	x->err = retag_make(x, r, &tag);
+	if (x->err == ERR_NOT_FOUND) {
+		/* Of a key that was replaced, and so old that its signature was not kept: no start fails over that. */
+		log_event(LOG_LEVEL_WARN, "recover.tag", "site", x->s->name, "why", err_text(), NULL);
+		x->err = ERR_OK;
+		return;
 	}
-	uuid_new(&op);
-	release_words(x->s, r->number, message, name);
-	x->err = x->pack ? ERR_OK : repo_pack_begin(x->repo, &op, &x->pack);
-	if (!x->err)
-		x->err = repo_pack_tag(x->pack, name, &r->main_commit, message, r->at, x->s->key, &tag);
 	if (x->err)
-		return false;
+		return;
 	x->list = mem_grow(x->list, &x->cap, x->n + 1, sizeof *x->list);
 	x->list[x->n++] = (struct retag){ r->number, tag };
+}
+
+static bool see_tagged(void *arg, const struct db_release *r)
+{
+	struct retagging *x = arg;
+
+	if (strcmp(r->node, node_key_id(x->s->key)) != 0)
+		return true;
+	x->releases = mem_grow(x->releases, &x->releases_cap, x->n_releases + 1, sizeof *x->releases);
+	x->releases[x->n_releases++] = *r;
 	return true;
 }
 
 static enum err retag(struct site *s, struct actor_tools *t, struct repo *repo)
 {
-	struct retagging x = { .s = s, .repo = repo };
+	struct retagging x = { .s = s, .t = t, .repo = repo };
 	const unsigned keep = s->conf ? s->conf->release_keep : 1;
-	enum err err = db_release_list(tools_db(t), s->name, 0, keep, retag_one, &x);
+	enum err err = db_release_list(tools_db(t), s->name, 0, keep, see_tagged, &x);
 
+	for (size_t i = 0; i < x.n_releases && !err && !x.err; i++)
+		retag_one(&x, &x.releases[i]);
 	if (!err)
 		err = x.err;
 	if (!err && x.n)
@@ -338,6 +380,7 @@ static enum err retag(struct site *s, struct actor_tools *t, struct repo *repo)
 		log_event(LOG_LEVEL_WARN, "recover.tags", "site", s->name, "tags", log_u64(x.n), NULL);
 	repo_pack_free(x.pack);
 	free(x.list);
+	free(x.releases);
 	return err;
 }
 
@@ -384,8 +427,10 @@ enum err release_papers(struct site *s, struct actor_tools *t, const struct db_r
 	/* The fields go with the record. */
 	out->head.tree = arena_dup(a, out->head.tree);
 	err = head_encode(&out->head, &bytes);
-	if (!err && !strcmp(rel->node, node_key_id(s->key)))
-		err = node_key_sign(s->key, HEAD_SPACE, bytes.p, bytes.len, &armored);
+	if (!err && !strcmp(rel->node, node_key_id(s->key))) {
+		err = site_key_signed(s, rel) ? node_key_sign(s->key, HEAD_SPACE, bytes.p, bytes.len, &armored) : site_key_kept(s, t, rel, false, &armored);
+		err = err == ERR_NOT_FOUND ? ERR_OK : err;
+	}
 	if (err)
 		goto out;
 	sha256_of(&out->digest, bytes.p, bytes.len);

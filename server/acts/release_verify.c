@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "acts/internal.h"
+#include "repo/sshsig.h"
 
 struct checking {
 	struct site *s;
@@ -26,18 +27,31 @@ static enum err check_record(struct checking *c)
 	return e;
 }
 
+/* Signed by the key that was the node's then? */
+static enum err check_commit(struct checking *c, const struct blob_id *commit)
+{
+	uint8_t signer[32];
+	enum err e = repo_commit_verify(c->repo, commit, signer);
+
+	return e ? e : key_expect(site_keychain(c->s), c->rel.seq, signer);
+}
+
 static enum err check_signature(struct checking *c)
 {
+	const struct keychain *keys;
+
 	if (!c->papers.has_head)
 		return ERR_OK;
 	if (!c->papers.signature)
-		return err_set(ERR_FAILED, "it was cut by node %.12s, whose key is not here", c->rel.node);
-	return node_key_verify(c->s->key, HEAD_SPACE, c->papers.bytes, c->papers.len, c->papers.signature, strlen(c->papers.signature));
+		return err_set(ERR_FAILED, "it was cut by node %.12s, whose key is not here, or was replaced", c->rel.node);
+	if (!(keys = site_keychain(c->s)) || !keys->n)
+		return err_set(ERR_FAILED, "the keys of the log are not known");
+	return sshsig_verify(keychain_at(keys, c->rel.seq)->key, HEAD_SPACE, c->papers.bytes, c->papers.len, c->papers.signature, strlen(c->papers.signature));
 }
 
 static enum err check_log(struct checking *c)
 {
-	return repo_commit_verify(c->repo, &c->rel.log_commit, c->s->key);
+	return check_commit(c, &c->rel.log_commit);
 }
 
 static enum err check_tree(struct checking *c)
@@ -54,7 +68,7 @@ static enum err check_tree(struct checking *c)
 
 static enum err check_main(struct checking *c)
 {
-	return repo_commit_verify(c->repo, &c->rel.main_commit, c->s->key);
+	return check_commit(c, &c->rel.main_commit);
 }
 
 struct before {

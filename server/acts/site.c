@@ -288,6 +288,9 @@ static enum err genesis_check(struct decision *d, void *arg)
 		return err_set(ERR_STALE, "The log of %s has begun already.", d->s->name);
 	d->fields = json_object();
 	json_object_set_new(d->fields, "key", json_string(node_key_public(d->s->key)));
+	/* The node's id is that of its first key: how that one led to this one. */
+	if (node_key_statements(d->s->key))
+		json_object_set(d->fields, "keys", node_key_statements(d->s->key));
 	return ERR_OK;
 }
 
@@ -315,7 +318,7 @@ static enum err genesis(struct site *s, struct actor_tools *t)
 	err = decide(&d, &answer);
 	if (!err && answer.pending[0])
 		err = err_set(ERR_FAILED, "%s", answer.pending);
-	return err;
+	return err ? err : site_load_keys(s, tools_db(t));
 }
 
 /* --- open and close ------------------------------------------------------------------------------------------------ */
@@ -389,7 +392,9 @@ static enum err site_begin(struct site *s, struct actor_tools *t)
 		if (err)
 			return err;
 	}
-	return site_recover(s, t);
+	if (head.seq)
+		err = site_load_keys(s, db);
+	return err ? err : site_recover(s, t);
 }
 
 enum err site_open(struct site **out, const struct conf *conf, const struct conf_site *cs, const struct node_key *key, struct actor_tools *t)
@@ -422,13 +427,18 @@ enum err site_open(struct site **out, const struct conf *conf, const struct conf
 
 enum err site_open_installation(struct site **out, const struct conf *conf, const struct node_key *key, struct actor_tools *t)
 {
-	struct site *s = site_new(conf, INSTALLATION, key);
+	return site_open_log(out, conf, INSTALLATION, key, t);
+}
+
+enum err site_open_log(struct site **out, const struct conf *conf, const char *name, const struct node_key *key, struct actor_tools *t)
+{
+	struct site *s = site_new(conf, name, key);
 	enum err err = site_begin(s, t);
 
 	*out = NULL;
 	if (err) {
 		site_close(s);
-		return err_prefix(err, "installation");
+		return err_prefix(err, "%s", name);
 	}
 	*out = s;
 	return ERR_OK;
@@ -444,6 +454,7 @@ void site_close(struct site *s)
 	if (s->export)
 		export_close(s->export);
 	rules_unref(s->rules);
+	site_keys_free(s->keys);
 	pthread_mutex_destroy(&s->writer);
 	pthread_mutex_destroy(&s->rules_lock);
 	free((char *)s->name);

@@ -13,7 +13,7 @@
 #define DEPTH 6
 
 /* Secrets: for the daemon's user alone. */
-static const char *const SECRETS[] = { "node.key", "db.secret", "first-admins" };
+static const char *const SECRETS[] = { "node.key", "node.keys", "db.secret", "first-admins" };
 /* What others look after: the database's server, and the export, which is compared file by file. */
 static const char *const ELSEWHERE[] = { "db", "db.pid", "export", "export.tmp", "export.foreign" };
 
@@ -25,6 +25,12 @@ static bool listed(const char *const *list, size_t n, const char *name)
 	return false;
 }
 #define IS_ONE_OF(list, name) listed(list, sizeof(list) / sizeof(*(list)), name)
+
+/* A key that is kept, or being made, too. */
+static bool is_secret(const char *name)
+{
+	return IS_ONE_OF(SECRETS, name) || strncmp(name, "node.key.", 9) == 0;
+}
 
 static bool set_mode(int dir, const char *name, mode_t mode)
 {
@@ -38,7 +44,7 @@ static bool set_mode(int dir, const char *name, mode_t mode)
 
 static void check_one(struct check *c, int dir, const char *name, const char *path, const struct stat *st, unsigned depth)
 {
-	mode_t too_much = depth == 1 && IS_ONE_OF(ELSEWHERE, name) ? 0 : st->st_mode & (depth == 1 && IS_ONE_OF(SECRETS, name) ? 077 : 022);
+	mode_t too_much = depth == 1 && IS_ONE_OF(ELSEWHERE, name) ? 0 : st->st_mode & (depth == 1 && is_secret(name) ? 077 : 022);
 
 	if (st->st_uid != geteuid())
 		found(c, FINDING_OWNER, path, "it belongs to uid %u, and DryDock runs as uid %u", (unsigned)st->st_uid, (unsigned)geteuid());

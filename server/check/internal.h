@@ -3,6 +3,7 @@
 #define DRYDOCK_CHECK_INTERNAL_H
 
 #include "check/check.h"
+#include "repo/keychain.h"
 
 #define MAIN_REF "refs/heads/main"
 #define TAG_PREFIX "refs/tags/release/"
@@ -24,6 +25,7 @@ struct check {
 	bool overtaken; /* rows could not be, since acts came in between */
 	struct replay *replay;
 	const char *log_ref;
+	struct keychain keys; /* of the log, as far as it was read */
 };
 void found(struct check *c, enum finding_id id, const char *subject, const char *fmt, ...) PRINTF_LIKE(4, 5);
 void found_end(struct check *c); /* tell of what was only counted */

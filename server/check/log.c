@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/pool.h"
+#include "base/weaken.h"
 #include "check/internal.h"
 
 #define BODY_LIMIT ((size_t)2 << 20)
@@ -54,6 +55,8 @@ void log_close(struct log *l)
 
 struct ahead {
 	struct log_entry e;
+	uint8_t signer[32]; /* the key that signed it, if signed is true: whether it is the right one is told in order */
+	bool is_signed;
 	/* what is wrong with it; told in order by the thread that takes the records up */
 	struct { enum finding_id id; char what[512]; } bad[4];
 	size_t n_bad;
@@ -142,7 +145,8 @@ static void read_entry(const struct log *l, struct ahead *a, struct repo *repo)
 		snprintf(what, sizeof(what), "its record is number %llu and stands at place %llu", (unsigned long long)e->record.seq, (unsigned long long)e->seq);
 		bad(a, FINDING_LOG_CHAIN, what);
 	}
-	if (repo_log_verify(repo, &e->commit, &e->parts, &e->record, &e->digest, l->key))
+	a->is_signed = repo_log_verify(repo, &e->commit, &e->parts, &e->record, &e->digest, a->signer) == ERR_OK;
+	if (!a->is_signed)
 		bad(a, FINDING_LOG_SIGNATURE, err_text());
 	choose_limit(repo, e);
 	if (e->files_text.limit <= SMALL_FILES)
@@ -223,6 +227,31 @@ static void read_rules(struct log *l, struct ahead *a, struct order *o)
 		bad(a, FINDING_LOG_DIGEST, "its rules have another digest than its record says");
 }
 
+/* Signed by the key that is the node's at this record. Which keys those are, the records before it say. */
+static void check_key(struct log *l, struct ahead *a)
+{
+	struct keychain *chain = &l->check->keys;
+	struct log_entry *e = &a->e;
+
+	if (e->seq == 1 && keychain_take(chain, &e->record))
+		return bad(a, FINDING_LOG_SIGNATURE, err_text());
+	/* The first record was told to be damaged. Its node's id is that of the first key all the same. */
+	if (!chain->n && a->is_signed) {
+		char id[SHA256_HEX];
+
+		key_id(a->signer, id);
+		if (strcmp(id, node_key_id(l->key)) == 0)
+			keychain_begin(chain, a->signer, e->record.at);
+	}
+	if (a->is_signed && key_expect(chain, e->seq, a->signer)) {
+		a->is_signed = false;
+		bad(a, FINDING_LOG_SIGNATURE, err_text());
+	}
+	/* A change that is itself in doubt changes nothing. */
+	if (e->seq != 1 && a->is_signed && keychain_take(chain, &e->record))
+		bad(a, FINDING_LOG_KEY, err_text());
+}
+
 static void finish(struct log *l, struct ahead *a, struct order *o)
 {
 	struct log_entry *e = &a->e;
@@ -232,6 +261,7 @@ static void finish(struct log *l, struct ahead *a, struct order *o)
 		if (e->files_text.limit > SMALL_FILES)
 			read_files(a, l->repo);
 		read_rules(l, a, o);
+		check_key(l, a);
 		if (o->known && !sha256_equal(&e->record.prev, &o->prev))
 			bad(a, FINDING_LOG_CHAIN, "its record does not name the one before it");
 		o->prev = e->digest;
@@ -244,12 +274,25 @@ static void finish(struct log *l, struct ahead *a, struct order *o)
 	}
 }
 
+/* Whoever has an old key could write another history with it; the node's own key says which one is right. */
+static void check_last_key(struct log *l)
+{
+	const struct key_time *last = keychain_last(&l->check->keys);
+	char print[KEY_PRINT];
+
+	if (!last || node_key_is(l->key, last->key) || WEAK(key_last))
+		return;
+	found(l->check, FINDING_LOG_KEY, l->check->log_ref, "its newest key is %s, and that is not the node's (node.key)", key_print(last->key, print));
+	l->check->log_damaged = true;
+}
+
 enum err log_each(struct log *l, enum err (*fn)(void *arg, const struct log_entry *e), void *arg)
 {
 	struct reading r = { .l = l, .list = mem_array(AHEAD, sizeof(*r.list)) };
 	struct order o = { .known = true };
 	enum err e = ERR_OK;
 
+	l->check->keys.n = 0;
 	pthread_mutex_init(&r.lock, NULL);
 	for (size_t i = 0; i < THREADS && !e; i++)
 		e = repo_open_like(&r.repos[i], l->repo);
@@ -271,6 +314,8 @@ enum err log_each(struct log *l, enum err (*fn)(void *arg, const struct log_entr
 			entry_release(&r.list[i].e);
 		}
 	}
+	if (!e && l->n)
+		check_last_key(l);
 	for (size_t i = 0; i < THREADS; i++)
 		repo_close(r.repos[i]);
 	pthread_mutex_destroy(&r.lock);

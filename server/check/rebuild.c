@@ -153,6 +153,8 @@ static enum err make(struct db *db, void *arg)
 	FAILPOINT_OR(e, rebuild_cleared);
 	if (!e)
 		e = log_each(&r->log, take, r);
+	if (!e && r->c.log_damaged)
+		e = err_set(ERR_DENIED, "the log of %s does not end with the node's key: nothing was made from it", r->c.p->name);
 	if (!e)
 		replay_end(r->c.replay, fill, r);
 	for (int id = 0; id < TABLE_COUNT; id++) {

@@ -138,6 +138,7 @@ void check_release(struct check *c, struct repo *repo, const struct release_chai
 	char ref[96], hex[COMMIT_HEX];
 	const struct blob_id want = release_site(repo, e);
 	struct blob_id tag, commit, tree;
+	uint8_t signer[32];
 
 	snprintf(ref, sizeof(ref), TAG_PREFIX "%lld", (long long)number);
 	if (nth >= chain->n) {
@@ -145,7 +146,7 @@ void check_release(struct check *c, struct repo *repo, const struct release_chai
 		return;
 	}
 	commit = chain->ids[nth];
-	if (repo_commit_verify(repo, &commit, c->p->key))
+	if (repo_commit_verify(repo, &commit, signer) || key_expect(&c->keys, e->seq, signer))
 		found(c, FINDING_RELEASE_COMMIT, commit_hex(&commit, hex), "release %lld: %s", (long long)number, err_text());
 	else if (repo_commit_tree(repo, &commit, &tree) || !blob_id_equal(&tree, &want))
 		found(c, FINDING_RELEASE_COMMIT, commit_hex(&commit, hex), "release %lld has not the tree that record %llu names", (long long)number, (unsigned long long)e->seq);

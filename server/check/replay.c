@@ -556,16 +556,10 @@ static enum err add_nothing(struct replay *r, const struct log_entry *e)
 
 static enum err add_genesis(struct replay *r, const struct log_entry *e)
 {
-	const char *key = field(r, e, "key");
-	struct node_key *k = NULL;
-	enum err err;
+	struct keychain *keys = mem_alloc(sizeof(*keys));
+	enum err err = keychain_take(keys, &e->record) ? ERR_INPUT : ERR_OK;
 
-	if (!key)
-		return ERR_INPUT;
-	err = node_key_of_public(&k, key);
-	if (!err && strcmp(node_key_id(k), e->record.node) != 0)
-		err = err_set(ERR_INPUT, "the key that it names is not its node's");
-	node_key_free(k);
+	free(keys);
 	r->created_at = e->record.at;
 	return err;
 }
@@ -669,6 +663,7 @@ static const struct {
 	{ "membership", add_membership },
 	{ "token", add_token },
 	{ "restore", add_nothing },
+	{ "key", add_nothing },
 };
 
 enum err replay_add(struct replay *r, const struct log_entry *e)

@@ -27,12 +27,14 @@
  * For nobody's eyes: it speaks of paths that a viewer may not see.
  */
 #define RECORD_FIELD_REQUEST "request"
+/* Of a record `key`: what the old key signed of releases, for machines (acts/key.c). */
+#define RECORD_FIELD_SIGNATURES "signatures"
 
 struct blob_id { uint8_t b[BLOB_ID_SIZE]; };
 
 /*
  * act: "sign", "review", "revoke", "rule", "require", "field", "preapprove", "pickup", "release", "rollback", "reapprove", "force",
- * "account", "group", "membership", "genesis" (the first record of a log); any word of a-z and '-' is a valid one. Acts without files say what
+ * "account", "group", "membership", "key" (the node's key is changed), "genesis" (the first record of a log); any word of a-z and '-' is a valid one. Acts without files say what
  * they did in fields (an object of strings, integers, booleans, lists of strings). Those of sign, review and revoke hold
  * what people filled in (core/field.h): what DryDock adds there from now on has a '-' in its name, which theirs never have.
  */

@@ -195,7 +195,7 @@ static enum err copy_keys(struct backup *b)
 {
 	/* node.key is the secret of the whole: whoever has it can sign in the node's name. */
 	static const struct { const char *name; mode_t mode; bool must; } FILES[] = {
-		{ "node.key", 0600, true }, { "node.pub", 0644, true }, { "allowed_signers", 0644, true }, { "format", 0644, true },
+		{ "node.key", 0600, true }, { "node.keys", 0600, false }, { "node.pub", 0644, true }, { "allowed_signers", 0644, true }, { "format", 0644, true },
 	};
 	int data = open(b->conf->data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct sha256 sha256;
@@ -203,7 +203,8 @@ static enum err copy_keys(struct backup *b)
 	enum err e = data < 0 ? err_sys(ERR_FAILED, "%s", b->conf->data) : ERR_OK;
 
 	for (size_t i = 0; i < sizeof(FILES) / sizeof(*FILES) && !e; i++)
-		e = copy_file(data, FILES[i].name, b->fd, FILES[i].name, FILES[i].mode, &sha256, &size);
+		if (FILES[i].must || file_exists(data, FILES[i].name))
+			e = copy_file(data, FILES[i].name, b->fd, FILES[i].name, FILES[i].mode, &sha256, &size);
 	if (!e)
 		e = copy_file(AT_FDCWD, b->conf->file, b->fd, "drydock.conf", 0644, &sha256, &size);
 	if (data >= 0)
@@ -288,6 +289,8 @@ enum err daemon_backup(const struct conf *conf, const char *dir)
 		e = err_sys(ERR_FAILED, "%s", dir);
 	if (!e)
 		e = node_key_load(&b.key, conf->data);
+	if (!e && node_key_next(b.key))
+		e = err_set(ERR_BUSY, "a change of the node's key was cut short: start the server, which completes it, before a backup");
 	if (!e)
 		e = db_open(&b.db, &address);
 	if (!e)

@@ -62,6 +62,13 @@ enum err daemon_rebuild(const struct conf *conf, bool replace) MUST_CHECK;
 enum err daemon_backup(const struct conf *conf, const char *dir) MUST_CHECK;
 enum err daemon_restore(const char *from, const char *to) MUST_CHECK;
 enum err daemon_accept_loss(const struct conf *conf, const char *reason) MUST_CHECK;
+/*
+ * Change the node's key: a record in every log, by the old key; the old one is destroyed unless keep. from: a file with the new
+ * key; NULL: one is made. Without a running server. A change that was cut short is completed by the next opening, whoever opens.
+ */
+struct key_options { const char *reason, *from; bool keep; };
+enum err daemon_key_change(const struct conf *conf, const struct key_options *o) MUST_CHECK;
+enum err daemon_key_list(const struct conf *conf, bool json) MUST_CHECK;
 int daemon_status(enum err e); /* the exit status of a command that ended so */
 /* Change to a UNIX user for good: groups, gid, uid. */
 enum err daemon_become(const char *user) MUST_CHECK;

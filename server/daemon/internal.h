@@ -20,10 +20,14 @@ struct installation {
 	struct site *self; /* the installation's own log */
 	struct site **sites; /* in the order of the configuration */
 	size_t n_sites;
+	bool key_was_changed; /* this opening completed a change of the key */
 };
 
 /* Data directory locked, key loaded, database at hand; migrate: at the newest schema, otherwise it has to be there already. Nothing else is opened or changed. */
 enum err installation_open_stores(struct installation **out, const struct conf *conf, bool migrate) MUST_CHECK;
+
+/* key.c: what a note says is done. *done: there was one; the installation has to be opened again. */
+enum err key_change_complete(struct installation *in, bool *done) MUST_CHECK;
 
 /* fsck.c: what rebuild and backup need too */
 struct check_place;

@@ -213,7 +213,7 @@ enum err installation_open_stores(struct installation **out, const struct conf *
 	return ERR_OK;
 }
 
-enum err installation_open(struct installation **out, const struct conf *conf, const struct helpers *helpers)
+static enum err open_once(struct installation **out, const struct conf *conf, const struct helpers *helpers, bool *again)
 {
 	struct auth_options auth = { .idle_us = conf->session_idle_us, .absolute_us = conf->session_absolute_us, .group_cache_us = conf->group_cache_us,
 		.proxy = *conf->proxy_user && *conf->proxy_user_header, .login_order = conf->login_order, .pam = helpers ? helpers->pam : 0, .nss = helpers ? helpers->nss : 0,
@@ -243,15 +243,35 @@ enum err installation_open(struct installation **out, const struct conf *conf, c
 		in->n_sites++;
 		FAILPOINT_OR(e, open_site_there);
 	}
+	e = key_change_complete(in, again);
+	if (!e && *again) {
+		log_event(LOG_LEVEL_WARN, "key.changed", "why", "the node's key was changed: opening again with the new one", NULL);
+		goto out;
+	}
 	if (!e)
 		e = restored_hold(in);
 	if (!e)
 		e = take_first_admins(in);
 out:
-	if (e)
+	if (e || *again)
 		return installation_close_after(in, e);
 	*out = in;
 	return ERR_OK;
+}
+
+enum err installation_open(struct installation **out, const struct conf *conf, const struct helpers *helpers)
+{
+	bool again = false, changed;
+	enum err e = open_once(out, conf, helpers, &again);
+
+	changed = again;
+	again = false;
+	/* All that was opened has the old key. */
+	if (!e && changed)
+		e = open_once(out, conf, helpers, &again);
+	if (!e)
+		(*out)->key_was_changed = changed;
+	return e;
 }
 
 void installation_close(struct installation *in)

@@ -138,26 +138,45 @@ enum err repo_pack_release_commit(struct repo_pack *p, const struct blob_id *sit
 	return e;
 }
 
-enum err repo_pack_tag(struct repo_pack *p, const char *name, const struct blob_id *commit, const char *message, int64_t at,
-    const struct node_key *k, struct blob_id *tag)
+static enum err tag_text(const char *name, const struct blob_id *commit, const char *message, int64_t at, const struct node_key *k, struct buf *all)
 {
-	struct buf all = BUF_INIT(COMMIT_LIMIT), armored = BUF_INIT(SSHSIG_ARMORED_LIMIT);
 	char *ref = mem_printf("refs/tags/%s", name);
 	int valid = 0;
 	enum err e = ERR_OK;
 
 	if (git_reference_name_is_valid(&valid, ref) != 0 || !valid)
 		e = err_set(ERR_INPUT, "%s is not a name for a tag", name);
-	plain_put_id(&all, "object", commit);
-	buf_fmt(&all, "type commit\ntag %s\n", name);
-	plain_put_node(&all, "tagger", node_key_id(k), at);
-	buf_char(&all, '\n');
-	buf_str(&all, message);
+	plain_put_id(all, "object", commit);
+	buf_fmt(all, "type commit\ntag %s\n", name);
+	plain_put_node(all, "tagger", node_key_id(k), at);
+	buf_char(all, '\n');
+	buf_str(all, message);
 	if (*message == '\0' || message[strlen(message) - 1] != '\n')
-		buf_char(&all, '\n');
+		buf_char(all, '\n');
+	free(ref);
+	return e ? e : buf_check(all);
+}
+
+enum err repo_tag_sign(const char *name, const struct blob_id *commit, const char *message, int64_t at, const struct node_key *k, struct buf *armored)
+{
+	struct buf all = BUF_INIT(COMMIT_LIMIT);
+	enum err e = tag_text(name, commit, message, at, k, &all);
+
 	if (!e)
-		e = buf_check(&all);
-	if (!e)
+		e = node_key_sign(k, SIGN_SPACE, all.p, all.len, armored);
+	buf_release(&all);
+	return e;
+}
+
+enum err repo_pack_tag(struct repo_pack *p, const char *name, const struct blob_id *commit, const char *message, int64_t at,
+    const struct node_key *k, const struct buf *kept, struct blob_id *tag)
+{
+	struct buf all = BUF_INIT(COMMIT_LIMIT), armored = BUF_INIT(SSHSIG_ARMORED_LIMIT);
+	enum err e = tag_text(name, commit, message, at, k, &all);
+
+	if (!e && kept)
+		buf_add(&armored, kept->p, kept->len);
+	else if (!e)
 		e = node_key_sign(k, SIGN_SPACE, all.p, all.len, &armored);
 	if (!e) {
 		/* a tag has its signature at the end of the message */
@@ -166,7 +185,6 @@ enum err repo_pack_tag(struct repo_pack *p, const char *name, const struct blob_
 	}
 	if (!e)
 		e = pack_object(p, GIT_OBJECT_TAG, all.p, all.len, tag);
-	free(ref);
 	buf_release(&all);
 	buf_release(&armored);
 	return e;
@@ -191,8 +209,8 @@ bool commit_is_log(const struct object *o)
 	return memmem(o->p, o->n, trailer, sizeof(trailer) - 1) != NULL;
 }
 
-/* *bytes: what was signed, if the signature is good. */
-static enum err verify(struct repo *r, const struct blob_id *commit, const struct node_key *k, struct buf *bytes)
+/* *bytes: what was signed, if the signature is good, and by the key that it names. */
+static enum err verify(struct repo *r, const struct blob_id *commit, uint8_t signer[32], struct buf *bytes)
 {
 	struct object o;
 	struct buf armored = BUF_INIT(SSHSIG_ARMORED_LIMIT);
@@ -202,16 +220,18 @@ static enum err verify(struct repo *r, const struct blob_id *commit, const struc
 		return e;
 	e = plain_commit_split(o.p, o.n, bytes, &armored);
 	if (!e)
-		e = node_key_verify(k, SIGN_SPACE, bytes->p, bytes->len, armored.p, armored.len);
+		e = sshsig_signer(signer, armored.p, armored.len);
+	if (!e)
+		e = sshsig_verify(signer, SIGN_SPACE, bytes->p, bytes->len, armored.p, armored.len);
 	object_release(&o);
 	buf_release(&armored);
 	return e;
 }
 
-enum err repo_commit_verify(struct repo *r, const struct blob_id *commit, const struct node_key *k)
+enum err repo_commit_verify(struct repo *r, const struct blob_id *commit, uint8_t signer[32])
 {
 	struct buf bytes = BUF_INIT(COMMIT_LIMIT);
-	enum err e = verify(r, commit, k, &bytes);
+	enum err e = verify(r, commit, signer, &bytes);
 
 	buf_release(&bytes);
 	return e;
@@ -259,13 +279,13 @@ enum err repo_log_read(struct repo *r, const struct blob_id *commit, struct repo
 }
 
 enum err repo_log_verify(struct repo *r, const struct blob_id *commit, const struct repo_log_commit *c, const struct record *record,
-    const struct sha256 *digest, const struct node_key *k)
+    const struct sha256 *digest, uint8_t signer[32])
 {
 	struct buf head = BUF_INIT(COMMIT_LIMIT), body = BUF_INIT(COMMIT_LIMIT), bytes = BUF_INIT(COMMIT_LIMIT);
-	enum err e = verify(r, commit, k, &bytes);
+	enum err e = verify(r, commit, signer, &bytes);
 
 	if (!e)
-		e = plain_log_text(record, digest, &c->tree, &c->parent, node_key_id(k), &head, &body);
+		e = plain_log_text(record, digest, &c->tree, &c->parent, record->node, &head, &body);
 	if (!e && (bytes.len != head.len + 1 + body.len || memcmp(bytes.p, head.p, head.len) != 0 || bytes.p[head.len] != '\n' ||
 	    memcmp(bytes.p + head.len + 1, buf_text(&body), body.len) != 0))
 		e = err_set(ERR_DENIED, "its author, times or message are not those of its record");

@@ -13,24 +13,14 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/sys.h"
-#include "repo/repo.h"
+#include "repo/keyfile.h"
 #include "repo/sshsig.h"
 
-#define KEY_FILE "node.key"
-#define PUB_FILE "node.pub"
 #define KEY_MAGIC "openssh-key-v1"
 #define PEM_BEGIN "-----BEGIN OPENSSH PRIVATE KEY-----"
 #define PEM_END "-----END OPENSSH PRIVATE KEY-----"
 #define PEM_WIDTH 70
 #define KEY_FILE_LIMIT 4096
-
-struct node_key {
-	uint8_t seed[32];
-	uint8_t public_key[32];
-	char id[SHA256_HEX];
-	char text[128];
-	bool public_only;
-};
 
 /* A cursor over the parts of a key file; once past the end it stays broken. */
 struct reader {
@@ -75,15 +65,8 @@ static bool string_is(struct reader s, const void *p, size_t n)
 
 static void key_describe(struct node_key *k)
 {
-	uint8_t blob[SSHSIG_BLOB_SIZE];
-	char b64[96];
-	struct sha256 id;
-
-	sshsig_blob(blob, k->public_key);
-	sha256_of(&id, blob, sizeof(blob));
-	hex_of(k->id, id.b, sizeof(id.b));
-	base64_of(b64, blob, sizeof(blob));
-	snprintf(k->text, sizeof(k->text), "ssh-ed25519 %s", b64);
+	key_id(k->public_key, k->id);
+	key_text(k->public_key, k->text);
 }
 
 static enum err public_of_seed(uint8_t public_key[32], const uint8_t seed[32])
@@ -207,23 +190,13 @@ out:
 	return e;
 }
 
-enum err node_key_create(const char *dir)
+enum err key_file_create(int dir, const char *name, const char *pub_name)
 {
 	struct node_key *k = mem_alloc(sizeof(*k));
 	struct buf pem = BUF_INIT(KEY_FILE_LIMIT), pub = BUF_INIT(KEY_FILE_LIMIT);
 	char comment[64];
-	int fd;
 	enum err e;
 
-	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0) {
-		e = err_sys(ERR_FAILED, "cannot open %s", dir);
-		goto out;
-	}
-	if (file_exists(fd, KEY_FILE)) {
-		e = err_set(ERR_STALE, "%s/%s is there already", dir, KEY_FILE);
-		goto out;
-	}
 	random_bytes(k->seed, sizeof(k->seed));
 	e = public_of_seed(k->public_key, k->seed);
 	if (e)
@@ -236,13 +209,11 @@ enum err node_key_create(const char *dir)
 	if (!e)
 		e = buf_check(&pub);
 	/* the public half first: where node.key is, both are */
+	if (!e && pub_name)
+		e = file_write(dir, pub_name, pub.p, pub.len, 0644);
 	if (!e)
-		e = file_write(fd, PUB_FILE, pub.p, pub.len, 0644);
-	if (!e)
-		e = file_write(fd, KEY_FILE, pem.p, pem.len, 0600);
+		e = file_write(dir, name, pem.p, pem.len, 0600);
 out:
-	if (fd >= 0)
-		sys_close(fd);
 	if (pem.p)
 		OPENSSL_cleanse(pem.p, pem.len);
 	buf_release(&pem);
@@ -251,17 +222,28 @@ out:
 	return e;
 }
 
-enum err node_key_load(struct node_key **out, const char *dir)
+enum err node_key_create(const char *dir)
+{
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	enum err e;
+
+	if (fd < 0)
+		return err_sys(ERR_FAILED, "cannot open %s", dir);
+	e = file_exists(fd, KEY_FILE) ? err_set(ERR_STALE, "%s/%s is there already", dir, KEY_FILE) : key_file_create(fd, KEY_FILE, PUB_FILE);
+	sys_close(fd);
+	return e;
+}
+
+enum err key_file_load(struct node_key **out, int dir, const char *name, const char *file)
 {
 	struct node_key *k = mem_alloc(sizeof(*k));
 	struct buf pem = BUF_INIT(KEY_FILE_LIMIT);
-	char *file = mem_printf("%s/%s", dir, KEY_FILE);
 	struct stat st;
 	int fd;
 	enum err e;
 
 	*out = NULL;
-	fd = open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0 || fstat(fd, &st) != 0) {
 		e = err_sys(errno == ENOENT ? ERR_NOT_FOUND : ERR_FAILED, "cannot open the node's key %s", file);
 		goto out;
@@ -290,31 +272,17 @@ out:
 	if (pem.p)
 		OPENSSL_cleanse(pem.p, pem.len);
 	buf_release(&pem);
-	free(file);
 	node_key_free(k);
 	return e;
-}
-
-enum err node_key_of_public(struct node_key **out, const char *text)
-{
-	struct node_key *k = mem_alloc(sizeof(*k));
-	enum err e = sshsig_parse_public(k->public_key, text);
-
-	*out = NULL;
-	if (e) {
-		free(k);
-		return e;
-	}
-	k->public_only = true;
-	key_describe(k);
-	*out = k;
-	return ERR_OK;
 }
 
 void node_key_free(struct node_key *k)
 {
 	if (!k)
 		return;
+	node_key_free(k->next);
+	json_decref(k->statements);
+	free(k->chain);
 	OPENSSL_cleanse(k, sizeof(*k));
 	free(k);
 }
@@ -331,30 +299,5 @@ const char *node_key_public(const struct node_key *k)
 
 enum err node_key_sign(const struct node_key *k, const char *space, const void *p, size_t n, struct buf *armored)
 {
-	if (k->public_only)
-		return err_set(ERR_FAILED, "only the public half of the key %.12s is here: nothing can be signed", k->id);
 	return sshsig_sign(k->seed, k->public_key, space, p, n, armored);
-}
-
-enum err node_key_verify(const struct node_key *k, const char *space, const void *p, size_t n, const char *armored,
-    size_t armored_len)
-{
-	return sshsig_verify(k->public_key, space, p, n, armored, armored_len);
-}
-
-enum err node_key_write_allowed_signers(const struct node_key *k, const char *file, int64_t valid_after)
-{
-	struct buf line = BUF_INIT(KEY_FILE_LIMIT);
-	char at[CLOCK_TEXT_SIZE];
-	enum err e;
-
-	/* "2026-11-21T06:10:20.123456Z" becomes 20261121061020Z */
-	clock_text(valid_after, at);
-	buf_fmt(&line, "node@drydock.invalid namespaces=\"git,drydock-release,drydock-receipt\",valid-after=\""
-	    "%.4s%.2s%.2s%.2s%.2s%.2sZ\" %s\n", at, at + 5, at + 8, at + 11, at + 14, at + 17, k->text);
-	e = buf_check(&line);
-	if (!e)
-		e = file_write(AT_FDCWD, file, line.p, line.len, 0644);
-	buf_release(&line);
-	return e;
 }

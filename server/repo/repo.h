@@ -26,18 +26,43 @@
 struct node_key;
 enum err node_key_create(const char *dir) MUST_CHECK; /* ERR_STALE if one is there */
 enum err node_key_load(struct node_key **out, const char *dir) MUST_CHECK; /* refuses a key file others can read */
-/* The public half alone, from "ssh-ed25519 AAAA...": to verify with; it signs nothing. */
-enum err node_key_of_public(struct node_key **out, const char *text) MUST_CHECK;
 void node_key_free(struct node_key *k);
 const char *node_key_id(const struct node_key *k); /* 64 hex: SHA-256 of the public key blob */
 const char *node_key_public(const struct node_key *k); /* "ssh-ed25519 AAAA..." without newline */
 /* An armored SSHSIG over the bytes in that namespace ("git", "drydock-release", "drydock-receipt"). */
 enum err node_key_sign(const struct node_key *k, const char *space, const void *p, size_t n, struct buf *armored) MUST_CHECK;
-/* ERR_DENIED if it is not a good signature by this key, in that namespace, over these bytes. */
-enum err node_key_verify(const struct node_key *k, const char *space, const void *p, size_t n, const char *armored,
-    size_t armored_len) MUST_CHECK;
-/* The allowed-signers file, with namespaces= and valid-after, for `git -c gpg.ssh.allowedSignersFile=` and ssh-keygen. */
-enum err node_key_write_allowed_signers(const struct node_key *k, const char *file, int64_t valid_after) MUST_CHECK;
+/* The allowed-signers file, with namespaces= and validity, for `git -c gpg.ssh.allowedSignersFile=` and ssh-keygen. first: since when the first key holds. */
+enum err node_key_write_allowed_signers(const struct node_key *k, const char *file, int64_t first) MUST_CHECK;
+
+/*
+ * The change of the key (repo/keys.c). What it goes through, in files of the data directory, so that it can be taken up again:
+ *   node.key.next   the new key: without a note, a leftover
+ *   key-change      the note, after which it will be done: who, why, when (struct key_note)
+ *   node.keys       the changes that there were, with their statements; the last one is added when every log has its record
+ *   node.key        the old key is overwritten, or kept under another name; then the new one takes its place
+ */
+struct key_note {
+	int64_t at;
+	const char *by, *reason;
+	bool keep; /* the old key stays, as node.key.SEQ */
+};
+bool node_key_is(const struct node_key *k, const uint8_t public_key[32]); /* it, or the one that it is being changed to */
+const struct node_key *node_key_next(const struct node_key *k); /* NULL: it is not being changed */
+const uint8_t *node_key_bytes(const struct node_key *k); /* the public key's 32 */
+struct keychain;
+const struct keychain *node_key_chain(const struct node_key *k); /* NULL: it was never changed */
+struct json_t;
+struct json_t *node_key_statements(const struct node_key *k); /* for a first record; borrowed; NULL: never changed */
+/* Make it, or take it from a file; ERR_STALE: it is, or was, the node's key already. Then the note. */
+enum err node_key_next_make(const char *dir, const struct node_key *k, const char *from) MUST_CHECK;
+enum err node_key_note(const char *dir, const struct key_note *note) MUST_CHECK;
+enum err node_key_note_read(const char *dir, struct key_note *out, struct arena *a) MUST_CHECK; /* ERR_NOT_FOUND */
+/* Every log has its record; statement and its armored signature are those of the installation's. Idempotent, up to the end of the note. */
+enum err node_key_switch(const char *dir, const struct node_key *k, const char *statement, size_t n, const struct buf *armored, const struct key_note *note,
+    int64_t first) MUST_CHECK;
+/* Each key in turn, the first one first: by and reason are "" for that one. */
+struct key_listed { uint8_t key[32]; int64_t at; const char *by, *reason; };
+enum err node_key_list(const char *dir, enum err (*fn)(void *arg, const struct key_listed *k), void *arg) MUST_CHECK;
 
 struct repo;
 
@@ -93,9 +118,11 @@ enum err repo_pack_commit(struct repo_pack *p, const struct repo_commit *c, cons
 /* A signed commit on refs/heads/main, one a release: tree = the site tree of the log commit. Message names the release. */
 enum err repo_pack_release_commit(struct repo_pack *p, const struct blob_id *site_tree, const struct blob_id *parent,
     const char *message, int64_t at, const struct node_key *k, struct blob_id *commit) MUST_CHECK;
-/* A signed annotated tag object. */
+/* A signed annotated tag object. kept: its signature, by a key that was replaced; NULL: k signs it. */
 enum err repo_pack_tag(struct repo_pack *p, const char *name, const struct blob_id *commit, const char *message,
-    int64_t at, const struct node_key *k, struct blob_id *tag) MUST_CHECK;
+    int64_t at, const struct node_key *k, const struct buf *kept, struct blob_id *tag) MUST_CHECK;
+/* The signature alone that the tag has, or would have. */
+enum err repo_tag_sign(const char *name, const struct blob_id *commit, const char *message, int64_t at, const struct node_key *k, struct buf *armored) MUST_CHECK;
 /*
  * Make it durable and visible: finish the pack, fsync it (or, with_syncfs, call syncfs once instead, which makes
  * everything else durable too that the act wrote on that file system), rename into objects/pack, fsync that directory.
@@ -157,20 +184,20 @@ enum err repo_walk(struct repo *r, const struct blob_id *commit,
     enum err (*fn)(void *arg, struct path path, const struct blob_id *blob, bool exec), void *arg) MUST_CHECK;
 /*
  * For who trusts nothing of a log: the parts of a commit of it (ERR_INPUT: it is none, and why), and whether it is, byte by
- * byte, what DryDock writes for that record, signed by that key (ERR_DENIED, and why not).
+ * byte, what DryDock writes for that record, signed, and by which key (ERR_DENIED, and why not).
  */
 struct repo_log_commit { struct blob_id tree, parent, record, files, rules, site; };
 enum err repo_log_read(struct repo *r, const struct blob_id *commit, struct repo_log_commit *out) MUST_CHECK;
 enum err repo_log_verify(struct repo *r, const struct blob_id *commit, const struct repo_log_commit *c, const struct record *record,
-    const struct sha256 *digest, const struct node_key *k) MUST_CHECK;
+    const struct sha256 *digest, uint8_t signer[32]) MUST_CHECK;
 /* The commit that an annotated tag is of. */
 enum err repo_tag_target(struct repo *r, const struct blob_id *tag, struct blob_id *commit) MUST_CHECK;
 /* fn for each ref whose name begins so; its name is the whole one. */
 enum err repo_ref_each(struct repo *r, const char *begin, enum err (*fn)(void *arg, const char *name, const struct blob_id *at), void *arg) MUST_CHECK;
 /* Two site/ trees. */
 enum err repo_plan_trees(struct repo *r, const struct blob_id *from, const struct blob_id *to, struct plan *out) MUST_CHECK;
-/* Check one commit's signature against the key (own code, no process). */
-enum err repo_commit_verify(struct repo *r, const struct blob_id *commit, const struct node_key *k) MUST_CHECK;
+/* A commit's signature, checked (own code, no process): the key that it is by. Whether it is the right one: repo/keychain.h. */
+enum err repo_commit_verify(struct repo *r, const struct blob_id *commit, uint8_t signer[32]) MUST_CHECK;
 
 /* --- difference of two texts (libgit2's xdiff) -------------------------------------------------------------------- */
 

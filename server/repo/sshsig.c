@@ -11,7 +11,7 @@
 #define MAGIC "SSHSIG"
 #define HASH "sha512"
 #define HASH_SIZE 64
-#define SIGNATURE_SIZE 64
+#define SIGNATURE_SIZE SSHSIG_RAW_SIZE
 #define ARMOR_BEGIN "-----BEGIN SSH SIGNATURE-----"
 #define ARMOR_END "-----END SSH SIGNATURE-----"
 #define ARMOR_WIDTH 70
@@ -92,30 +92,15 @@ static void put_envelope(struct buf *b, const uint8_t public_key[32], const char
 	sshsig_put_u32(b, SIGNATURE_SIZE);
 }
 
-enum err sshsig_sign(const uint8_t seed[32], const uint8_t public_key[32], const char *space, const void *p, size_t n,
-    struct buf *armored)
+enum err sshsig_armor(const uint8_t public_key[32], const char *space, const uint8_t signature[SSHSIG_RAW_SIZE], struct buf *armored)
 {
-	struct buf frame = BUF_INIT(1024), raw = BUF_INIT(1024);
-	EVP_PKEY *key = NULL;
-	EVP_MD_CTX *ctx = NULL;
-	uint8_t signature[SIGNATURE_SIZE];
-	size_t signature_len = sizeof(signature), len;
+	struct buf raw = BUF_INIT(1024);
 	char *text = NULL;
+	size_t len;
 	enum err e;
 
-	e = signed_frame(&frame, space, p, n);
-	if (e)
-		goto out;
-	key = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, seed, 32);
-	ctx = EVP_MD_CTX_new();
-	if (!key || !ctx || EVP_DigestSignInit(ctx, NULL, NULL, NULL, key) != 1 ||
-	    EVP_DigestSign(ctx, signature, &signature_len, (const uint8_t *)frame.p, frame.len) != 1 ||
-	    signature_len != SIGNATURE_SIZE) {
-		e = err_set(ERR_FAILED, "signing with Ed25519 failed");
-		goto out;
-	}
 	put_envelope(&raw, public_key, space);
-	buf_add(&raw, signature, sizeof(signature));
+	buf_add(&raw, signature, SIGNATURE_SIZE);
 	e = buf_check(&raw);
 	if (e)
 		goto out;
@@ -131,10 +116,36 @@ enum err sshsig_sign(const uint8_t seed[32], const uint8_t public_key[32], const
 	e = buf_check(armored);
 out:
 	free(text);
+	buf_release(&raw);
+	return e;
+}
+
+enum err sshsig_sign(const uint8_t seed[32], const uint8_t public_key[32], const char *space, const void *p, size_t n,
+    struct buf *armored)
+{
+	struct buf frame = BUF_INIT(1024);
+	EVP_PKEY *key = NULL;
+	EVP_MD_CTX *ctx = NULL;
+	uint8_t signature[SIGNATURE_SIZE];
+	size_t signature_len = sizeof(signature);
+	enum err e;
+
+	e = signed_frame(&frame, space, p, n);
+	if (e)
+		goto out;
+	key = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, seed, 32);
+	ctx = EVP_MD_CTX_new();
+	if (!key || !ctx || EVP_DigestSignInit(ctx, NULL, NULL, NULL, key) != 1 ||
+	    EVP_DigestSign(ctx, signature, &signature_len, (const uint8_t *)frame.p, frame.len) != 1 ||
+	    signature_len != SIGNATURE_SIZE) {
+		e = err_set(ERR_FAILED, "signing with Ed25519 failed");
+		goto out;
+	}
+	e = sshsig_armor(public_key, space, signature, armored);
+out:
 	EVP_MD_CTX_free(ctx);
 	EVP_PKEY_free(key);
 	buf_release(&frame);
-	buf_release(&raw);
 	return e;
 }
 
@@ -197,5 +208,36 @@ out:
 	EVP_PKEY_free(key);
 	buf_release(&frame);
 	buf_release(&expected);
+	return e;
+}
+
+#define SIGNER_AT (sizeof(MAGIC) - 1 + 4 + 4) /* behind the version and the length of the blob */
+
+enum err sshsig_signer(uint8_t public_key[32], const char *armored, size_t armored_len)
+{
+	uint8_t raw[1024], blob[SSHSIG_BLOB_SIZE];
+	size_t n = 0;
+	enum err e = dearmor(raw, sizeof(raw), &n, armored, armored_len);
+
+	if (e)
+		return e;
+	if (n < SIGNER_AT + SSHSIG_BLOB_SIZE)
+		return err_set(ERR_DENIED, "not an SSH signature");
+	memcpy(public_key, raw + SIGNER_AT + SSHSIG_BLOB_SIZE - 32, 32);
+	sshsig_blob(blob, public_key);
+	/* Whatever else is wrong with it, sshsig_verify sees. */
+	return memcmp(raw + SIGNER_AT, blob, sizeof(blob)) == 0 ? ERR_OK : err_set(ERR_DENIED, "the signature is not by a key of type " KEY_TYPE);
+}
+
+enum err sshsig_raw(uint8_t out[SSHSIG_RAW_SIZE], const char *armored, size_t armored_len)
+{
+	uint8_t raw[1024];
+	size_t n = 0;
+	enum err e = dearmor(raw, sizeof(raw), &n, armored, armored_len);
+
+	if (!e && n < SIGNATURE_SIZE)
+		e = err_set(ERR_DENIED, "not an SSH signature");
+	if (!e)
+		memcpy(out, raw + n - SIGNATURE_SIZE, SIGNATURE_SIZE);
 	return e;
 }

@@ -32,5 +32,11 @@ enum err sshsig_sign(const uint8_t seed[32], const uint8_t public_key[32], const
 /* ERR_DENIED if it is not a good signature by that key in that namespace over these bytes. */
 enum err sshsig_verify(const uint8_t public_key[32], const char *space, const void *p, size_t n, const char *armored,
     size_t armored_len) MUST_CHECK;
+/* The key that an armored signature says it is by: to be verified with. ERR_DENIED: it is none of Ed25519. */
+enum err sshsig_signer(uint8_t public_key[32], const char *armored, size_t armored_len) MUST_CHECK;
+/* The 64 bytes that are all of a signature that its key, its namespace and its form do not say; and back. */
+#define SSHSIG_RAW_SIZE 64
+enum err sshsig_raw(uint8_t raw[SSHSIG_RAW_SIZE], const char *armored, size_t armored_len) MUST_CHECK; /* ERR_DENIED */
+enum err sshsig_armor(const uint8_t public_key[32], const char *space, const uint8_t raw[SSHSIG_RAW_SIZE], struct buf *armored) MUST_CHECK;
 
 #endif

@@ -33,6 +33,7 @@ const char *history_verb(const char *act)
 		{ "group", "changed a group" },
 		{ "membership", "changed a membership" },
 		{ "genesis", "started the record" },
+		{ "key", "changed the node's key" },
 	};
 
 	for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
@@ -200,6 +201,7 @@ static enum err item_fill(struct req *r, const struct db_record_row *row, const 
 	if (e)
 		return err_prefix(e, "record %llu", (unsigned long long)row->seq);
 	(void)json_object_del(item->record.fields, RECORD_FIELD_REQUEST);
+	(void)json_object_del(item->record.fields, RECORD_FIELD_SIGNATURES);
 	if (row->files_count == 0) {
 		*visible = visible_without_files(r, &item->record, all);
 		if (!all)

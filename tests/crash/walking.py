@@ -744,6 +744,44 @@ def strike_init(world, directory, arm, name=None):
     return happened
 
 
+# --- the key changed ---------------------------------------------------------------------------------------------------------
+
+def strike_key(world, arm, name=None):
+    """`drydockd key change`, stopped; the next start completes it, or it has not begun. Never does a log have two keys at once."""
+    d = world.d
+    d.stop()
+    listed = lambda: json.loads(d.run(program(), "key", "list", "--json", "--data", d.data).stdout)["items"]
+    before = len(listed())
+    world.fp.reset()
+    arm()
+    r = d.run(program(), "key", "change", "-m", "a walk", "--data", d.data, check=False, env={**os.environ, **world.fp.env})
+    happened = world.disarm()
+    if happened:
+        world.struck.add(name)
+        world.kills += 1
+    else:
+        world.missed += 1
+        assert r.returncode == 0, r.stdout + r.stderr
+    begun = (d.data / "key-change").exists()
+    world.start()
+    left = sorted(p.name for p in d.data.glob("*key*") if p.name not in ("node.key", "node.keys"))
+    if left:
+        world.fail(f"{name}: left behind: {left}")
+    keys = listed()
+    rows = {int(n) for _, n in world.sql(f"SELECT site, COUNT(*) FROM {world.database}.record WHERE act = 'key' GROUP BY site")} or {0}
+    if rows != {len(keys) - 1} or (begun or not happened) and len(keys) != before + 1:
+        world.fail(f"{name}: {before} keys before, {len(keys)} now, records: {rows}")
+    print_of = d.run("ssh-keygen", "-lf", d.data / "node.pub").stdout.split()[1]
+    if print_of != keys[-1]["fingerprint"] or (d.data / "allowed_signers").read_text().count("ssh-ed25519 ") != len(keys):
+        world.fail(f"{name}: node.pub or allowed_signers is not what node.keys says")
+    # the log, whose first record names the first key
+    shown = d.run("git", "--git-dir", d.repo, "-c", f"gpg.ssh.allowedSignersFile={d.data}/allowed_signers", "log", "--format=%G?", "--glob=refs/drydock/log/*").stdout.split()
+    if set(shown) != {"G"}:
+        world.fail(f"{name}: git does not believe {shown}")
+    world.after(strike_key, name)
+    return happened
+
+
 # --- the repository put together -------------------------------------------------------------------------------------------
 
 def strike_repack(world, arm, name=None):
@@ -1033,6 +1071,7 @@ GROUPS = {
     "fresh": "init genesis repo migrate".split(),
     "private": ["private"],
     "tools": "backup restore rebuild".split(),
+    "key": ["key"],
 }
 # by the name, since the room has others
 ELSEWHERE = {"hold_row": "acts", "hold_row_gone": "acts", "mend_mode": "tools", "mend_log_ref": "tools", "mend_row": "tools", "mend_rows": "tools", "mend_export": "tools",
@@ -1066,6 +1105,7 @@ def strikes(world):
     out += [(s.__name__, lambda arm, name=None, s=s: world.strike_start(s, arm, name)) for s in STARTS]
     out += [("end", lambda arm, name=None: world.strike_end(arm, name)),
             ("repack", lambda arm, name=None: strike_repack(world, arm, name)),
+            ("key", lambda arm, name=None: strike_key(world, arm, name)),
             ("init", lambda arm, name=None: strike_init(world, world.d.dir / "second", arm, name)),
             ("fresh", lambda arm, name=None: strike_fresh(world, arm, name))]
     out += [(s.__name__[len("strike_"):], lambda arm, name=None, s=s: s(world, arm, name)) for s in TOOLS]

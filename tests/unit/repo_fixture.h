@@ -49,6 +49,15 @@ struct fixture {
 	int64_t at;
 };
 
+/* Is its signature good, and by that key? */
+static inline enum err commit_by(struct repo *r, const struct blob_id *commit, const struct node_key *k)
+{
+	uint8_t signer[32];
+	enum err e = repo_commit_verify(r, commit, signer);
+
+	return e ? e : node_key_is(k, signer) ? ERR_OK : err_set(ERR_DENIED, "it is signed by another key");
+}
+
 static inline int fixture_begin(void **state)
 {
 	struct fixture *f = mem_alloc(sizeof(*f));

@@ -1,3 +1,4 @@
+#include "repo/sshsig.h"
 #include "repo_fixture.h"
 
 #include <sys/stat.h>
@@ -111,18 +112,18 @@ static void signature_is_ssh_keygens(void **state)
 		assert_int_equal(verify(f, spaces[i], text), 0);
 		assert_int_not_equal(verify(f, spaces[(i + 1) % 3], text), 0);
 		assert_int_not_equal(verify(f, spaces[i], "release 2\n"), 0);
-		assert_ok(node_key_verify(f->key, spaces[i], text, strlen(text), sig.p, sig.len));
-		assert_err(ERR_DENIED, node_key_verify(f->key, spaces[(i + 1) % 3], text, strlen(text), sig.p, sig.len));
-		assert_err(ERR_DENIED, node_key_verify(f->key, spaces[i], text, strlen(text) - 1, sig.p, sig.len));
+		assert_ok(sshsig_verify(node_key_bytes(f->key), spaces[i], text, strlen(text), sig.p, sig.len));
+		assert_err(ERR_DENIED, sshsig_verify(node_key_bytes(f->key), spaces[(i + 1) % 3], text, strlen(text), sig.p, sig.len));
+		assert_err(ERR_DENIED, sshsig_verify(node_key_bytes(f->key), spaces[i], text, strlen(text) - 1, sig.p, sig.len));
 		/* any one byte of it changed, or any end cut off */
 		for (size_t k = 0; k < sig.len; k++) {
 			char was = sig.p[k];
 			sig.p[k] = was == 'A' ? 'B' : 'A';
-			if (node_key_verify(f->key, spaces[i], text, strlen(text), sig.p, sig.len) == ERR_OK)
+			if (sshsig_verify(node_key_bytes(f->key), spaces[i], text, strlen(text), sig.p, sig.len) == ERR_OK)
 				fail_msg("byte %zu changed from %d and still good", k, was);
 			sig.p[k] = was;
 			if (k < sig.len - 1)
-				assert_err(ERR_DENIED, node_key_verify(f->key, spaces[i], text, strlen(text), sig.p, k));
+				assert_err(ERR_DENIED, sshsig_verify(node_key_bytes(f->key), spaces[i], text, strlen(text), sig.p, k));
 		}
 		buf_release(&sig);
 		buf_release(&again);
@@ -146,7 +147,7 @@ static void signature_of_ssh_keygen_verifies(void **state)
 	assert_int_equal(fixture_run(f, argv, "receipt\n", &sig), 0);
 	char *begin = strstr(sig.p, "-----BEGIN");
 	assert_non_null(begin);
-	assert_ok(node_key_verify(f->key, "drydock-receipt", "receipt\n", 8, begin, strlen(begin)));
+	assert_ok(sshsig_verify(node_key_bytes(f->key), "drydock-receipt", "receipt\n", 8, begin, strlen(begin)));
 	buf_release(&sig);
 }
 

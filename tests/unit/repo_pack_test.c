@@ -42,7 +42,7 @@ static void first_act(void **state)
 	act_end(&a, &head);
 	fixture_fsck(f);
 	fixture_signatures(f, LOG_REF);
-	assert_ok(repo_commit_verify(f->r, &head, f->key));
+	assert_ok(commit_by(f->r, &head, f->key));
 	assert_ok(repo_find(f->r, &head, fixture_path(f, "/index.html"), &found, &exec));
 	assert_true(blob_id_equal(&id, &found));
 	assert_false(exec);
@@ -76,7 +76,7 @@ static void first_act(void **state)
 		assert_ok(file_mkdirs(dir, 0700));
 		assert_ok(node_key_create(dir));
 		assert_ok(node_key_load(&k, dir));
-		assert_err(ERR_DENIED, repo_commit_verify(f->r, &head, k));
+		assert_err(ERR_DENIED, commit_by(f->r, &head, k));
 		node_key_free(k);
 	}
 	buf_release(&text);
@@ -259,7 +259,7 @@ static void hostile_names(void **state)
 		act_begin(&a, f);
 		act_text(&a, "/a", hostile[i]);
 		act_end(&a, &head);
-		assert_ok(repo_commit_verify(f->r, &head, f->key));
+		assert_ok(commit_by(f->r, &head, f->key));
 	}
 	fixture_fsck(f);
 	fixture_signatures(f, LOG_REF);
@@ -290,14 +290,14 @@ static void release_and_tag(void **state)
 		assert_ok(repo_site_tree(f->r, &head, &tree));
 		assert_ok(repo_pack_release_commit(a.pack, &tree, &main_head, "Release", f->at, f->key, &commit));
 		snprintf(name, sizeof(name), "release/%d", n);
-		assert_ok(repo_pack_tag(a.pack, name, &commit, "Release\n\nwith a text", f->at, f->key, &tag));
-		assert_err(ERR_INPUT, repo_pack_tag(a.pack, "re lease\nx", &commit, "", f->at, f->key, &tree));
+		assert_ok(repo_pack_tag(a.pack, name, &commit, "Release\n\nwith a text", f->at, f->key, NULL, &tag));
+		assert_err(ERR_INPUT, repo_pack_tag(a.pack, "re lease\nx", &commit, "", f->at, f->key, NULL, &tree));
 		assert_ok(repo_pack_publish(a.pack, false));
 		act_drop(&a);
 		assert_ok(repo_ref_move(f->r, "refs/heads/main", &main_head, &commit));
 		snprintf(ref, sizeof(ref), "refs/tags/%s", name);
 		assert_ok(repo_ref_move(f->r, ref, NULL, &tag));
-		assert_ok(repo_commit_verify(f->r, &commit, f->key));
+		assert_ok(commit_by(f->r, &commit, f->key));
 		main_head = commit;
 		out = fixture_git(f, "verify-tag", name, NULL);
 		assert_non_null(strstr(out, "Good \"git\" signature"));
@@ -604,7 +604,7 @@ static void lost_indexes(void **state)
 	assert_ok(repo_clean_temporary(f->r));
 	for (unsigned i = 0; i < 6; i++) {
 		assert_true(repo_has(f->r, &head));
-		assert_ok(repo_commit_verify(f->r, &head, f->key));
+		assert_ok(commit_by(f->r, &head, f->key));
 		assert_ok(repo_commit_parent(f->r, &head, &head));
 	}
 	fixture_fsck(f);
@@ -943,7 +943,7 @@ static void learned(void **state)
 	assert_int_equal(read_learned(like, ids), N_LEARNED);
 	repo_learn(r);
 	assert_int_equal(read_learned(r, ids), N_LEARNED);
-	assert_ok(repo_commit_verify(r, &head, f->key));
+	assert_ok(commit_by(r, &head, f->key));
 	flip_each(f, "pack", ids);
 	flip_each(f, "idx", ids);
 	/* the packs that it knows are gone, and what is in the new one are differences */
