@@ -25,7 +25,7 @@
 #include "core/record.h"
 #include "repo/plain.h"
 
-/* One key, one log: a second one would have to be vouched for by the first, and no record does that yet. */
+/* One node writes a site. Its key may have been changed: the log says so itself (repo/keychain.h). */
 #define EVIDENCE_LOGS 1
 #define EVIDENCE_PACK_LIMIT ((uint64_t)4 << 30) /* bytes */
 #define EVIDENCE_OBJECTS_LIMIT 4000000

@@ -20,8 +20,8 @@ struct place_in_log {
 	struct sha256 prev;
 	struct blob_id rules;
 	struct sha256 rules_digest;
-	const char *key; /* of the first record */
-	int64_t first_at, last_at;
+	struct keychain *keys; /* so far */
+	size_t first_key; /* that signs this log */
 	char subject[128];
 };
 
@@ -175,20 +175,28 @@ static bool parts_read(struct check *c, const struct place_in_log *at, struct pa
 }
 
 /* Byte by byte what DryDock writes for this record, and signed. */
-static void check_commit(struct check *c, const struct place_in_log *at, const struct buf *raw, const struct parts *parts, const struct record *rec,
+static bool check_commit(struct check *c, const struct place_in_log *at, const struct buf *raw, const struct parts *parts, const struct record *rec,
     const struct sha256 *digest)
 {
 	struct buf bytes = BUF_INIT(COMMIT_LIMIT), armored = BUF_INIT(SSHSIG_ARMORED_LIMIT), head = BUF_INIT(COMMIT_LIMIT), body = BUF_INIT(COMMIT_LIMIT);
+	uint8_t signer[32];
+	bool good;
 	enum err e = plain_commit_split(raw->p, raw->len, &bytes, &armored);
 
-	if (!e && !c->has_key[at->n])
+	if (!e && !at->keys->n)
 		e = err_set(ERR_DENIED, "its log has no key that it could be checked with");
-	if (!e && !WEAK(evidence_signature))
-		e = sshsig_verify(c->keys[at->n], "git", buf_text(&bytes), bytes.len, buf_text(&armored), armored.len);
+	if (!e && !WEAK(evidence_signature)) {
+		e = sshsig_signer(signer, buf_text(&armored), armored.len);
+		if (!e)
+			e = key_expect(at->keys, at->seq, signer);
+		if (!e)
+			e = sshsig_verify(signer, "git", buf_text(&bytes), bytes.len, buf_text(&armored), armored.len);
+	}
 	if (e)
 		verify_failed(c, "signature", at->subject, "%s", err_text());
 	else
 		c->signatures++;
+	good = !e;
 	e = plain_log_text(rec, digest, &parts->tree, &parts->parent, at->log->node, &head, &body);
 	if (e || bytes.len != head.len + 1 + body.len || memcmp(bytes.p, head.p, head.len) != 0 || bytes.p[head.len] != '\n' ||
 	    memcmp(bytes.p + head.len + 1, buf_text(&body), body.len) != 0)
@@ -214,6 +222,7 @@ static void check_commit(struct check *c, const struct place_in_log *at, const s
 	buf_release(&armored);
 	buf_release(&head);
 	buf_release(&body);
+	return good;
 }
 
 static void check_rules(struct check *c, struct place_in_log *at, const struct parts *parts, const struct record *rec)
@@ -230,23 +239,13 @@ static void check_rules(struct check *c, struct place_in_log *at, const struct p
 		verify_failed(c, "rules", at->subject, "its rules have another digest than its record says");
 }
 
-/* The first record names the key of its log. */
+/* The first record names the key of its log, and a record `key` the next. */
 static void take_key(struct check *c, struct place_in_log *at, const struct record *rec)
 {
-	const char *key = json_string_value(json_object_get(rec->fields, "key"));
-	char node[SHA256_HEX], print[FINGERPRINT];
-
-	at->first_at = rec->at;
-	if (strcmp(rec->act, "genesis") != 0 || !key || sshsig_parse_public(c->keys[at->n], key)) {
-		verify_failed(c, "key", at->subject, "the first record of the log does not name its key");
-		return;
-	}
-	verify_fingerprint(c->keys[at->n], node, print);
-	if (strcmp(node, at->log->node) != 0)
-		verify_failed(c, "key", at->subject, "the key that the first record names is not that of its node");
-	else
-		c->has_key[at->n] = true;
-	at->key = arena_dup(c->arena, key);
+	if (keychain_take(at->keys, rec))
+		verify_failed(c, "key", at->subject, "%s", err_text());
+	if (at->seq == 1 && at->keys->n)
+		at->first_key = at->keys->n - 1;
 }
 
 static void check_record(struct check *c, struct place_in_log *at)
@@ -286,13 +285,14 @@ static void check_record(struct check *c, struct place_in_log *at)
 		verify_failed(c, "chain", at->subject, "its record does not name the one before it");
 	if (!blob_id_equal(&parts.parent, &at->before))
 		verify_failed(c, "chain", at->subject, "its commit does not follow the one before it");
-	check_commit(c, at, &raw, &parts, &rec, &digest);
+	/* A change that is itself in doubt changes nothing. */
+	if (check_commit(c, at, &raw, &parts, &rec, &digest) && at->seq != 1)
+		take_key(c, at, &rec);
 	check_rules(c, at, &parts, &rec);
 	c->site = parts.site;
 	spine_reset(c->spine, &parts.site);
 	check_files(c, at, &rec, &parts.files);
 	at->prev = digest;
-	at->last_at = rec.at;
 out:
 	json_decref(rec.fields);
 	buf_release(&raw);
@@ -305,7 +305,7 @@ out:
 void verify_log(struct check *c, size_t n)
 {
 	const struct evidence_log *l = &c->about.logs[n];
-	struct place_in_log at = { .log = l, .n = n };
+	struct place_in_log at = { .log = l, .n = n, .keys = c->keys[n] };
 	struct blob_id *ids, id = l->head, tree;
 	struct buf raw = BUF_INIT(COMMIT_LIMIT);
 	char hex[2 * BLOB_ID_SIZE + 1];
@@ -334,7 +334,9 @@ void verify_log(struct check *c, size_t n)
 		check_record(c, &at);
 		at.before = ids[i];
 	}
-	papers_signer(at.key ? at.key : "", at.first_at, n + 1 < c->about.n_logs ? at.last_at : 0, &c->made_signers);
+	papers_signers(at.keys, at.first_key, &c->made_signers);
+	c->first_key[n] = at.first_key;
+	c->log_length[n] = have;
 	free(ids);
 	buf_release(&raw);
 }

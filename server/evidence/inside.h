@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "evidence/evidence.h"
+#include "repo/keychain.h"
 
 /* --- archive.c: gzip and tar, one way to write each archive -------------------------------------------------------- */
 
@@ -39,7 +40,7 @@ extern const char EVIDENCE_README[], EVIDENCE_CONFIG[];
 
 /* One thing that was done to a file; f NULL: another file or directory took its place ("superseded"). */
 void papers_version(const struct record *rec, const struct blob_id *commit, struct path path, const struct record_file *f, struct buf *out);
-void papers_signer(const char *public_key, int64_t from, int64_t until, struct buf *out); /* until 0: still in use */
+void papers_signers(const struct keychain *c, size_t first, struct buf *out); /* the keys that signed something of this log: from the first-th on */
 enum err papers_about(const struct evidence_about *a, struct buf *out) MUST_CHECK; /* evidence.json */
 enum err papers_about_read(struct evidence_about *out, const struct buf *text, struct arena *a) MUST_CHECK;
 

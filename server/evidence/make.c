@@ -138,22 +138,12 @@ static enum err take_files(struct make *m, const struct record *rec, const struc
 	return e ? e : flush_lines(m);
 }
 
-/* The first record of a log names its key; the last one of a log that another followed ends its time. */
-static enum err take_signer(struct make *m, const struct record *first, int64_t until)
-{
-	const char *key = json_string_value(json_object_get(first->fields, "key"));
-
-	if (!key)
-		return err_set(ERR_FAILED, "the first record of the log does not name its key");
-	papers_signer(key, first->at, until, &m->signers);
-	return ERR_OK;
-}
-
-static enum err take_commit(struct make *m, const struct blob_id *commit, struct arena *keep, struct record *first, struct record *rec)
+static enum err take_commit(struct make *m, const struct blob_id *commit, struct keychain *keys)
 {
 	struct repo_log_commit parts;
 	struct buf record = BUF_INIT(RECORD_LIMIT);
-	struct arena *a = arena_new();
+	struct record rec = { .fields = NULL };
+	struct arena *a = arena_new(), *keep = arena_new();
 	enum err e = repo_log_read(m->repo, commit, &parts);
 
 	if (!e)
@@ -165,30 +155,29 @@ static enum err take_commit(struct make *m, const struct blob_id *commit, struct
 	if (!e)
 		e = take(m, PACK_BLOB, &parts.record, &record);
 	if (!e)
-		e = record_decode(rec, buf_text(&record), record.len, keep);
+		e = record_decode(&rec, buf_text(&record), record.len, keep);
 	if (!e)
 		e = take(m, PACK_BLOB, &parts.files, &m->bytes);
 	if (!e) {
 		m->site = parts.site;
 		spine_reset(m->spine, &parts.site);
-		e = take_files(m, rec, commit, a);
+		e = take_files(m, &rec, commit, a);
 	}
-	if (!e && rec->seq == 1) {
-		*first = *rec;
-		json_incref(first->fields);
-	}
+	/* A change that is not right is the auditor's to find. */
+	if (!e && keychain_take(keys, &rec) && rec.seq == 1)
+		e = err_prefix(ERR_FAILED, "the log's first record");
+	json_decref(rec.fields);
 	buf_release(&record);
 	arena_free(a);
+	arena_free(keep);
 	return e;
 }
 
 static enum err take_log(struct make *m, struct evidence_log *l)
 {
 	struct blob_id at = l->head, *ids = NULL;
-	struct record first = { .fields = NULL };
-	struct arena *keep = arena_new(), *one = arena_new();
-	int64_t last = 0;
-	size_t cap = 0;
+	struct keychain *keys = mem_alloc(sizeof(*keys));
+	size_t cap = 0, first = 0;
 	enum err e = ERR_OK;
 
 	while (!e && !blob_id_zero(&at)) {
@@ -198,23 +187,18 @@ static enum err take_log(struct make *m, struct evidence_log *l)
 		e = repo_commit_parent(m->repo, &ids[l->commits - 1], &at);
 	}
 	for (size_t i = (size_t)l->commits; !e && i-- > 0;) {
-		struct record rec = { .fields = NULL };
-		const bool is_first = i + 1 == l->commits;
-
 		if (m->stop && m->stop(m->stop_arg))
 			e = err_set(ERR_BUSY, "The server is stopping.");
-		arena_reset(one);
 		if (!e)
-			e = take_commit(m, &ids[i], is_first ? keep : one, &first, &rec);
-		last = rec.at;
-		json_decref(rec.fields);
+			e = take_commit(m, &ids[i], keys);
+		/* Keys from before this log are vouched for in its first record, and signed nothing of it. */
+		if (!e && i + 1 == l->commits)
+			first = keys->n - 1;
 	}
 	if (!e)
-		e = take_signer(m, &first, l + 1 < m->about.logs + m->about.n_logs ? last : 0);
-	json_decref(first.fields);
+		papers_signers(keys, first, &m->signers);
 	free(ids);
-	arena_free(keep);
-	arena_free(one);
+	free(keys);
 	return e;
 }
 

@@ -87,22 +87,14 @@ void papers_version(const struct record *rec, const struct blob_id *commit, stru
 	buf_char(out, '\n');
 }
 
-/* "2026-11-21T06:10:20.123456Z" becomes 20261121061020Z */
-static void put_day(struct buf *out, const char *name, int64_t at)
+void papers_signers(const struct keychain *c, size_t first, struct buf *out)
 {
-	char text[CLOCK_TEXT_SIZE];
+	char key[KEY_TEXT];
 
-	clock_text(at, text);
-	buf_fmt(out, ",%s=\"%.4s%.2s%.2s%.2s%.2s%.2sZ\"", name, text, text + 5, text + 8, text + 11, text + 14, text + 17);
-}
-
-void papers_signer(const char *public_key, int64_t from, int64_t until, struct buf *out)
-{
-	buf_str(out, "node@drydock.invalid namespaces=\"git,drydock-release,drydock-receipt\"");
-	put_day(out, "valid-after", from);
-	if (until)
-		put_day(out, "valid-before", until);
-	buf_fmt(out, " %s\n", public_key);
+	for (size_t i = first; i < c->n; i++) {
+		key_text(c->keys[i].key, key);
+		key_signer_line("git,drydock-release,drydock-receipt", key, c->keys[i].at, i + 1 < c->n ? c->keys[i + 1].at : 0, out);
+	}
 }
 
 /* --- evidence.json -------------------------------------------------------------------------------------------------- */

@@ -51,20 +51,6 @@ void verify_failed(struct check *c, const char *name, const char *subject, const
 	buf_release(&clean);
 }
 
-void verify_fingerprint(const uint8_t key[32], char node[SHA256_HEX], char out[FINGERPRINT])
-{
-	uint8_t blob[SSHSIG_BLOB_SIZE];
-	struct sha256 digest;
-	char b64[64];
-
-	sshsig_blob(blob, key);
-	sha256_of(&digest, blob, sizeof(blob));
-	hex_of(node, digest.b, sizeof(digest.b));
-	base64_of(b64, digest.b, sizeof(digest.b));
-	b64[strcspn(b64, "=")] = '\0';
-	snprintf(out, FINGERPRINT, "SHA256:%s", b64);
-}
-
 /* --- what is left when all records were read ------------------------------------------------------------------------- */
 
 static enum err head_file(void *arg, struct path path, const struct tree_entry *entry)
@@ -174,7 +160,6 @@ static void check_papers(struct check *c)
 static bool trusted_node(const char *text, char node[SHA256_HEX])
 {
 	struct buf file = BUF_INIT(1 << 16);
-	char print[FINGERPRINT];
 	uint8_t key[32];
 	struct sha256 raw;
 	size_t n = 0;
@@ -195,25 +180,34 @@ static bool trusted_node(const char *text, char node[SHA256_HEX])
 		return true;
 	}
 	if (!file_read(AT_FDCWD, text, &file) && (at = strstr(buf_text(&file), "ssh-ed25519 ")) && !sshsig_parse_public(key, at)) {
-		verify_fingerprint(key, node, print);
+		key_id(key, node);
 		ok = true;
 	}
 	buf_release(&file);
 	return ok;
 }
 
-/* Did one of those keys sign it? */
+/*
+ * Did one of those keys sign it? Any of them does for the whole: what is before a record it signed follows from that record, and what is after
+ * it from the record that named the next key.
+ */
 static bool check_trust(struct check *c)
 {
 	bool vouched = false;
 
 	for (size_t i = 0; i < c->o->n_trusted; i++) {
-		char node[SHA256_HEX];
+		char node[SHA256_HEX], id[SHA256_HEX];
 
 		if (!trusted_node(c->o->trusted[i], node))
 			continue;
 		for (size_t k = 0; k < c->about.n_logs; k++)
-			vouched |= c->has_key[k] && strcmp(node, c->about.logs[k].node) == 0;
+			for (size_t n = 0; n < c->keys[k]->n; n++) {
+				key_id(c->keys[k]->keys[n].key, id);
+				if (strcmp(node, id) == 0) {
+					vouched = true;
+					c->newest_trusted |= n + 1 == c->keys[k]->n;
+				}
+			}
 	}
 	if (c->o->n_trusted && !vouched)
 		verify_failed(c, "key", c->o->trusted[0], "the history is signed by another key than the one that you trust");
@@ -261,9 +255,24 @@ static enum err check_all(struct check *c, int fd)
 	return e;
 }
 
+/* Which records a key signed. */
+static void say_key(const struct check *c, size_t log, size_t n)
+{
+	const struct keychain *k = c->keys[log];
+	const uint64_t from = n == c->first_key[log] ? 1 : k->keys[n].after + 1, to = n + 1 < k->n ? k->keys[n + 1].after : c->log_length[log];
+	char print[KEY_PRINT];
+
+	key_print(k->keys[n].key, print);
+	if (c->first_key[log] + 1 == k->n)
+		printf("key %s\n", print);
+	else if (from > to)
+		printf("key %s, no record yet\n", print);
+	else
+		printf("key %s, records %llu to %llu\n", print, (unsigned long long)from, (unsigned long long)to);
+}
+
 static void say(const struct check *c, bool vouched)
 {
-	char node[SHA256_HEX], print[FINGERPRINT];
 	struct buf path = BUF_INIT(1 << 14);
 
 	utf8_visible(&path, c->about.path.s, c->about.path.len, false);
@@ -272,15 +281,16 @@ static void say(const struct check *c, bool vouched)
 	printf("%llu records, %llu good signatures, %llu things done to files there, bytes of %zu versions (%llu bytes)\n", (unsigned long long)c->records,
 	    (unsigned long long)c->signatures, (unsigned long long)c->events, c->n_files, (unsigned long long)c->bytes);
 	for (size_t i = 0; i < c->about.n_logs; i++)
-		if (c->has_key[i]) {
-			verify_fingerprint(c->keys[i], node, print);
-			printf("key %s\n", print);
-		}
+		for (size_t n = c->first_key[i]; n < c->keys[i]->n; n++)
+			say_key(c, i, n);
 	if (!c->o->n_trusted)
 		puts("The key came with the archive and was BELIEVED: this shows that the history is whole, not whose it is. Ask somebody of the\n"
 		     "site for the key's fingerprint by another way, and give it with --key.");
-	else if (vouched)
+	else if (vouched && c->newest_trusted)
 		puts("The key is the one that you trust.");
+	else if (vouched)
+		puts("NOTE: the key that you trust was replaced. It vouches for the next one; but whoever has it could have written what follows.\n"
+		     "Ask somebody of the site for the newest key's fingerprint by another way, and give that one.");
 	if (c->failures > FAILURES_TOLD)
 		printf("... and %llu more\n", (unsigned long long)(c->failures - FAILURES_TOLD));
 	puts(c->failures ? "NOT GOOD: this archive does not prove what it says." : "good: every commit is signed, and records, trees and bytes agree.");
@@ -289,14 +299,12 @@ static void say(const struct check *c, bool vouched)
 static void say_json(const struct check *c, bool vouched)
 {
 	json_t *keys = json_array(), *v;
-	char node[SHA256_HEX], print[FINGERPRINT];
+	char print[KEY_PRINT];
 
 	for (size_t i = 0; i < c->about.n_logs; i++)
-		if (c->has_key[i]) {
-			verify_fingerprint(c->keys[i], node, print);
-			json_array_append_new(keys, json_string(print));
-		}
-	v = json_pack("{s:b, s:b, s:s, s:s%, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:O}", "good", !c->failures, "key_trusted", vouched, "site", c->about.site,
+		for (size_t n = c->first_key[i]; n < c->keys[i]->n; n++)
+			json_array_append_new(keys, json_string(key_print(c->keys[i]->keys[n].key, print)));
+	v = json_pack("{s:b, s:b, s:b, s:s, s:s%, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:O}", "good", !c->failures, "key_trusted", vouched, "key_newest", c->newest_trusted, "site", c->about.site,
 	    "path", c->about.path.s, c->about.path.len, "current", c->about.current, "records", (json_int_t)c->records, "signatures", (json_int_t)c->signatures,
 	    "events", (json_int_t)c->events, "versions", (json_int_t)c->n_files, "bytes", (json_int_t)c->bytes, "failures", (json_int_t)c->failures, "keys", keys,
 	    "items", c->items);
@@ -320,8 +328,10 @@ static void check_release(struct check *c)
 	pack_in_release(&c->pack);
 	spine_free(c->spine);
 	state_free(c->state);
-	for (size_t i = 0; i < EVIDENCE_LOGS; i++)
+	for (size_t i = 0; i < EVIDENCE_LOGS; i++) {
 		buf_release(&c->refs[i]);
+		free(c->keys[i]);
+	}
 	buf_release(&c->about_text);
 	buf_release(&c->signers_text);
 	buf_release(&c->md5_text);
@@ -366,8 +376,10 @@ int evidence_verify(const char *file, const struct evidence_options *o)
 	c->index_text = BUF_INIT((size_t)1 << 30);
 	c->lines = BUF_INIT((size_t)64 << 20);
 	c->object = BUF_INIT(EVIDENCE_BLOB_LIMIT);
-	for (size_t i = 0; i < EVIDENCE_LOGS; i++)
+	for (size_t i = 0; i < EVIDENCE_LOGS; i++) {
 		c->refs[i] = BUF_INIT(256);
+		c->keys[i] = mem_alloc(sizeof(*c->keys[i]));
+	}
 	c->items = o->json ? json_array() : NULL;
 	c->made_versions = sha256_stream_new();
 	c->state = state_new();

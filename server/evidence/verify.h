@@ -7,8 +7,6 @@
 
 #include "evidence/inside.h"
 
-#define FINGERPRINT 72 /* "SHA256:" and 43 letters */
-
 struct byte_file { struct sha256 sha256; struct md5 md5; struct blob_id blob; uint64_t size; };
 
 struct check {
@@ -34,18 +32,18 @@ struct check {
 	struct state *state;
 	struct sha256_stream *made_versions;
 	struct buf made_signers, lines, object;
-	uint8_t keys[EVIDENCE_LOGS][32];
-	bool has_key[EVIDENCE_LOGS];
+	struct keychain *keys[EVIDENCE_LOGS];
+	size_t first_key[EVIDENCE_LOGS]; /* of those, that signs this log */
+	uint64_t log_length[EVIDENCE_LOGS];
 	struct blob_id site;
 	uint64_t mark, walked;
+	bool newest_trusted; /* one of the keys that are trusted is the newest */
 };
 
 /* --- verify.c -------------------------------------------------------------------------------------------------------- */
 
 /* A line about what does not hold: the name of the check, what it is about, what was found. The archive counts as bad then. */
 void verify_failed(struct check *c, const char *name, const char *subject, const char *fmt, ...) PRINTF_LIKE(4, 5);
-/* A key as a node, and as ssh-keygen -l prints it. */
-void verify_fingerprint(const uint8_t key[32], char node[SHA256_HEX], char out[FINGERPRINT]);
 
 /* --- members.c ------------------------------------------------------------------------------------------------------- */
 

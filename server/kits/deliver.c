@@ -27,6 +27,7 @@ struct sending {
 	int export, papers;
 	uint64_t release, from; /* from 0: the list is whole */
 	uint64_t held; /* by the receiver */
+	int64_t keys; /* changes of the key that it knows; -1: it is too old to know of any */
 	char piece[PIECE];
 	struct buf out; /* small things, on their way */
 };
@@ -148,9 +149,29 @@ static bool put_heads(struct sending *s)
 	return true;
 }
 
+static bool put_keys(struct sending *s)
+{
+	char file[64], name[64];
+
+	for (int64_t n = s->keys < 0 ? 1 : s->keys + 1;; n++) {
+		snprintf(file, sizeof(file), "key-%lld", (long long)n);
+		if (faccessat(s->papers, file, R_OK, 0))
+			return true;
+		if (s->keys < 0)
+			return kit_failed("DryDock's key was changed, and this receiver cannot hear of it: install this version of drydock-receive there");
+		snprintf(name, sizeof(name), "key/%lld", (long long)n);
+		if (!put_paper(s, file, name))
+			return false;
+		snprintf(file, sizeof(file), "key-%lld.sig", (long long)n);
+		snprintf(name, sizeof(name), "key/%lld.sig", (long long)n);
+		if (!put_paper(s, file, name))
+			return false;
+	}
+}
+
 static bool put_offer(struct sending *s)
 {
-	if (!put_heads(s))
+	if (!put_keys(s) || !put_heads(s))
 		return false;
 	if (s->held != s->release && !put_paper(s, "list", s->from ? "difference" : "manifest"))
 		return false;
@@ -374,6 +395,7 @@ static bool greeted(struct sending *s)
 	else if (site)
 		ok = true;
 	s->held = (uint64_t)json_get_int(v, "number", 0, &bad);
+	s->keys = json_get_int(v, "keys", -1, &bad);
 	if (ok)
 		kit_print_greeting(v);
 	json_decref(v);

@@ -1,9 +1,10 @@
 /*
  * A delivery, from the greeting to the receipt.
  *
- *   receiver  {"receiver":1,"site":...,"number":N,"term":T,"head":...,"key":...,"receipt":...,"signature":...,
+ *   receiver  {"receiver":1,"site":...,"number":N,"term":T,"head":...,"key":...,"keys":C,"receipt":...,"signature":...,
  *             "report":...,"report_signature":...}; the receipt is that of what was accepted, the report what `verify` found
- *   sender    a tar: release/M, release/M.sig for each head after N, then `manifest` (whole) or `difference`
+ *   sender    a tar: key/K, key/K.sig for each change of DryDock's key after the C-th (or after none); release/M, release/M.sig
+ *             for each head after N, then `manifest` (whole) or `difference`
  *   receiver  need, a line "FROM-TO" for each range of "+" lines whose bytes it lacks, "."
  *   sender    `look`, empty: some of it came beside the stream (receive/rsync.c); the receiver says need again. Any number
  *             of times
@@ -45,8 +46,8 @@ static void greet(struct receiver *r, int out)
 
 	if (r->accepted.number)
 		hex_of(head, r->accepted.head.b, sizeof(r->accepted.head.b));
-	v = json_pack("{s:i, s:s, s:I, s:I, s:s, s:s}", "receiver", 1, "site", r->site, "number", (json_int_t)r->accepted.number, "term",
-	    (json_int_t)r->accepted.term, "head", head, "key", node_key_public(r->key));
+	v = json_pack("{s:i, s:s, s:I, s:I, s:s, s:s, s:I}", "receiver", 1, "site", r->site, "number", (json_int_t)r->accepted.number, "term",
+	    (json_int_t)r->accepted.term, "head", head, "key", node_key_public(r->key), "keys", (json_int_t)json_array_size(r->statements) / 2);
 	if (r->accepted.number) {
 		json_object_set_new(v, "receipt", json_string(r->accepted.receipt));
 		json_object_set_new(v, "signature", json_string(r->accepted.signature));

@@ -79,6 +79,11 @@ static int status(const char *dir)
 			    (unsigned long long)r.accepted.sums.count);
 		else
 			puts("release  none was accepted yet");
+		if (r.keys->n) {
+			char print[KEY_PRINT];
+
+			printf("signer   %s, after %zu change%s of the key\n", key_print(keychain_last(r.keys)->key, print), r.keys->n - 1, r.keys->n == 2 ? "" : "s");
+		}
 		printf("live     images/%s%s\n", r.live < 0 ? "?" : IMAGE_NAME(r.live), r.accepted.rolled_back ? ", the previous release, by hand" : "");
 		for (int i = 0; i < 2; i++)
 			if (image_dirty(&r, i))

@@ -9,94 +9,9 @@
 #include "base/file.h"
 #include "base/lines.h"
 #include "base/sys.h"
+#include "base/weaken.h"
 #include "receive/receive.h"
 #include "repo/sshsig.h"
-
-/* --- signatures --------------------------------------------------------------------------------------------------------- */
-
-/* The value of name="..." in the options of an allowed signer; false: there is none. */
-static bool option(const char *options, const char *name, char out[256])
-{
-	const char *at = strstr(options, name), *end;
-
-	if (!at || (at != options && at[-1] != ',') || at[strlen(name)] != '=' || at[strlen(name) + 1] != '"')
-		return false;
-	at += strlen(name) + 2;
-	end = strchr(at, '"');
-	if (!end || end - at >= 256)
-		return false;
-	memcpy(out, at, (size_t)(end - at));
-	out[end - at] = '\0';
-	return true;
-}
-
-static bool names_space(const char *list)
-{
-	for (const char *p = list; *p; p += strcspn(p, ",") + (p[strcspn(p, ",")] == ','))
-		if (strcspn(p, ",") == strlen(HEAD_SPACE) && !strncmp(p, HEAD_SPACE, strlen(HEAD_SPACE)))
-			return true;
-	return false;
-}
-
-/* May a key with these options sign releases of that time? */
-static bool options_allow(const char *options, int64_t at)
-{
-	char value[256], now[CLOCK_TEXT_SIZE], stamp[16];
-
-	clock_text(at, now);
-	snprintf(stamp, sizeof(stamp), "%.4s%.2s%.2s%.2s%.2s%.2s", now, now + 5, now + 8, now + 11, now + 14, now + 17);
-	if (strstr(options, "cert-authority"))
-		return false;
-	if (option(options, "namespaces", value) && !names_space(value))
-		return false;
-	if (option(options, "valid-after", value) && strncmp(stamp, value, strspn(value, "0123456789")) < 0)
-		return false;
-	return !option(options, "valid-before", value) || strncmp(stamp, value, strspn(value, "0123456789")) < 0;
-}
-
-/* "principals [options] ssh-ed25519 AAAA... comment": does this line's key sign for that node? */
-static bool line_is(const char *line, const struct head *h, uint8_t key[32])
-{
-	const char *type = strstr(line, "ssh-ed25519 ");
-	uint8_t blob[SSHSIG_BLOB_SIZE];
-	char id[SHA256_HEX], *options;
-	struct sha256 digest;
-	bool ok;
-
-	if (*line == '#' || !type || type == line || sshsig_parse_public(key, type))
-		return false;
-	sshsig_blob(blob, key);
-	sha256_of(&digest, blob, sizeof(blob));
-	hex_of(id, digest.b, sizeof(digest.b));
-	if (strcmp(id, h->node))
-		return false;
-	line += strcspn(line, " \t");
-	options = line < type ? mem_dupn(line, (size_t)(type - line)) : mem_dup("");
-	ok = options_allow(options + strspn(options, " \t"), h->at);
-	free(options);
-	return ok;
-}
-
-static enum err check_signature(struct receiver *r, const struct head *h, const struct buf *bytes, const struct buf *armored)
-{
-	struct buf text = BUF_INIT(1 << 20);
-	enum err e = file_read(r->dir, "allowed_signers", &text);
-	uint8_t key[32];
-	bool found = false;
-
-	for (char *line = text.p, *end; !e && line && *line && !found; line = end) {
-		end = line + strcspn(line, "\n");
-		if (*end)
-			*end++ = '\0';
-		found = line_is(line, h, key);
-	}
-	buf_release(&text);
-	if (e)
-		return e;
-	if (!found)
-		return err_set(ERR_DENIED, "release %llu is by node %.12s, which is not in allowed_signers", (unsigned long long)h->number, h->node);
-	return sshsig_verify(key, HEAD_SPACE, bytes->p, bytes->len, buf_text(armored), armored->len);
-}
 
 /* --- the chain --------------------------------------------------------------------------------------------------------- */
 
@@ -159,12 +74,12 @@ static enum err read_head(struct receiver *r, struct tar *t, struct offer *o)
 		e = err_set(ERR_INPUT, "the signature of release %llu is missing", (unsigned long long)h.number);
 	if (!e)
 		e = tar_text(t, &armored);
-	if (!e)
-		e = check_signature(r, &h, &bytes, &armored);
 	if (!e) {
 		sha256_of(&o->digest, bytes.p, bytes.len);
-		e = check_next(r, &before, &h, &o->digest, o);
+		e = signer_check(r, &h, &o->digest, &bytes, &armored);
 	}
+	if (!e)
+		e = check_next(r, &before, &h, &o->digest, o);
 	o->head = h;
 	o->bytes = e ? NULL : arena_dupn(r->a, bytes.p, bytes.len);
 	buf_release(&bytes);
@@ -281,7 +196,7 @@ enum err offer_read(struct receiver *r, struct tar *t, struct offer *o)
 	enum err e;
 
 	*o = (struct offer){ .again = false };
-	while (!(e = tar_next(t, &got)) && got && !strncmp(t->name, "release/", 8)) {
+	for (e = signers_take(r, t, &got); !e && got && !strncmp(t->name, "release/", 8); e = tar_next(t, &got)) {
 		if (++heads > HEADS_MOST)
 			return err_set(ERR_TOO_BIG, "there are more than %d heads in the delivery", HEADS_MOST);
 		e = read_head(r, t, o);
@@ -295,6 +210,9 @@ enum err offer_read(struct receiver *r, struct tar *t, struct offer *o)
 		return err_set(ERR_INPUT, "the delivery has no head");
 	if (o->head.expires <= clock_wall())
 		return refuse(r, "has expired", &o->head);
+	/* What the old key signed counts as a part of the chain up to its last release, and never as the newest. */
+	if (o->head.number < keychain_release(r) && !WEAK(receive_old_key))
+		return refuse(r, "is from before a change of the key, after which there were others", &o->head);
 	if (!got || (strcmp(t->name, "manifest") && strcmp(t->name, "difference")))
 		return err_set(ERR_INPUT, "the delivery has no list of files");
 	o->whole = !strcmp(t->name, "manifest");

@@ -6,6 +6,7 @@
  *   config            "NAME VALUE" lines: site, rest (seconds that an image rests after it stopped being live)
  *   allowed_signers   whose releases are taken, as ssh-keygen -Y verify reads it
  *   node.key, node.pub  the receiver's own key: it signs receipts
+ *   keys                changes of DryDock's key that it was told of (signers.c)
  *   accepted          what was accepted last, and the receipt for it: one object of canonical JSON. Replaced durably
  *                     before the switch, so that a crash between the two is completed and never refused
  *   live              the symbolic link that the web server follows: images/a or images/b
@@ -24,6 +25,7 @@
 #define DRYDOCK_RECEIVE_RECEIVE_H
 
 #include "core/head.h"
+#include "repo/keychain.h"
 #include "repo/repo.h"
 
 #define REPORT_LIMIT (48 * 1024) /* bytes, as it stands in a line of JSON */
@@ -46,6 +48,8 @@ struct receiver {
 	const char *site;
 	int64_t rest_us;
 	struct node_key *key;
+	struct keychain *keys; /* of the node whose key was changed; n 0: none was */
+	json_t *statements; /* of the changes, each with its signature */
 	struct accepted accepted;
 	int live; /* what the link says; -1: nothing yet */
 	bool spool_checked; /* by this process: what is in incoming/ under a name of the spool has the right bytes */
@@ -79,6 +83,14 @@ struct tar {
 enum err tar_next(struct tar *t, bool *got) MUST_CHECK;
 enum err tar_read(struct tar *t, void *p, size_t n, size_t *got) MUST_CHECK; /* 0: the end of the member */
 enum err tar_text(struct tar *t, struct buf *out) MUST_CHECK; /* all of it; ERR_TOO_BIG past the ceiling */
+
+/* signers.c: whom it believes */
+enum err signers_load(struct receiver *r) MUST_CHECK;
+/* Changes of the key at the beginning of a delivery; t stands at the member behind them, if *got. What is right is kept, durably. */
+enum err signers_take(struct receiver *r, struct tar *t, bool *got) MUST_CHECK;
+/* ERR_DENIED: not signed by the key that is the node's at this release, or that is not to be believed. */
+enum err signer_check(struct receiver *r, const struct head *h, const struct sha256 *digest, const struct buf *bytes, const struct buf *armored) MUST_CHECK;
+uint64_t keychain_release(const struct receiver *r); /* the last release before the newest change; 0: none */
 
 /* offer.c: the heads and the list of a delivery, checked */
 struct offer {

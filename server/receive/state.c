@@ -175,6 +175,8 @@ enum err receiver_open(struct receiver *r, const char *dir, bool writing)
 		e = node_key_load(&r->key, dir);
 	if (!e)
 		e = read_accepted(r);
+	if (!e)
+		e = signers_load(r);
 	read_live(r);
 	/* Accepted, and ended before the switch: it was complete and on disk by then. */
 	if (!e && writing && r->accepted.number && !r->accepted.rolled_back && r->live != r->accepted.image)
@@ -202,6 +204,8 @@ void receiver_close(struct receiver *r)
 		if (fds[i] >= 0)
 			(void)close(fds[i]);
 	node_key_free(r->key);
+	json_decref(r->statements);
+	free(r->keys);
 	arena_free(r->a);
 }
 

@@ -32,6 +32,24 @@ out:
 	return e;
 }
 
+/* The changes of the key, for a receiver that has not heard of them. */
+static enum err write_keys(struct site *s, int fd)
+{
+	size_t n;
+	const struct site_key_paper *papers = site_key_papers(s, &n);
+	char name[64];
+	enum err e = ERR_OK;
+
+	for (size_t i = 0; i < n && !e; i++) {
+		snprintf(name, sizeof(name), "key-%zu", i + 1);
+		e = file_write_fast(fd, name, papers[i].statement, papers[i].len, 0600);
+		snprintf(name, sizeof(name), "key-%zu.sig", i + 1);
+		if (!e)
+			e = file_write_fast(fd, name, papers[i].signature, strlen(papers[i].signature), 0600);
+	}
+	return e;
+}
+
 enum err papers_write(struct site *s, struct actor_tools *t, const char *dir, const struct db_release *rel, bool heads, uint64_t *from, struct sha256 *head)
 {
 	struct arena *a = arena_new();
@@ -58,6 +76,8 @@ enum err papers_write(struct site *s, struct actor_tools *t, const char *dir, co
 		if (!e && at.seq > caught.seq)
 			e = write_head(s, t, fd, &at, head);
 	}
+	if (!e)
+		e = write_keys(s, fd);
 	if (!e)
 		e = site_manifest_difference(s, t, *from, rel->number, fd, "list", &whole);
 	FAILPOINT_OR(e, papers_list);

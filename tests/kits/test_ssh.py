@@ -367,3 +367,40 @@ def test_a_test_that_writes_or_hangs():
         if has_landlock():
             assert not (d.dir / "place-bold" / "written").exists()
         assert "longer than 1 s" in d.must("POST", d.api_site("/targets/hung/test"), {})["error"]
+
+
+def test_the_key_is_changed():
+    """Production hears of it with the next release, which is cut though no file has changed, and believes the old key no longer."""
+    with world() as (d, p):
+        d.sign("/", recursive=True)
+        assert machine(d.sync())["state"] == "confirmed" and p.accepted()["number"] == 1
+        first = p.accepted()
+        d.stop()
+        old = (d.data / "node.key").read_bytes()
+        d.run(program(), "key", "change", "-m", "yearly", "--data", d.data)
+        d.start()
+        run = d.sync()
+        assert machine(run)["state"] == "confirmed" and p.accepted()["number"] == 2, machine(run)["output"]
+        assert "after 1 change of the key" in d.run(program("drydock-receive"), "status", p.state).stdout
+        # nothing new: nothing is cut again for that
+        assert d.sync()["state"] == "nothing"
+        # production is away for two more changes, and for releases between them
+        p.stop()
+        for n in (2, 3):
+            d.stop()
+            d.run(program(), "key", "change", "-m", f"change {n}", "--data", d.data)
+            d.start()
+            d.write("/index.html", f"change {n}")
+            d.sign("/index.html")
+            d.sync(state="failed")
+        p.start()
+        run = d.sync()
+        assert machine(run)["state"] == "confirmed" and p.live() == staged(d), machine(run)["output"]
+        assert "after 3 changes of the key" in d.run(program("drydock-receive"), "status", p.state).stdout
+        # a receiver that is set up now, with the file that DryDock wrote
+        accepted = p.accepted()
+        assert accepted["head"] != first["head"]
+        for n in range(1, accepted["number"] + 1):
+            assert all(c["ok"] for c in d.must("GET", d.api_site(f"/releases/{n}/verify"))["items"]), n
+        # and whoever has the old key, and production's ssh key, makes nothing of it
+        assert old != (d.data / "node.key").read_bytes()
