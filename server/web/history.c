@@ -286,6 +286,14 @@ enum err history_list(struct req *r, const struct history_query *q, enum err (*f
 	return e;
 }
 
+const char *history_signer(struct req *r, const struct db_record_row *row)
+{
+	const struct keychain *keys = site_keychain(r->site);
+	const struct key_time *k = keys && strcmp(row->node, keys->node) == 0 ? keychain_at(keys, row->seq) : NULL;
+
+	return k ? key_print(k->key, arena_alloc(r->arena, KEY_PRINT)) : NULL;
+}
+
 enum err history_get(struct req *r, uint64_t seq, struct history_item *out)
 {
 	struct db_record_row *row = arena_alloc(r->arena, sizeof *row);

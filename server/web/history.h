@@ -34,6 +34,8 @@ struct history_item {
 enum err history_list(struct req *r, const struct history_query *q, enum err (*fn)(void *arg, const struct history_item *item), void *arg, uint64_t *next) MUST_CHECK;
 /* One record: ERR_NOT_FOUND if it is not for him. Its visible files from history_files. The caller drops
  * out->record.fields with json_decref. */
+/* The fingerprint of the node's key that signed it, as ssh-keygen -l prints it; NULL: of another node. In the request's arena. */
+const char *history_signer(struct req *r, const struct db_record_row *row);
 enum err history_get(struct req *r, uint64_t seq, struct history_item *out) MUST_CHECK;
 /* Visible files of a record after a path (NULL: from the start); *next the cursor (in the arena) or NULL. */
 enum err history_files(struct req *r, uint64_t seq, const char *after, unsigned limit,

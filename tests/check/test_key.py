@@ -74,6 +74,12 @@ def test_everything_checks_itself(d):
         assert record["fields"]["key"].startswith("ssh-ed25519 ") and record["fields"]["by"].startswith("unix:")
 
 
+def test_a_record_names_its_key(d):
+    prints, log = [item["fingerprint"] for item in keys(d)], Log(d)
+    for seq, n in ((1, 0), (log.changes[0], 0), (log.changes[0] + 1, 1), (log.changes[1], 1), (log.changes[1] + 1, 2)):
+        assert d.must("GET", d.api_site(f"/records/{seq}"))["signed_with"] == prints[n]
+
+
 def test_stock_git_believes_both(d):
     signers = f"gpg.ssh.allowedSignersFile={d.data / 'allowed_signers'}"
     for site in ("www", "installation"):

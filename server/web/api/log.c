@@ -109,6 +109,7 @@ enum err api_record(struct req *r)
 		return reply_error(r, e, NULL);
 	answer_begin(&a);
 	answer_record(&a.out, item.row, &item.record);
+	json_out_kstr(&a.out, "signed_with", history_signer(r, item.row));
 	if (item.whole)
 		json_out_kint(&a.out, "files_count", (int64_t)item.row->files_count);
 	json_out_name(&a.out, "asked");

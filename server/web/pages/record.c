@@ -173,6 +173,7 @@ static void put_facts(struct req *r, struct view_map *m, const struct history_it
 		view_set(m, VIEW_prev, "none: it is the first");
 	show_hex(m, VIEW_digest, item->row->sha256.b, sizeof item->row->sha256.b);
 	show_hex(m, VIEW_commit, item->row->commit.b, sizeof item->row->commit.b);
+	view_set(m, VIEW_signer, history_signer(r, item->row));
 }
 
 static enum err raw(struct req *r, const struct history_item *item)
