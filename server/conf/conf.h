@@ -86,6 +86,7 @@ struct conf {
 	int64_t event_keep_us; /* 90 d */
 	const char *mail_server; /* smtp:// or smtps://; "" with sendmail */
 	const char *sendmail; /* a command in its place */
+	const char *notice_ca_file; /* "": the system's authorities */
 	const char *mail_from, *mail_user, *mail_password_file; /* user "": without a login */
 	unsigned check_hour; /* 2: UTC; 24: never */
 	const char *log_level;

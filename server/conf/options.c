@@ -101,6 +101,9 @@ const struct option conf_options[] = {
 	{ "mail_user", OPTION_TEXT, AT(mail_user), "", 0, 255, CHECK_NOTHING, false, NULL, "The name to log in there with. Not set: no login." },
 	{ "mail_password_file", OPTION_TEXT, AT(mail_password_file), "", 0, 0, CHECK_SECRET, false, NULL,
 	    "A file with the password for it on its first line, readable by its owner only." },
+	{ "notice_ca_file", OPTION_TEXT, AT(notice_ca_file), "", 0, 0, CHECK_DIRECTORY, false, NULL,
+	    "Certificates (PEM) of the authorities that mail servers and webhooks are checked against, in place of the system's: for those with an "
+	    "authority of their own." },
 	{ "mail_from", OPTION_TEXT, AT(mail_from), "drydock@localhost", 0, 254, CHECK_MAIL, false, NULL, "The sender's address." },
 	{ "sendmail", OPTION_TEXT, AT(sendmail), "", 0, 0, CHECK_DIRECTORY, false, NULL,
 	    "A command that takes mail in place of mail_server: /usr/sbin/sendmail. It is run with -i -f SENDER -- RECIPIENT..." },

@@ -66,12 +66,13 @@ static enum err give_to_sendmail(const struct notice_message *m, const struct bu
 	return e;
 }
 
-static enum err give_to_program(struct buf *request, atomic_int *cancel)
+static enum err give_to_program(const struct conf *conf, struct buf *request, atomic_int *cancel)
 {
 	char *program = mem_printf("%s/send-notice", conf_libexec_dir());
 	const char *const argv[] = { program, NULL };
 	/* Where /etc/resolv.conf may lead to. */
-	const struct confine_path paths[] = { { program, false }, { "/run/systemd/resolve", false }, { "/run/resolvconf", false } };
+	const struct confine_path paths[] = { { program, false }, { "/run/systemd/resolve", false }, { "/run/resolvconf", false },
+		{ *conf->notice_ca_file ? conf->notice_ca_file : program, false } };
 	int rules = -1;
 	enum err e = confine_open(paths, sizeof(paths) / sizeof(*paths), &rules);
 
@@ -100,6 +101,7 @@ static enum err send_mail(const struct notice_message *m, atomic_int *cancel)
 		goto out;
 	json_out_begin(&o, '{');
 	json_out_kstr(&o, "url", m->conf->mail_server);
+	json_out_kstr(&o, "ca_file", m->conf->notice_ca_file);
 	json_out_kstr(&o, "from", m->conf->mail_from);
 	json_out_name(&o, "to");
 	json_out_begin(&o, '[');
@@ -112,7 +114,7 @@ static enum err send_mail(const struct notice_message *m, atomic_int *cancel)
 	json_out_end(&o, '}');
 	e = buf_check(&request);
 	if (!e)
-		e = give_to_program(&request, cancel);
+		e = give_to_program(m->conf, &request, cancel);
 out:
 	explicit_bzero(request.p ? request.p : (char[1]){ 0 }, request.len);
 	explicit_bzero(secret.p ? secret.p : (char[1]){ 0 }, secret.len);
@@ -138,6 +140,7 @@ static enum err send_webhook(const struct notice_message *m, const char *url, at
 		goto out;
 	json_out_begin(&o, '{');
 	json_out_kstr(&o, "url", url);
+	json_out_kstr(&o, "ca_file", m->conf->notice_ca_file);
 	if (secret.len) {
 		hmac_sha256(&mac, secret.p, secret.len, text.p, text.len);
 		hex_of(hex, mac.b, sizeof(mac.b));
@@ -147,7 +150,7 @@ static enum err send_webhook(const struct notice_message *m, const char *url, at
 	json_out_end(&o, '}');
 	e = buf_check(&request);
 	if (!e)
-		e = give_to_program(&request, cancel);
+		e = give_to_program(m->conf, &request, cancel);
 out:
 	explicit_bzero(secret.p ? secret.p : (char[1]){ 0 }, secret.len);
 	buf_release(&text);

@@ -2,7 +2,7 @@
  * send-notice: brings one message to an SMTP server or a webhook. A program of its own, so that what comes back from
  * outside is parsed apart from the daemon, which does not load libcurl either.
  *
- * Standard input: one JSON object. url; text; for smtp and smtps: from, to (a list), user and password ("" for none); for
+ * Standard input: one JSON object. url; text; ca_file ("": the system's); for smtp and smtps: from, to (a list), user and password ("" for none); for
  * http and https: signature (hex, or absent). Ends with 0, or with 1 and a sentence on standard output.
  *
  * smtp:// to another machine has to offer STARTTLS, so that neither text nor password crosses a network in the clear; to
@@ -121,6 +121,7 @@ static int deliver(const json_t *request)
 {
 	bool bad = false;
 	const char *url = json_get_str(request, "url", &bad), *text = json_get_str(request, "text", &bad);
+	const char *ca_file = json_get_str(request, "ca_file", &bad);
 	struct upload body = { text, text ? strlen(text) : 0 };
 	struct curl_slist *list = NULL;
 	CURL *h = NULL;
@@ -143,6 +144,8 @@ static int deliver(const json_t *request)
 	curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT, SECONDS / 2);
 	curl_easy_setopt(h, CURLOPT_TIMEOUT, SECONDS);
 	curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, drop);
+	if (ca_file && *ca_file)
+		curl_easy_setopt(h, CURLOPT_CAINFO, ca_file);
 	if (mail)
 		set_mail(h, request, url, &body, &list, &bad);
 	else

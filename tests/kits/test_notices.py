@@ -15,7 +15,7 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests" / "lib"))
 
 from drydock import Drydock, program  # noqa: E402
-from sink import HookSink, MailSink  # noqa: E402
+from sink import HookSink, MailSink, certificate  # noqa: E402
 
 TITLE = "Hafenbehörde “Süd” <b>&"
 # Fails while the file `broken` is there.
@@ -201,6 +201,24 @@ def test_nothing_crosses_a_network_in_the_clear():
         done = d.cli("notice", "test")
         assert done.returncode == 6 and "STARTTLS not supported" in done.stdout, done.stdout
         assert not t.mail.got and not any(c.upper().startswith(("MAIL", "AUTH")) for c in t.mail.commands)
+
+
+@pytest.mark.parametrize("how", ["smtps", "starttls"])
+def test_tls_with_an_authority_of_ones_own(how, tmp_path):
+    """127.0.0.2 stands for another machine, to which smtp:// has to become TLS. A stranger's certificate is not taken."""
+    host, scheme = "127.0.0.2", "smtps" if how == "smtps" else "smtp"
+    own, stranger, elsewhere = (certificate(tmp_path, name, at) for name, at in (("own", host), ("stranger", host), ("elsewhere", "127.0.0.9")))
+    for shown, trusted, works in ((own, None, False), (own, stranger, False), (elsewhere, elsewhere, False), (own, own, True)):
+        with Told(hook=False, host=host, **{how: shown}) as t:
+            d, ca = t.d, t.d.dir / "ca.crt"
+            if trusted:
+                ca.write_bytes(trusted[0].read_bytes())
+            d.conf.write_text(f'notice_ca_file = "{ca}"\n' * bool(trusted) + d.conf.read_text().replace(f"smtp://{host}", f"{scheme}://{host}"))
+            d.start()
+            done = d.cli("notice", "test")
+            assert done.returncode == (0 if works else 6), done.stdout
+            assert len(t.mail.got) == works
+            assert works or "SSL" in done.stdout or "certificate" in done.stdout.lower(), done.stdout
 
 
 @pytest.mark.parametrize("line,says", [

@@ -7,32 +7,70 @@ import base64
 import contextlib
 import http.server
 import socketserver
+import ssl
+import subprocess
 import threading
+
+
+def certificate(place, name, address="127.0.0.1"):
+    """A certificate that signs itself, for one address: (certificate, key)."""
+    crt, key = place / f"{name}.crt", place / f"{name}.key"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", f"/CN={name}",
+                    "-addext", f"subjectAltName=IP:{address}", "-keyout", key, "-out", crt], check=True, capture_output=True)
+    return crt, key
+
+
+def tls(pair):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*pair)
+    return context
 
 
 class MailSink(contextlib.AbstractContextManager):
     """SMTP (RFC 5321) as far as a client that delivers needs it; with a login if `login` is (user, password)."""
 
-    def __init__(self, login=None, starttls=False, host="127.0.0.1"):
+    def __init__(self, login=None, starttls=False, host="127.0.0.1", smtps=None):
+        """starttls: True offers what it has not got; or a pair of certificate and key, as smtps is one."""
         self.got, self.refuse, self.login, self.starttls = [], None, login, starttls
         self.commands = []
         sink = self
 
         class Handler(socketserver.StreamRequestHandler):
+            safe = False
+
             def say(self, text):
                 self.wfile.write(text.encode() + b"\r\n")
 
+            def secure(self, pair):
+                try:
+                    self.connection = tls(pair).wrap_socket(self.connection, server_side=True)
+                except OSError:
+                    return False  # it does not trust us
+                self.rfile, self.wfile = self.connection.makefile("rb"), self.connection.makefile("wb", 0)
+                self.safe = True
+                return True
+
             def handle(self):
-                sender, to, known = "", [], sink.login is None
+                if smtps and not self.secure(smtps):
+                    return
                 self.say("220 sink ESMTP")
+                while self.talk():
+                    pass
+
+            def talk(self):
+                """True: it is over TLS from here on, and begins once more."""
+                sender, to, known = "", [], sink.login is None
                 for raw in self.rfile:
                     line = raw.decode().rstrip("\r\n")
                     sink.commands.append(line)
                     word = line.upper()
                     if word.startswith(("EHLO", "HELO")):
-                        offers = ["sink"] + ["STARTTLS"] * sink.starttls + ["AUTH PLAIN"] * (sink.login is not None)
+                        offers = ["sink"] + ["STARTTLS"] * bool(sink.starttls and not self.safe) + ["AUTH PLAIN"] * (sink.login is not None)
                         for i, offer in enumerate(offers):
                             self.say(f"250{'-' if i + 1 < len(offers) else ' '}{offer}")
+                    elif word == "STARTTLS" and isinstance(sink.starttls, tuple):
+                        self.say("220 go ahead")
+                        return self.secure(sink.starttls)
                     elif word.startswith("AUTH PLAIN"):
                         said = line[10:].strip()
                         if not said:
@@ -60,9 +98,10 @@ class MailSink(contextlib.AbstractContextManager):
                         self.say("250 taken")
                     elif word == "QUIT":
                         self.say("221 bye")
-                        return
+                        return False
                     else:
                         self.say("502 what")
+                return False
 
         self.server = socketserver.ThreadingTCPServer((host, 0), Handler)
         self.server.daemon_threads = True
