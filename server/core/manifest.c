@@ -11,6 +11,11 @@
 
 void manifest_encode(const struct manifest_line *l, struct buf *out)
 {
+	if (l->raw && l->noted && !l->notes) {
+		buf_add(out, l->text, l->len);
+		buf_char(out, '\n');
+		return;
+	}
 	if (!l->gone) {
 		buf_str(out, l->noted ? "*\t" : "+\t");
 		if (l->noted)
@@ -113,6 +118,11 @@ enum err manifest_decode(struct manifest_line *out, char *line)
 
 #define DIGITS (SHA256_HEX - 1)
 
+static enum err no_line(void)
+{
+	return err_set(ERR_INPUT, "A list of files has a line that is none.");
+}
+
 /* A number and the tab behind it. */
 static bool take_number(const char **at, const char *end, uint64_t *out)
 {
@@ -132,7 +142,6 @@ static bool take_number(const char **at, const char *end, uint64_t *out)
 static enum err raw_line(struct manifest_line *out, const char *line, size_t n)
 {
 	const char *const end = line + n, *path = memrchr(line, '\t', n), *at = line + 2;
-	uint64_t mtime = 0, ctime = 0;
 	bool ok = path && n > 2 && line[1] == '\t' && path + 1 < end && path[1] == '/' && end - path <= PATH_LIMIT + 1;
 
 	*out = (struct manifest_line){ .raw = true, .signer = "", .text = line, .len = n };
@@ -144,17 +153,34 @@ static enum err raw_line(struct manifest_line *out, const char *line, size_t n)
 	if (ok && out->gone)
 		ok = path == line + 1;
 	else if (ok && (out->noted || *line == '+')) {
-		if (out->noted)
-			ok = take_number(&at, end, &mtime) && take_number(&at, end, &ctime) && take_number(&at, end, &out->inode);
-		out->mtime = (int64_t)mtime;
-		out->ctime = (int64_t)ctime;
+		for (int i = 0; out->noted && ok && i < 3; i++) {
+			at = memchr(at, '\t', (size_t)(end - at));
+			ok = at++ != NULL;
+		}
+		if (!ok)
+			return no_line();
 		out->tail = (size_t)(at - line);
 		at += DIGITS + 1;
 		ok = ok && at < path && at[-1] == '\t' && take_number(&at, path, &out->size) && at < path && (*at == 'x' || *at == '-');
 		out->exec = ok && *at == 'x';
 	} else
 		ok = false;
-	return ok ? ERR_OK : err_set(ERR_INPUT, "A list of files has a line that is none.");
+	return ok ? ERR_OK : no_line();
+}
+
+enum err manifest_notes(struct manifest_line *l)
+{
+	const char *at = l->text + 2, *const end = l->text + l->tail;
+	uint64_t mtime, ctime;
+
+	if (!l->raw || !l->noted)
+		return ERR_OK;
+	if (!take_number(&at, end, &mtime) || !take_number(&at, end, &ctime) || !take_number(&at, end, &l->inode) || at != end)
+		return no_line();
+	l->mtime = (int64_t)mtime;
+	l->ctime = (int64_t)ctime;
+	l->notes = true;
+	return ERR_OK;
 }
 
 enum err manifest_full(struct manifest_full *out, const struct manifest_line *l)

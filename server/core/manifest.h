@@ -39,8 +39,8 @@ struct manifest_line {
 	struct path path;
 	int64_t mtime, ctime; /* nanoseconds */
 	uint64_t inode;
-	/* Read raw: sha256, at, seq and signer are not filled in, manifest_full() has them; path is not checked to be one. */
-	bool raw;
+	/* Read raw: sha256, at, seq, signer and notes are not filled in, manifest_full() has them; path is not checked to be one. */
+	bool raw, notes; /* notes: of a raw line they are filled in all the same */
 	const char *text; /* raw: the line as it stands, len bytes; its SHA-256 begins at tail, and what is behind is no note */
 	size_t len, tail;
 };
@@ -57,6 +57,8 @@ struct manifest_full {
 	char text[LINES_LONGEST + 1];
 };
 enum err manifest_full(struct manifest_full *out, const struct manifest_line *l) MUST_CHECK;
+/* The notes of a raw line alone. ERR_INPUT. */
+enum err manifest_notes(struct manifest_line *l) MUST_CHECK;
 bool manifest_same_bytes(const struct manifest_line *x, const struct manifest_line *y); /* the SHA-256 of both */
 /* All but the notes is the same; false if they are not both raw. */
 bool manifest_same_text(const struct manifest_line *x, const struct manifest_line *y);

@@ -190,7 +190,7 @@ static enum err note(struct bringing *b, const struct manifest_line *y, const st
 	struct manifest_line l = *y;
 
 	/* A raw line may have notes about the other image's file: they are written from here. */
-	l.noted = true;
+	l.noted = l.notes = true;
 	l.mtime = ns(&st->st_mtim);
 	l.ctime = ns(&st->st_ctim);
 	l.inode = st->st_ino;
@@ -205,7 +205,7 @@ static enum err accepted_line(struct bringing *b, struct path path, const struct
 	while (!e && b->has_at && path_compare(b->at.path, path) < 0)
 		e = b->accepted.source.next(b->accepted.source.arg, &b->at, &b->has_at);
 	*out = !e && b->has_at && path_equal(b->at.path, path) ? &b->at : NULL;
-	return e;
+	return e || !*out ? e : manifest_notes(&b->at);
 }
 
 /* Copy from the live image, hashing what is written. */
@@ -318,7 +318,7 @@ static enum err bring_pair(void *arg, const struct manifest_line *x, const struc
 {
 	struct bringing *b = arg;
 	struct manifest_full full;
-	struct manifest_line l;
+	struct manifest_line l, was;
 	struct stat st;
 	enum err e;
 
@@ -336,7 +336,11 @@ static enum err bring_pair(void *arg, const struct manifest_line *x, const struc
 	}
 	if (!same_file(x, y))
 		return put(b, y);
-	if (!as_noted(b, x)) {
+	was = *x;
+	e = manifest_notes(&was);
+	if (e)
+		return e;
+	if (!as_noted(b, &was)) {
 		b->counts.mended++;
 		return put(b, y);
 	}
@@ -344,10 +348,10 @@ static enum err bring_pair(void *arg, const struct manifest_line *x, const struc
 	if (manifest_same_text(x, y))
 		return ERR_OK;
 	l = *y;
-	l.noted = true;
-	l.mtime = x->mtime;
-	l.ctime = x->ctime;
-	l.inode = x->inode;
+	l.noted = l.notes = true;
+	l.mtime = was.mtime;
+	l.ctime = was.ctime;
+	l.inode = was.inode;
 	return manifest_writing_add(&b->delta, &l);
 }
 

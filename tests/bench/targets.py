@@ -130,7 +130,11 @@ class World:
         if self.machine:
             text = text[:text.index("\ttarget ")] + self.machine.target(user_name(d), kit=kit).replace('"machine"', f'"{machine or kit}"') + "}\n"
         d.conf.write_text(text)
-        d._start_on_free_ports()
+        try:
+            d._start_on_free_ports()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self):
         if self.machine:
