@@ -120,7 +120,8 @@ static enum err read_one(struct reading *r, struct read_item *item)
 		err = err_set(ERR_STALE, "%s is gone from staging.", item->path.s);
 	else if (err == ERR_INPUT && problem != PROBLEM_NONE)
 		err = err_set(ERR_STALE, "%s cannot be published: %s.", item->path.s, problem_sentence(problem, r->s->conf->largest_file, why));
-	item->mtime = st.mtime_ns / 1000;
+	/* Records know no time before 1970, and the rows say what the record says. */
+	item->mtime = st.mtime_ns > 0 ? st.mtime_ns / 1000 : 0;
 	item->owner = st.owner;
 	if (!err && r->pack)
 		err = sink_keep(&k, r, item);

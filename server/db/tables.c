@@ -172,17 +172,35 @@ bool db_table_mended(enum db_table_id id)
 	return TAKES[id] != NULL;
 }
 
-static void row_args(struct db_arg args[TABLE_MOST_COLUMNS], const struct db_value *row, unsigned n)
+/* Columns with numbers below 0: a file from before 1970, a kit that was killed. Others are bound without a sign: a counter needs each bit. */
+static uint32_t signed_columns(enum db_table_id id)
 {
-	for (unsigned i = 0; i < n; i++)
-		args[i] = row[i].number ? a_u64(row[i].u) : a_bytes(row[i].p, row[i].n);
+	uint32_t mask = 0;
+	char name[64];
+
+	for (unsigned i = 0; i < db_table_columns(id); i++) {
+		db_table_column(id, i, name);
+		if (strcmp(name, "mtime") == 0 || strcmp(name, "exit_status") == 0)
+			mask |= UINT32_C(1) << i;
+	}
+	return mask;
+}
+
+static void row_args(struct db_arg args[TABLE_MOST_COLUMNS], const struct db_value *row, unsigned n, uint32_t with_sign)
+{
+	for (unsigned i = 0; i < n; i++) {
+		if (!row[i].number)
+			args[i] = a_bytes(row[i].p, row[i].n);
+		else
+			args[i] = with_sign >> i & 1 ? a_i64((int64_t)row[i].u) : a_u64(row[i].u);
+	}
 }
 
 enum err db_table_take(struct db *db, enum db_table_id id, const struct db_value *row)
 {
 	struct db_arg args[TABLE_MOST_COLUMNS];
 
-	row_args(args, row, db_tables[id].n_key);
+	row_args(args, row, db_tables[id].n_key, signed_columns(id));
 	return db_run(db, TAKES[id], args, db_tables[id].n_key, NULL);
 }
 
@@ -191,13 +209,14 @@ enum err db_table_put(struct db *db, enum db_table_id id, const struct db_value 
 	struct db_arg args[TABLE_MOST_COLUMNS];
 	const unsigned n = db_table_columns(id);
 
-	row_args(args, row, n);
+	row_args(args, row, n, signed_columns(id));
 	return db_run(db, STATEMENTS[id].fill, args, n, NULL);
 }
 
 struct db_fill {
 	struct bulk *bulk;
 	unsigned n;
+	uint32_t with_sign; /* a bit for each column */
 };
 
 struct db_fill *db_fill_open(struct db *db, enum db_table_id id)
@@ -205,6 +224,7 @@ struct db_fill *db_fill_open(struct db *db, enum db_table_id id)
 	struct db_fill *f = mem_alloc(sizeof(*f));
 
 	f->n = db_table_columns(id);
+	f->with_sign = signed_columns(id);
 	f->bulk = bulk_open(db, STATEMENTS[id].fill);
 	return f;
 }
@@ -213,7 +233,7 @@ void db_fill_row(struct db_fill *f, const struct db_value *row)
 {
 	struct db_arg args[TABLE_MOST_COLUMNS];
 
-	row_args(args, row, f->n);
+	row_args(args, row, f->n, f->with_sign);
 	bulk_row(f->bulk, args, f->n);
 }
 

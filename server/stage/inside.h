@@ -21,6 +21,12 @@ struct door {
 	atomic_bool dir_times;
 };
 
+/* A time of a file, which an editor may set to any year: after 2262 it is some number, the same each time. */
+static inline int64_t nanoseconds(int64_t seconds, int64_t rest)
+{
+	return (int64_t)((uint64_t)seconds * 1000000000u + (uint64_t)rest);
+}
+
 struct digest_stream;
 struct door_reader {
 	struct digest_stream *digests;

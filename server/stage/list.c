@@ -18,11 +18,6 @@ enum err door_dir_open(struct door *d, struct path dir, int *fd, enum problem *p
 	return ERR_OK;
 }
 
-static int64_t nanoseconds(struct statx_timestamp t)
-{
-	return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
-}
-
 /* -1 and errno. *mount: something is mounted on it. */
 static int entry_stat(struct door *d, int dirfd, struct door_entry *e, bool *mount)
 {
@@ -33,8 +28,8 @@ static int entry_stat(struct door *d, int dirfd, struct door_entry *e, bool *mou
 	e->st = (struct stage_stat){
 		.size = st.stx_size,
 		.inode = st.stx_ino,
-		.mtime_ns = nanoseconds(st.stx_mtime),
-		.ctime_ns = nanoseconds(st.stx_ctime),
+		.mtime_ns = nanoseconds(st.stx_mtime.tv_sec, st.stx_mtime.tv_nsec),
+		.ctime_ns = nanoseconds(st.stx_ctime.tv_sec, st.stx_ctime.tv_nsec),
 		.exec = (st.stx_mode & 0111) != 0,
 	};
 	if (S_ISDIR(st.stx_mode)) {
@@ -59,8 +54,8 @@ enum err door_dir_stamp(struct door *d, int dirfd, struct dir_stamp *out)
 		return err_sys(ERR_FAILED, "a directory of %s", d->dir);
 	*out = (struct dir_stamp){
 		.inode = st.st_ino,
-		.mtime_ns = st.st_mtim.tv_sec * INT64_C(1000000000) + st.st_mtim.tv_nsec,
-		.ctime_ns = st.st_ctim.tv_sec * INT64_C(1000000000) + st.st_ctim.tv_nsec,
+		.mtime_ns = nanoseconds(st.st_mtim.tv_sec, st.st_mtim.tv_nsec),
+		.ctime_ns = nanoseconds(st.st_ctim.tv_sec, st.st_ctim.tv_nsec),
 	};
 	return ERR_OK;
 }

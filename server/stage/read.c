@@ -65,8 +65,8 @@ static void stat_take(struct stage_stat *out, const struct stat *st)
 	*out = (struct stage_stat){
 		.size = (uint64_t)st->st_size,
 		.inode = st->st_ino,
-		.mtime_ns = st->st_mtim.tv_sec * INT64_C(1000000000) + st->st_mtim.tv_nsec,
-		.ctime_ns = st->st_ctim.tv_sec * INT64_C(1000000000) + st->st_ctim.tv_nsec,
+		.mtime_ns = nanoseconds(st->st_mtim.tv_sec, st->st_mtim.tv_nsec),
+		.ctime_ns = nanoseconds(st->st_ctim.tv_sec, st->st_ctim.tv_nsec),
 		.exec = (st->st_mode & 0111) != 0,
 		.owner = st->st_uid,
 	};

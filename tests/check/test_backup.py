@@ -1,6 +1,7 @@
 """drydockd backup beside a running server, restore, and what a restored one does before and after the loss is accepted."""
 import os
 import pathlib
+import re
 import shutil
 import stat
 
@@ -33,6 +34,34 @@ def put_back(d):
         (d.dir / "lost").rename(d.data)
     if not d.process:
         d.start()
+
+
+def test_numbers_below_zero(d):
+    """A kit that was killed: restored. Files from before 1970 and from long after: what is recorded of them is the same everywhere."""
+    os.utime(d.write("/old.html", "from before 1970"), (-10**6, -10**6))
+    os.utime(d.write("/far.html", "from long after"), (10**10, 10**10))
+    d.sign("/old.html", "/far.html")
+    fsck(d, status=0)
+    sql(d, "UPDATE run_target SET exit_status = -1 LIMIT 1")
+    # Which columns can be negative is written down in db/tables.c; other signed ones are times.
+    signed = {c for c, in sql(d, "SELECT column_name FROM information_schema.columns WHERE table_schema = 'drydock' AND data_type IN ('int', 'bigint') "
+                                 "AND column_type NOT LIKE '%unsigned%'")}
+    assert {c for c in signed if not re.search("at$|pending|approval|start|until|since|ends|last|seen", c)} == {"mtime", "exit_status"}, signed
+    asked = "SELECT mtime FROM record_file ORDER BY seq, ord", "SELECT COUNT(*) FROM run_target WHERE exit_status < 0"
+    before = [sql(d, x) for x in asked]
+    assert before[1] != [["0"]], before
+    d.run(program(), "backup", d.dir / "below-zero", "--data", d.data)
+    restored(d, d.dir / "below-zero", d.dir / "new")
+    try:
+        d.run(program(), "rebuild", "--replace", "--data", d.data)
+        d.start()
+        assert [sql(d, x) for x in asked] == before
+        fsck(d, status=0)
+    finally:
+        put_back(d)
+    d.revoke("/old.html", "/far.html")
+    d.remove("/old.html")
+    d.remove("/far.html")
 
 
 def test_backup_beside_acts_and_restore(d):
