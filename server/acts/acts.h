@@ -21,6 +21,8 @@
 #include "repo/keychain.h"
 #include "repo/repo.h"
 
+struct turns;
+
 /*
  * A site as it runs: made once at start by site_open, shared by all threads. Named "installation" it has neither
  * catalog nor export. writer: one act at a time; held through decide and carry out, not while reading.
@@ -53,6 +55,15 @@ struct site {
 	struct auth *auth; /* set after opening: who there is; told to forget */
 	int64_t preapproval_ends; /* wall clock: then the catalog has to hear of it; 0: none ends */
 	_Atomic uint64_t generation; /* rises with each act: pages and live events */
+	/* Which of several servers it is (acts/turn.h). */
+	struct turns *turns; /* NULL: nobody else can be there, and nothing is asked */
+	char server[NAMED_PROCESS_LIMIT + 1]; /* its name in the queue */
+	uint64_t term; /* its ticket while it has the turn: written into each release */
+	bool waits; /* another server has the turn: then it is read_only, too */
+	uint64_t followed; /* of one that waits: the newest record that it shows */
+	int64_t followed_at; /* boot clock */
+	_Atomic unsigned servers; /* that queue for it, as last seen */
+	atomic_bool turn_lost; /* it had the turn, and has it no more: to be opened again */
 	void (*changed)(void *arg, const char *what); /* tells scheduler and listeners; "act", "sync" */
 	void *changed_arg;
 };
@@ -66,10 +77,10 @@ struct db *tools_db(struct actor_tools *t);
 enum err tools_repo(struct actor_tools *t, const struct site *s, struct repo **out) MUST_CHECK;
 
 /* acts/site.c: create what is missing (repository, directories, genesis record), load approved side and rules, recover. */
-enum err site_open(struct site **out, const struct conf *conf, const struct conf_site *cs, const struct node_key *key, struct actor_tools *t) MUST_CHECK;
-enum err site_open_installation(struct site **out, const struct conf *conf, const struct node_key *key, struct actor_tools *t) MUST_CHECK;
+enum err site_open(struct site **out, const struct conf *conf, const struct conf_site *cs, const struct node_key *key, struct turns *turns, struct actor_tools *t) MUST_CHECK;
+enum err site_open_installation(struct site **out, const struct conf *conf, const struct node_key *key, struct turns *turns, struct actor_tools *t) MUST_CHECK;
 /* The log alone of a site that has no place in the configuration any more. */
-enum err site_open_log(struct site **out, const struct conf *conf, const char *name, const struct node_key *key, struct actor_tools *t) MUST_CHECK;
+enum err site_open_log(struct site **out, const struct conf *conf, const char *name, const struct node_key *key, struct turns *turns, struct actor_tools *t) MUST_CHECK;
 void site_close(struct site *s);
 struct rules *site_rules(struct site *s); /* referenced: rules_unref */
 /* The sites that are open, without the installation; fn until it returns false. Not from inside fn again. */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "acts/internal.h"
+#include "acts/turn.h"
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/log.h"
@@ -57,8 +58,10 @@ enum err carry_export(struct site *s, struct actor_tools *t, const struct blob_i
 	struct when w = { s, tools_db(t), plan ? at : 0 };
 	struct blob_id held;
 	struct repo *repo;
-	enum err err = tools_repo(t, s, &repo);
+	enum err err = turn_sure(s, tools_db(t));
 
+	if (!err)
+		err = tools_repo(t, s, &repo);
 	if (err)
 		return err;
 	export_at(s->export, &held);
@@ -169,9 +172,9 @@ enum err site_maintain(struct site *s, struct actor_tools *t)
 {
 	struct repo *repo;
 	bool done;
-	enum err err = tools_repo(t, s, &repo);
+	enum err err = s->waits ? ERR_OK : tools_repo(t, s, &repo);
 
-	return err ? err : repo_maintain(repo, PACKS_LIMIT, &done);
+	return err || s->waits ? err : repo_maintain(repo, PACKS_LIMIT, &done);
 }
 
 enum err site_export_hold(struct site *s, struct actor_tools *t, const struct blob_id *commit)

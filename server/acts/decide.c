@@ -349,6 +349,18 @@ static void note_request(struct decision *d)
 	json_object_set_new(d->fields, RECORD_FIELD_REQUEST, json_string(hex));
 }
 
+/* The row of the queue is locked with the site's: who has the turn now keeps it until COMMIT. */
+static enum err check_turn(const struct decision *d, const struct db_site *row)
+{
+	struct site *s = d->s;
+
+	if (!s->turns || d->takes_turn || !strcmp(row->publisher, s->server) || WEAK(turn_act))
+		return ERR_OK;
+	atomic_store(&s->turn_lost, true);
+	return err_set(ERR_BUSY, "The server %s has taken over %s, since this one was not heard of for too long: nothing was recorded. Ask there, or try again in a moment.",
+	    *row->publisher ? row->publisher : "(none)", s->name);
+}
+
 static enum err transact(struct db *db, void *arg)
 {
 	struct decision *d = arg;
@@ -363,6 +375,8 @@ static enum err transact(struct db *db, void *arg)
 	d->db = db;
 	d->repeated = false;
 	err = db_site_lock(db, s->name, node, &row);
+	if (!err)
+		err = check_turn(d, &row);
 	FAILPOINT_OR(err, act_locked);
 	if (err)
 		return err;

@@ -50,7 +50,7 @@ static enum err load_last(struct cutting *c, struct site *s, struct db *db)
 enum err cutting_last(struct cutting *c, struct site *s, struct actor_tools *t)
 {
 	c->moved = false;
-	c->head.term = 1;
+	c->head.term = s->turns ? s->term : 1;
 	c->head.expires = clock_wall() + (s->conf ? s->conf->release_expiry_us : 0);
 	return load_last(c, s, tools_db(t));
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "acts/internal.h"
+#include "acts/turn.h"
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/file.h"
@@ -326,13 +327,14 @@ static enum err genesis(struct site *s, struct actor_tools *t)
 /* Of a scan: more than there are processors, so that beside other work it gets its share (doc/DECISIONS). */
 #define SCAN_THREADS 4
 
-static struct site *site_new(const struct conf *conf, const char *name, const struct node_key *key)
+static struct site *site_new(const struct conf *conf, const char *name, const struct node_key *key, struct turns *turns)
 {
 	struct site *s = mem_alloc(sizeof *s);
 	char *repo = mem_printf("%s/sites/%s/repo.git", conf->data, name);
 
 	s->name = mem_dup(name);
 	s->key = key;
+	s->turns = turns;
 	s->dir = mem_printf("%s/sites/%s", conf->data, name);
 	if (strlen(repo) < sizeof s->repo_dir)
 		memcpy(s->repo_dir, repo, strlen(repo) + 1);
@@ -342,6 +344,21 @@ static struct site *site_new(const struct conf *conf, const char *name, const st
 	pthread_mutex_init(&s->release_lock, NULL);
 	pthread_mutex_init(&s->manifest_lock, NULL);
 	return s;
+}
+
+/* Before anything else of it is touched: is it this server that may? */
+static enum err site_take_turn(struct site *s, struct actor_tools *t)
+{
+	enum err err;
+
+	if (!s->repo_dir[0])
+		return err_set(ERR_INPUT, "The path of the data directory is too long.");
+	err = file_mkdirs(s->dir, 0750);
+	FAILPOINT_OR(err, site_directory);
+	if (!err)
+		err = repo_create(s->repo_dir);
+	FAILPOINT_OR(err, site_repository);
+	return err ? err : turn_enter(s, t);
 }
 
 /* What is the same for a site and for the installation; the catalog and export are open, if there are any. */
@@ -356,15 +373,7 @@ static enum err site_begin(struct site *s, struct actor_tools *t)
 	char name[128];
 	enum err err;
 
-	if (!s->repo_dir[0])
-		return err_set(ERR_INPUT, "The path of the data directory is too long.");
-	err = file_mkdirs(s->dir, 0750);
-	FAILPOINT_OR(err, site_directory);
-	if (!err)
-		err = repo_create(s->repo_dir);
-	FAILPOINT_OR(err, site_repository);
-	if (!err)
-		err = tools_repo(t, s, &repo);
+	err = tools_repo(t, s, &repo);
 	if (!err)
 		err = db_site_create(db, s->name, node_key_id(s->key), clock_wall());
 	FAILPOINT_OR(err, site_row);
@@ -385,6 +394,8 @@ static enum err site_begin(struct site *s, struct actor_tools *t)
 		err = db_head_get(db, s->name, node_key_id(s->key), &head);
 	if (err)
 		return err;
+	if (s->waits)
+		return head.seq ? site_load_keys(s, db) : ERR_OK;
 	if (!head.seq) {
 		err = repo_ref_get(repo, site_log_ref(s, name), &ref);
 		if (err == ERR_NOT_FOUND)
@@ -397,9 +408,9 @@ static enum err site_begin(struct site *s, struct actor_tools *t)
 	return err ? err : site_recover(s, t);
 }
 
-enum err site_open(struct site **out, const struct conf *conf, const struct conf_site *cs, const struct node_key *key, struct actor_tools *t)
+enum err site_open(struct site **out, const struct conf *conf, const struct conf_site *cs, const struct node_key *key, struct turns *turns, struct actor_tools *t)
 {
-	struct site *s = site_new(conf, cs->name, key);
+	struct site *s = site_new(conf, cs->name, key, turns);
 	char *cache = mem_printf("%s/stat.cache", s->dir);
 	struct catalog_options o = {
 		.staging = cs->staging, .cache_file = cache, .largest_file = cs->largest_file, .watch = cs->watch, .threads = SCAN_THREADS,
@@ -408,7 +419,10 @@ enum err site_open(struct site **out, const struct conf *conf, const struct conf
 
 	*out = NULL;
 	s->conf = cs;
-	err = file_mkdirs(s->dir, 0750);
+	err = site_take_turn(s, t);
+	/* It may lie on storage that the servers share. */
+	if (s->waits)
+		o.cache_file = NULL;
 	if (!err)
 		err = export_open(&s->export, s->dir);
 	if (!err)
@@ -425,16 +439,18 @@ enum err site_open(struct site **out, const struct conf *conf, const struct conf
 	return ERR_OK;
 }
 
-enum err site_open_installation(struct site **out, const struct conf *conf, const struct node_key *key, struct actor_tools *t)
+enum err site_open_installation(struct site **out, const struct conf *conf, const struct node_key *key, struct turns *turns, struct actor_tools *t)
 {
-	return site_open_log(out, conf, INSTALLATION, key, t);
+	return site_open_log(out, conf, INSTALLATION, key, turns, t);
 }
 
-enum err site_open_log(struct site **out, const struct conf *conf, const char *name, const struct node_key *key, struct actor_tools *t)
+enum err site_open_log(struct site **out, const struct conf *conf, const char *name, const struct node_key *key, struct turns *turns, struct actor_tools *t)
 {
-	struct site *s = site_new(conf, name, key);
-	enum err err = site_begin(s, t);
+	struct site *s = site_new(conf, name, key, turns);
+	enum err err = site_take_turn(s, t);
 
+	if (!err)
+		err = site_begin(s, t);
 	*out = NULL;
 	if (err) {
 		site_close(s);

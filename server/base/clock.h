@@ -1,6 +1,8 @@
 /*
  * clock: the only source of time. Wall time in microseconds since 1970 UTC; durations from CLOCK_BOOTTIME.
- * Tests set an offset; nothing else in the program calls time functions.
+ * Tests set an offset; nothing else in the program calls time functions. A program built with --enable-failpoints that
+ * finds DRYDOCK_CLOCK=FILE in its environment adds what that file says at each moment: two int64, microseconds, for the
+ * wall clock and the boot clock.
  */
 #ifndef DRYDOCK_BASE_CLOCK_H
 #define DRYDOCK_BASE_CLOCK_H
@@ -24,5 +26,11 @@ enum err clock_parse_loose(int64_t *wall, const char *text) MUST_CHECK;
 void clock_relative(int64_t t, int64_t now, char out[32]);
 void clock_test_offset(int64_t wall_us, int64_t boot_us); /* tests only: added to both clocks */
 void clock_sleep(int64_t us);
+/*
+ * For pthread_cond_timedwait on CLOCK_MONOTONIC: so long from now. Who waits for a time of clock_boot or clock_wall looks
+ * at that again afterwards: it may be early, and a machine that slept makes it late.
+ */
+struct timespec;
+void clock_deadline(int64_t us, struct timespec *out);
 
 #endif

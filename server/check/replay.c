@@ -664,6 +664,7 @@ static const struct {
 	{ "token", add_token },
 	{ "restore", add_nothing },
 	{ "key", add_nothing },
+	{ "turn", add_nothing },
 };
 
 enum err replay_add(struct replay *r, const struct log_entry *e)

@@ -66,11 +66,12 @@ size_t named_position(const struct named *queue, const char *process)
 }
 
 /* What is done to a value; *same: there is nothing to store. */
-typedef enum err change_fn(struct named *v, const char *id, const char *process, bool *same);
+typedef enum err change_fn(struct named *v, const char *id, const char *process, uint64_t above, bool *same);
 
-static enum err add_one(struct named *v, const char *id, const char *process, bool *same)
+static enum err add_one(struct named *v, const char *id, const char *process, uint64_t above, bool *same)
 {
 	(void)process;
+	(void)above;
 	(void)same;
 	if (v->value == UINT64_MAX)
 		return err_set(ERR_TOO_BIG, "The counter %s cannot rise any further.", id);
@@ -79,9 +80,10 @@ static enum err add_one(struct named *v, const char *id, const char *process, bo
 	return ERR_OK;
 }
 
-static enum err take_away(struct named *v, const char *id, const char *process, bool *same)
+static enum err take_away(struct named *v, const char *id, const char *process, uint64_t above, bool *same)
 {
 	(void)process;
+	(void)above;
 	(void)same;
 	if (v->kind == NAMED_NONE)
 		return err_set(ERR_NOT_FOUND, "There is no %s.", id);
@@ -93,7 +95,7 @@ static enum err take_away(struct named *v, const char *id, const char *process, 
 	return ERR_OK;
 }
 
-static enum err join(struct named *v, const char *id, const char *process, bool *same)
+static enum err join(struct named *v, const char *id, const char *process, uint64_t above, bool *same)
 {
 	*same = named_position(v, process) > 0;
 	if (*same)
@@ -103,15 +105,18 @@ static enum err join(struct named *v, const char *id, const char *process, bool 
 	if (v->n == v->cap)
 		v->members = mem_grow(v->members, &v->cap, v->n + 1, sizeof(*v->members));
 	v->kind = NAMED_QUEUE;
+	if (v->value < above)
+		v->value = above;
 	v->members[v->n].ticket = ++v->value;
 	memcpy(v->members[v->n++].process, process, strlen(process) + 1);
 	return ERR_OK;
 }
 
-static enum err leave(struct named *v, const char *id, const char *process, bool *same)
+static enum err leave(struct named *v, const char *id, const char *process, uint64_t above, bool *same)
 {
 	const size_t place = named_position(v, process);
 
+	(void)above;
 	(void)same;
 	if (place == 0)
 		return err_set(ERR_NOT_FOUND, "%s is not a member of the queue %s.", process, id);
@@ -121,7 +126,8 @@ static enum err leave(struct named *v, const char *id, const char *process, bool
 }
 
 /* Load, change, store; again from the start when somebody else was first. *out is what was stored. */
-static enum err change(const struct named_store *s, enum named_kind kind, const char *id, const char *process, change_fn *fn, struct named *out)
+static enum err change(const struct named_store *s, enum named_kind kind, const char *id, const char *process, uint64_t above, change_fn *fn,
+    struct named *out)
 {
 	if (process && !word_valid(process, NAMED_PROCESS_LIMIT))
 		return err_set(ERR_INPUT, "A process id has 1 to %d letters, digits and . _ - / : @.", NAMED_PROCESS_LIMIT);
@@ -131,7 +137,7 @@ static enum err change(const struct named_store *s, enum named_kind kind, const 
 
 		if (e)
 			return e;
-		e = fn(out, id, process, &same);
+		e = fn(out, id, process, above, &same);
 		if (!e && !same) {
 			e = s->store(s->arg, id, out, out->version);
 			out->version++;
@@ -151,7 +157,7 @@ static enum err change(const struct named_store *s, enum named_kind kind, const 
 enum err named_remove(const struct named_store *s, enum named_kind kind, const char *id)
 {
 	struct named v;
-	enum err e = change(s, kind, id, NULL, take_away, &v);
+	enum err e = change(s, kind, id, NULL, 0, take_away, &v);
 
 	if (!e)
 		named_release(&v);
@@ -161,7 +167,7 @@ enum err named_remove(const struct named_store *s, enum named_kind kind, const c
 enum err named_next(const struct named_store *s, const char *id, uint64_t *value)
 {
 	struct named v;
-	enum err e = change(s, NAMED_COUNTER, id, NULL, add_one, &v);
+	enum err e = change(s, NAMED_COUNTER, id, NULL, 0, add_one, &v);
 
 	if (e)
 		return e;
@@ -172,12 +178,17 @@ enum err named_next(const struct named_store *s, const char *id, uint64_t *value
 
 enum err named_join(const struct named_store *s, const char *id, const char *process, struct named *out)
 {
-	return change(s, NAMED_QUEUE, id, process, join, out);
+	return change(s, NAMED_QUEUE, id, process, 0, join, out);
+}
+
+enum err named_join_above(const struct named_store *s, const char *id, const char *process, uint64_t above, struct named *out)
+{
+	return change(s, NAMED_QUEUE, id, process, above, join, out);
 }
 
 enum err named_leave(const struct named_store *s, const char *id, const char *process, struct named *out)
 {
-	return change(s, NAMED_QUEUE, id, process, leave, out);
+	return change(s, NAMED_QUEUE, id, process, 0, leave, out);
 }
 
 /* --- as a store keeps it ------------------------------------------------------------------------------------------- */

@@ -60,6 +60,8 @@ enum err named_remove(const struct named_store *s, enum named_kind kind, const c
 enum err named_next(const struct named_store *s, const char *id, uint64_t *value) MUST_CHECK;
 /* Join at the end (again: nothing changes), or leave (ERR_NOT_FOUND if not a member). *out is the queue afterwards. */
 enum err named_join(const struct named_store *s, const char *id, const char *process, struct named *out) MUST_CHECK;
+/* The same with a new ticket above that number: where tickets up to it are known to have been given. */
+enum err named_join_above(const struct named_store *s, const char *id, const char *process, uint64_t above, struct named *out) MUST_CHECK;
 enum err named_leave(const struct named_store *s, const char *id, const char *process, struct named *out) MUST_CHECK;
 /* The member's place, from 1 for the head; 0: not a member. */
 size_t named_position(const struct named *queue, const char *process);

@@ -325,6 +325,9 @@ static enum ctl_exit sync_status(struct ctl *c)
 		else
 			printf("Next: %s (%s).\n", print_time(text_of(root, "next"), at), text_of(root, "because"));
 		printf("At the latest: %s.\n", print_time(text_of(root, "at_latest"), at));
+		json_array_foreach(json_object_get(root, "servers"), i, item)
+			printf("Server %s %s%s%s.\n", text_of(item, "server"), json_is_true(json_object_get(item, "turn")) ? "publishes this site" : "waits for its turn",
+			    json_is_true(json_object_get(item, "here")) ? " (this one)" : "", json_is_true(json_object_get(item, "stopped")) ? ", and has stopped" : "");
 		if (*text_of(root, "held_until"))
 			printf("The site is held until %s: see `drydock hold list`.\n", print_time(text_of(root, "held_until"), at));
 		if (*text_of(root, "pending_since"))

@@ -92,7 +92,7 @@ enum err daemon_admin(const struct conf *conf, const char *user, const char *sit
 		return err_set(ERR_NOT_FOUND, "There is no site %s in %s", site, conf->file);
 	if (!conf->n_sites)
 		return err_set(ERR_INPUT, "%s has no site yet: a role belongs to a site", conf->file);
-	e = installation_open(&in, conf, NULL);
+	e = installation_open(&in, conf, NULL, NULL);
 	if (e)
 		return e;
 	e = find_or_make(in, user, principal);

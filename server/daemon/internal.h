@@ -21,7 +21,19 @@ struct installation {
 	struct site **sites; /* in the order of the configuration */
 	size_t n_sites;
 	bool key_was_changed; /* this opening completed a change of the key */
+	struct turns *turns; /* acts/turn.h */
+	bool turns_borrowed; /* they outlive it, and so does its turn */
 };
+
+/* --- turns.c: for servers that share a database --------------------------------------------------------------------- */
+
+struct sync;
+struct turn_keeper;
+/* A thread that says that this server lives, and looks at the others. */
+enum err turn_keeper_start(struct turn_keeper **out, struct installation *in, struct sync **syncs) MUST_CHECK;
+void turn_keeper_stop(struct turn_keeper *k); /* NULL: fine */
+/* A turn came or went: the installation has to be opened again. */
+bool turn_keeper_wants(struct turn_keeper *k);
 
 /* Data directory locked, key loaded, database at hand; migrate: at the newest schema, otherwise it has to be there already. Nothing else is opened or changed. */
 enum err installation_open_stores(struct installation **out, const struct conf *conf, bool migrate) MUST_CHECK;

@@ -39,7 +39,7 @@ typedef enum err log_fn(struct installation *in, struct site *s, void *arg);
 static enum err with_log(struct installation *in, const char *name, log_fn *fn, void *arg)
 {
 	struct site *s = find_site(in, name), *opened = NULL;
-	enum err e = s ? ERR_OK : site_open_log(&opened, in->conf, name, in->key, in->tools);
+	enum err e = s ? ERR_OK : site_open_log(&opened, in->conf, name, in->key, in->turns, in->tools);
 
 	if (!e)
 		e = fn(in, s ? s : opened, arg);
@@ -180,7 +180,7 @@ enum err daemon_key_change(const struct conf *conf, const struct key_options *o)
 		return e;
 	who(by);
 	note.by = by;
-	e = installation_open(&in, conf, NULL);
+	e = installation_open(&in, conf, NULL, NULL);
 	if (e)
 		return e == ERR_BUSY ? err_prefix(e, "The key is changed while no server runs (a few seconds)") : e;
 	if (in->key_was_changed) {
@@ -197,7 +197,7 @@ enum err daemon_key_change(const struct conf *conf, const struct key_options *o)
 	e = installation_close_after(in, e);
 	in = NULL;
 	if (!e)
-		e = installation_open(&in, conf, NULL);
+		e = installation_open(&in, conf, NULL, NULL);
 	if (!e)
 		say_done(conf, false);
 	return installation_close_after(in, e);

@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "acts/turn.h"
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/file.h"
@@ -169,7 +170,7 @@ static enum err take_first_admins(struct installation *in)
 		for (size_t i = 0; i < in->n_sites && !e; i++) {
 			struct act_answer answer;
 
-			if (is_admin(in->sites[i], line))
+			if (in->sites[i]->waits || is_admin(in->sites[i], line))
 				continue;
 			e = act_admin_offline(in->sites[i], in->tools, line, &answer);
 			if (e)
@@ -213,7 +214,47 @@ enum err installation_open_stores(struct installation **out, const struct conf *
 	return ERR_OK;
 }
 
-static enum err open_once(struct installation **out, const struct conf *conf, const struct helpers *helpers, bool *again)
+static enum err open_turns(struct installation *in, struct turns **kept)
+{
+	enum err e = ERR_OK;
+
+	if (kept && *kept) {
+		in->turns = *kept;
+	} else {
+		e = turns_new(&in->turns, in->lock, in->private != NULL);
+		if (e)
+			return e;
+		if (kept)
+			*kept = in->turns;
+		else
+			turns_hurry(in->turns);
+	}
+	in->turns_borrowed = kept != NULL;
+	return ERR_OK;
+}
+
+/* For a command there is no waiting. */
+static enum err need_turn(const struct installation *in, const struct site *s)
+{
+	if (in->turns_borrowed || !s->waits)
+		return ERR_OK;
+	return err_set(ERR_BUSY, "another server of this database runs, or ended within the last minute: do this there, or stop it first");
+}
+
+static void leave_turns(struct installation *in)
+{
+	struct db *db = NULL;
+
+	if (!in->turns || in->turns_borrowed)
+		return;
+	if (!turns_alone(in->turns) && !db_open(&db, &in->program)) {
+		turns_stop(in->turns, db);
+		db_close(db);
+	}
+	turns_free(in->turns);
+}
+
+static enum err open_once(struct installation **out, const struct conf *conf, const struct helpers *helpers, struct turns **turns, bool *again)
 {
 	struct auth_options auth = { .idle_us = conf->session_idle_us, .absolute_us = conf->session_absolute_us, .group_cache_us = conf->group_cache_us,
 		.proxy = *conf->proxy_user && *conf->proxy_user_header, .login_order = conf->login_order, .pam = helpers ? helpers->pam : 0, .nss = helpers ? helpers->nss : 0,
@@ -225,7 +266,11 @@ static enum err open_once(struct installation **out, const struct conf *conf, co
 		return e;
 	in->auth = auth_new(&auth);
 	in->tools = tools_new(&in->program);
-	e = site_open_installation(&in->self, conf, in->key, in->tools);
+	e = open_turns(in, turns);
+	if (!e)
+		e = site_open_installation(&in->self, conf, in->key, in->turns, in->tools);
+	if (!e)
+		e = need_turn(in, in->self);
 	FAILPOINT_OR(e, open_installation_there);
 	if (e) {
 		e = err_prefix(e, "the installation's log");
@@ -234,7 +279,9 @@ static enum err open_once(struct installation **out, const struct conf *conf, co
 	in->self->auth = in->auth;
 	in->sites = mem_array(conf->n_sites + 1, sizeof(struct site *));
 	for (size_t i = 0; i < conf->n_sites; i++) {
-		e = site_open(&in->sites[i], conf, &conf->sites[i], in->key, in->tools);
+		e = site_open(&in->sites[i], conf, &conf->sites[i], in->key, in->turns, in->tools);
+		if (!e)
+			e = need_turn(in, in->sites[i]);
 		if (e) {
 			e = err_prefix(e, "site %s", conf->sites[i].name);
 			goto out;
@@ -259,16 +306,16 @@ out:
 	return ERR_OK;
 }
 
-enum err installation_open(struct installation **out, const struct conf *conf, const struct helpers *helpers)
+enum err installation_open(struct installation **out, const struct conf *conf, const struct helpers *helpers, struct turns **turns)
 {
 	bool again = false, changed;
-	enum err e = open_once(out, conf, helpers, &again);
+	enum err e = open_once(out, conf, helpers, turns, &again);
 
 	changed = again;
 	again = false;
 	/* All that was opened has the old key. */
 	if (!e && changed)
-		e = open_once(out, conf, helpers, &again);
+		e = open_once(out, conf, helpers, turns, &again);
 	if (!e)
 		(*out)->key_was_changed = changed;
 	return e;
@@ -286,6 +333,7 @@ void installation_close(struct installation *in)
 		site_close(in->self);
 	if (in->tools)
 		tools_free(in->tools);
+	leave_turns(in);
 	if (in->auth)
 		auth_free(in->auth);
 	if (in->private)

@@ -328,7 +328,7 @@ enum err daemon_accept_loss(const struct conf *conf, const char *reason)
 	if (!e && !*reason)
 		e = err_set(ERR_INPUT, "Say with -m why this is the state to go on from: it is recorded");
 	if (!e)
-		e = installation_open(&in, conf, NULL);
+		e = installation_open(&in, conf, NULL, NULL);
 	if (!e)
 		e = accept_one(in, in->self, at, reason);
 	for (size_t i = 0; !e && i < in->n_sites; i++)

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "acts/turn.h"
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/log.h"
@@ -21,7 +22,7 @@
 #include "sync/sync.h"
 #include "web/web.h"
 
-#define JANITOR_INTERVAL 60 /* seconds */
+#define JANITOR_INTERVAL (60 * CLOCK_SECOND)
 
 struct serve {
 	struct conf *conf;
@@ -31,6 +32,8 @@ struct serve {
 	struct notice **notices;
 	struct web *web;
 	struct keeper *keeper;
+	struct turns *turns; /* kept while the installation is opened again */
+	struct turn_keeper *turn_keeper; /* NULL: there are no other servers */
 	char *socket;
 	pthread_t janitor;
 	bool janitor_runs;
@@ -81,8 +84,7 @@ static void *janitor(void *arg)
 	while (!s->stop) {
 		struct timespec until;
 
-		(void)clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_sec += JANITOR_INTERVAL;
+		clock_deadline(JANITOR_INTERVAL, &until);
 		while (!s->stop && pthread_cond_timedwait(&s->wake, &s->lock, &until) != ETIMEDOUT)
 			;
 		if (s->stop)
@@ -171,13 +173,15 @@ static struct check_place place_of(const struct installation *in, struct site *s
 static enum err start_keeper(struct serve *s)
 {
 	struct check_place *places = mem_array(s->in->n_sites + 1, sizeof(*places));
-	const struct keeper_options o = { .data = s->conf->data, .database = &s->in->program, .places = places, .n_places = s->in->n_sites + 1,
+	struct keeper_options o = { .data = s->conf->data, .database = &s->in->program, .places = places, .n_places = 1,
 		.hour = s->conf->check_hour };
 	enum err e;
 
 	places[0] = place_of(s->in, s->in->self);
+	/* What another server writes is checked there. */
 	for (size_t i = 0; i < s->in->n_sites; i++)
-		places[i + 1] = place_of(s->in, s->in->sites[i]);
+		if (!s->in->sites[i]->waits)
+			places[o.n_places++] = place_of(s->in, s->in->sites[i]);
 	e = keeper_start(&s->keeper, &o);
 	free(places);
 	return e;
@@ -192,7 +196,7 @@ static enum err start(struct serve *s)
 	pthread_condattr_t attr;
 	enum err e;
 
-	e = installation_open(&s->in, s->conf, s->helpers);
+	e = installation_open(&s->in, s->conf, s->helpers, &s->turns);
 	if (e)
 		return e;
 	s->syncs = mem_array(s->in->n_sites + 1, sizeof(struct sync *));
@@ -234,13 +238,17 @@ static enum err start(struct serve *s)
 	if (pthread_create(&s->janitor, NULL, janitor, s))
 		return err_set(ERR_FAILED, "A thread cannot be started");
 	s->janitor_runs = true;
+	if (!turns_alone(s->turns) && (e = turn_keeper_start(&s->turn_keeper, s->in, s->syncs)))
+		return e;
 	FAILPOINT(serve_started);
 	return ERR_OK;
 }
 
-static void stop(struct serve *s)
+/* again: it will be opened at once. */
+static void stop(struct serve *s, bool again)
 {
 	FAILPOINT(stop_begun);
+	turn_keeper_stop(s->turn_keeper);
 	if (s->web)
 		web_stop(s->web);
 	FAILPOINT(stop_web_closed);
@@ -264,7 +272,42 @@ static void stop(struct serve *s)
 	if (s->socket && s->web)
 		(void)sys_unlink(AT_FDCWD, s->socket, 0);
 	free(s->socket);
+	if (s->in)
+		s->in->turns_borrowed = again;
 	installation_close(s->in);
+	if (!again && !s->in)
+		turns_free(s->turns);
+	s->turn_keeper = NULL;
+	s->web = NULL;
+	s->keeper = NULL;
+	s->janitor_runs = s->stop = false;
+	s->notices = NULL;
+	s->syncs = NULL;
+	s->socket = NULL;
+	s->in = NULL;
+}
+
+/*
+ * The turn of a site came or went: what was opened for reading is opened for writing, or the other way round, by the same
+ * way as at a start. False: a signal to end came meanwhile.
+ */
+static bool open_again(struct serve *s, const sigset_t *set)
+{
+	const struct timespec pause = { 2, 0 };
+
+	log_event(LOG_LEVEL_WARN, "serve.again", NULL);
+	stop(s, true);
+	while (start(s)) {
+		int sig;
+
+		log_event(LOG_LEVEL_ERROR, "serve.again.failed", "why", err_text(), NULL);
+		stop(s, true);
+		sig = sigtimedwait(set, NULL, &pause);
+		if (sig == SIGTERM || sig == SIGINT)
+			return false;
+	}
+	log_event(LOG_LEVEL_INFO, "serve.ready", NULL);
+	return true;
 }
 
 enum err daemon_serve(struct conf *conf, const struct helpers *helpers, int ready)
@@ -280,7 +323,7 @@ enum err daemon_serve(struct conf *conf, const struct helpers *helpers, int read
 	if (e) {
 		char *why = mem_dup(err_text());
 
-		stop(&s);
+		stop(&s, false);
 		(void)err_set(e, "%s", why);
 		free(why);
 		return e;
@@ -300,6 +343,8 @@ enum err daemon_serve(struct conf *conf, const struct helpers *helpers, int read
 			break;
 		if (sig == SIGHUP)
 			reload(&s);
+		if (turn_keeper_wants(s.turn_keeper) && !open_again(&s, &set))
+			break;
 		if (s.in->private) {
 			/* One line when it fails, one when it is back; it says itself what it does in between. */
 			bool down = private_db_supervise(s.in->private) != ERR_OK;
@@ -310,7 +355,7 @@ enum err daemon_serve(struct conf *conf, const struct helpers *helpers, int read
 		}
 	}
 	log_event(LOG_LEVEL_INFO, "serve.stopping", NULL);
-	stop(&s);
+	stop(&s, false);
 	log_event(LOG_LEVEL_INFO, "serve.stopped", NULL);
 	return ERR_OK;
 }

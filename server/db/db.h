@@ -84,13 +84,32 @@ void private_db_stop(struct private_db *p, bool leave_running);
 /* --- subjects ------------------------------------------------------------------------------------------------------ */
 /* All take part in the caller's transaction if one is open, else run by themselves. Strings go to the arena. */
 
-struct db_site { uint64_t rules_version; char writer[65]; };
+#define PUBLISHER_QUEUE "publisher/" /* and the site: the queue of the servers that want to write and publish it */
+struct db_site {
+	uint64_t rules_version;
+	char writer[65];
+	/* The head of the queue and its ticket; "" and 0: nobody queues. Told by db_site_lock only. */
+	char publisher[NAMED_PROCESS_LIMIT + 1];
+	uint64_t term;
+};
 enum err db_site_create(struct db *db, const char *site, const char *node, int64_t at) MUST_CHECK; /* existing: fine */
 enum err db_site_created(struct db *db, const char *site, int64_t at) MUST_CHECK; /* what its first record says */
 /* Lock the site's row (first thing of each act): ERR_NOT_FOUND; ERR_BUSY naming the writer if it is another node. */
 enum err db_site_lock(struct db *db, const char *site, const char *node, struct db_site *out) MUST_CHECK;
 enum err db_site_get(struct db *db, const char *site, struct db_site *out) MUST_CHECK;
 enum err db_site_bump_rules(struct db *db, const char *site) MUST_CHECK;
+
+/* Servers that share a database (db/publisher.c): when each was last heard of, by the database's clock. */
+struct db_publisher { int64_t seen_at, now; }; /* microseconds; seen_at 0: it has stopped */
+/* The name under which a data directory queues. ERR_NOT_FOUND: it does not yet. */
+enum err db_publisher_of_place(struct db *db, const char *site, const struct sha256 *place, char process[NAMED_PROCESS_LIMIT + 1]) MUST_CHECK;
+enum err db_publisher_put(struct db *db, const char *site, const char *process, const struct sha256 *place) MUST_CHECK; /* heard of now */
+enum err db_publisher_beat(struct db *db, const struct sha256 *place) MUST_CHECK; /* of all its sites: heard of now */
+enum err db_publisher_touch(struct db *db, const char *site, const char *process) MUST_CHECK; /* ERR_NOT_FOUND: it was removed */
+enum err db_publisher_stop(struct db *db, const struct sha256 *place) MUST_CHECK;
+enum err db_publisher_get(struct db *db, const char *site, const char *process, struct db_publisher *out) MUST_CHECK; /* ERR_NOT_FOUND */
+/* ERR_NOT_FOUND: not there, or heard of since. */
+enum err db_publisher_remove(struct db *db, const char *site, const char *process, int64_t seen_at) MUST_CHECK;
 
 struct db_head { uint64_t seq; struct sha256 record; struct blob_id commit; };
 enum err db_head_get(struct db *db, const char *site, const char *node, struct db_head *out) MUST_CHECK; /* zeroes if none */

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/named.h"
+
 DB_STMT(CREATE, "site_create", "INSERT INTO site (site, writer, rules_version, created_at) VALUES (?, ?, 0, ?) ON DUPLICATE KEY UPDATE site = site");
 enum err db_site_create(struct db *db, const char *site, const char *node, int64_t at)
 {
@@ -35,13 +37,44 @@ enum err db_site_get(struct db *db, const char *site, struct db_site *out)
 	return site_read(db, &GET, site, out);
 }
 
-DB_STMT(LOCK, "site_lock", "SELECT rules_version, writer FROM site WHERE site = ? FOR UPDATE");
+/* Who stands at the head of the queue; nobody queues: the term is 0. */
+static enum err take_head(struct cursor *c, struct db_site *out)
+{
+	struct named q = { .kind = NAMED_QUEUE, .value = cursor_u64(c, 2) };
+	size_t n;
+	const void *members = cursor_bytes(c, 3, &n);
+	enum err e = named_members_parse(&q, members, n);
+
+	if (!e && q.n) {
+		out->term = q.members[0].ticket;
+		snprintf(out->publisher, sizeof(out->publisher), "%s", q.members[0].process);
+	}
+	named_release(&q);
+	return e;
+}
+
+/* The row of the queue is held with it: nobody takes the turn from an act that is under way. */
+DB_STMT(LOCK, "site_lock", "SELECT s.rules_version, s.writer, c.value, c.members FROM site s LEFT JOIN counter c ON c.id = ? WHERE s.site = ? FOR UPDATE");
 enum err db_site_lock(struct db *db, const char *site, const char *node, struct db_site *out)
 {
-	enum err e = site_read(db, &LOCK, site, out);
+	char queue[NAMED_ID_LIMIT + 1];
+	struct cursor c;
+	enum err e = ERR_OK, closed;
 
+	memset(out, 0, sizeof(*out));
+	snprintf(queue, sizeof(queue), PUBLISHER_QUEUE "%s", site);
+	cursor_open(&c, db, &LOCK, ARGS(a_name(queue), a_name(site)));
+	if (cursor_next(&c)) {
+		out->rules_version = cursor_u64(&c, 0);
+		snprintf(out->writer, sizeof(out->writer), "%s", cursor_text(&c, 1));
+		e = take_head(&c, out);
+	}
+	closed = cursor_close_found(&c, "there is no site '%s' in the database", site);
+	if (!e)
+		e = closed;
 	if (!e && strcmp(out->writer, node))
-		e = err_set(ERR_BUSY, "the site %s is written by another installation (%s)", site, out->writer);
+		e = err_set(ERR_BUSY, "this database belongs to another installation: %s is written with the key of node %s, and the key here is another",
+		    site, out->writer);
 	return e;
 }
 

@@ -219,8 +219,8 @@ static void *watch(void *arg)
 
 	while (!n->stop) {
 		sync_status(n->sync, &st);
-		/* During a run all is in flux, and each line of a kit's output is news. */
-		if (!st.running) {
+		/* During a run all is in flux, and each line of a kit's output is news. Who waits for its turn knows nothing. */
+		if (!st.running && !st.waits) {
 			const enum err e = look(n);
 
 			if (e && !failed)

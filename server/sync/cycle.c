@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "acts/turn.h"
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "sync/internal.h"
@@ -246,8 +247,10 @@ static enum err put_run_target(struct db *db, struct cycle *c, const struct targ
 static enum err tx_begin_run(struct db *db, void *arg)
 {
 	struct cycle *c = arg;
-	enum err e = db_run_start(db, c->y->s->name, &c->run);
+	enum err e = turn_check(c->y->s, db);
 
+	if (!e)
+		e = db_run_start(db, c->y->s->name, &c->run);
 	for (size_t i = 0; i < c->n && !e; i++) {
 		e = put_run_target(db, c, &c->targets[i], "running");
 		if (!e)
@@ -298,9 +301,9 @@ static enum err clear_force(struct db *db, struct cycle *c)
 static enum err tx_end_run(struct db *db, void *arg)
 {
 	struct cycle *c = arg;
-	enum err e = ERR_OK;
+	enum err e = turn_check(c->y->s, db);
 
-	if (!c->begun)
+	if (!e && !c->begun)
 		e = db_run_start(db, c->y->s->name, &c->run);
 	for (size_t i = 0; i < c->n && !e; i++) {
 		struct target_run *t = &c->targets[i];
@@ -330,6 +333,11 @@ static enum err tx_end_run(struct db *db, void *arg)
 
 /* --- kits ------------------------------------------------------------------------------------------------------------ */
 
+static bool may_send(struct site *s)
+{
+	return !s->turns || (!atomic_load(&s->turn_lost) && !turns_unsure(s->turns));
+}
+
 static void *run_target(void *arg)
 {
 	struct target_run *t = arg;
@@ -354,7 +362,11 @@ static void *run_target(void *arg)
 	};
 
 	FAILPOINT(run_kit);
-	kit_run(&k, &t->result);
+	/* A machine that slept in between. */
+	if (may_send(y->s))
+		kit_run(&k, &t->result);
+	else
+		t->result = (struct kit_result){ .status = -1, .message = "not sent: another server may have taken over" };
 	FAILPOINT(run_kit_ended);
 	t->finished_at = clock_wall();
 	log_event(t->result.ok ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR, t->result.ok ? "sync.target.active" : "sync.target.failed", "state", kit_outcome_name(t->result.outcome), "site", y->s->name, "target",
@@ -537,7 +549,7 @@ static enum err end_run(struct cycle *c)
 	c->run.message = c->message;
 	for (unsigned i = 0;; i++) {
 		e = tx_run(tools_db(y->tools), tx_end_run, c, NULL);
-		if (!e || i == SETTLE_TRIES || y->cancel)
+		if (!e || i == SETTLE_TRIES || y->cancel || atomic_load(&y->s->turn_lost))
 			break;
 		log_event(LOG_LEVEL_ERROR, "sync.record.failed", "site", y->s->name, "why", err_text(), NULL);
 		clock_sleep(CLOCK_SECOND);

@@ -31,6 +31,14 @@ void sync_poke(struct sync *y)
 	(void)pthread_mutex_unlock(&y->lock);
 }
 
+void sync_break(struct sync *y)
+{
+	(void)pthread_mutex_lock(&y->lock);
+	if (y->running)
+		y->cancel = 1;
+	(void)pthread_mutex_unlock(&y->lock);
+}
+
 static void on_act(void *arg, const char *what)
 {
 	struct sync *y = arg;
@@ -64,13 +72,7 @@ static void wait_until(struct sync *y, int64_t boot)
 		return;
 	if (left > LONGEST_WAIT)
 		left = LONGEST_WAIT;
-	(void)clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += left / CLOCK_SECOND;
-	until.tv_nsec += left % CLOCK_SECOND * 1000;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
+	clock_deadline(left, &until);
 	(void)pthread_cond_timedwait(&y->changed, &y->lock, &until);
 }
 
@@ -374,7 +376,7 @@ enum err sync_start(struct sync **out, const struct conf *conf, struct site *s, 
 	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	(void)pthread_cond_init(&y->changed, &attr);
 	(void)pthread_condattr_destroy(&attr);
-	e = db_run_settle(tools_db(y->tools), s->name, clock_wall());
+	e = s->waits ? ERR_OK : db_run_settle(tools_db(y->tools), s->name, clock_wall());
 	FAILPOINT_OR(e, sync_runs_settled);
 	if (!e) {
 		/* Nobody acts yet: the site has just been opened. */
@@ -437,6 +439,7 @@ void sync_status(struct sync *y, struct sync_status *out)
 	out->quiet_us = y->quiet_us;
 	out->longest_us = y->longest_us;
 	out->running = y->running;
+	out->waits = y->s->waits;
 	out->run = y->run;
 	out->release = y->release;
 	out->held_until = y->held_until.wall && y->held_until.boot > f.now ? to_wall(y->held_until.boot, f.now, out->now) : 0;

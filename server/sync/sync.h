@@ -16,6 +16,7 @@ struct sync;
 enum err sync_start(struct sync **out, const struct conf *conf, struct site *s, const struct db_address *address) MUST_CHECK;
 /* Ask it to end: a running kit is ended and its run recorded as interrupted. Frees. */
 void sync_stop(struct sync *y);
+void sync_break(struct sync *y); /* end the kits of the run under way: it may not send any more */
 void sync_poke(struct sync *y); /* something was approved or forced: think again */
 
 /* The periods of the site as the configuration now has them (SIGHUP). */
@@ -26,6 +27,7 @@ struct sync_status {
 	int64_t now;
 	int64_t quiet_us, longest_us;
 	bool running;
+	bool waits; /* another server has the turn */
 	uint64_t run; /* the running one, or the last */
 	uint64_t release; /* newest release; 0: none yet */
 	int64_t held_until; /* the site is held; 0: it is not */

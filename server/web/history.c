@@ -32,6 +32,7 @@ const char *history_verb(const char *act)
 		{ "account", "changed an account" },
 		{ "group", "changed a group" },
 		{ "membership", "changed a membership" },
+		{ "turn", "took over from another server" },
 		{ "genesis", "started the record" },
 		{ "key", "changed the node's key" },
 	};

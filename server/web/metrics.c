@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "acts/turn.h"
 #include "base/clock.h"
 #include "config.h"
 #include "web/life.h"
@@ -92,6 +93,10 @@ static void site_metrics(struct buf *b, struct site *s, const struct sync_status
 	buf_fmt(b, "drydock_release{site=\"%s\"} %llu\n", s->name, (unsigned long long)st->release);
 	buf_fmt(b, "drydock_sync_running{site=\"%s\"} %d\n", s->name, st->running);
 	buf_fmt(b, "drydock_read_only{site=\"%s\"} %d\n", s->name, atomic_load(&s->read_only));
+	if (turn_shared(s)) {
+		buf_fmt(b, "drydock_servers{site=\"%s\"} %u\n", s->name, atomic_load(&s->servers));
+		buf_fmt(b, "drydock_turn{site=\"%s\"} %d\n", s->name, !s->waits && !atomic_load(&s->turn_lost));
+	}
 	if (!s->catalog || catalog_count(s->catalog, path_root(), NULL, &counts))
 		return;
 	for (int i = 0; i < STATE_COUNT; i++)

@@ -684,7 +684,13 @@ def after_release(world):
     world.fp.off()
 
 
-STARTS = [after_order, after_kill, after_lost_refs, after_release]
+def after_other_server(world):
+    """Another server of this database stopped while it had the turn: it is taken over, as a record."""
+    world.d.stop()
+    world.sql(f"UPDATE {world.database}.publisher SET place = UNHEX(SHA2(CONCAT(site, RAND()), 256)), seen_at = 0")
+
+
+STARTS = [after_order, after_kill, after_lost_refs, after_release, after_other_server]
 
 
 # --- before there is anything ----------------------------------------------------------------------------------------------
@@ -1067,7 +1073,7 @@ def private_strikes(world):
 GROUPS = {
     "acts": "act files read approve rule require preapprove account group membership token force field rollback down removal sluice pack tx file".split(),
     "syncs": "pickup release manifest cycle papers run kit hold carry export ref notice".split(),
-    "starts": "mend recover site open serve stop sync repack".split(),
+    "starts": "mend recover site open serve stop sync repack turn".split(),
     "fresh": "init genesis repo migrate".split(),
     "private": ["private"],
     "tools": "backup restore rebuild".split(),

@@ -1256,7 +1256,7 @@ static void foreign_writer(void **state)
 	assert_ok(file_mkdirs(dir, 0700));
 	assert_ok(node_key_create(dir));
 	assert_ok(node_key_load(&other, dir));
-	assert_err(ERR_BUSY, site_open(&s, &conf, &w.site_conf, other, w.t));
+	assert_err(ERR_BUSY, site_open(&s, &conf, &w.site_conf, other, NULL, w.t));
 	node_key_free(other);
 	free(dir);
 	check_all(&w);
@@ -1535,7 +1535,7 @@ static void two_sites(void **state)
 
 	(void)state;
 	other.name = name;
-	assert_ok(site_open(&s, &w.conf, &other, w.key, w.t));
+	assert_ok(site_open(&s, &w.conf, &other, w.key, NULL, w.t));
 	assert_ok(act_admin_offline(s, w.t, "own:editor", &a));
 	/* admin is admin of the first site only, editor of the second only. */
 	rq = request_of(w.admin, "");

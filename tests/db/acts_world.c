@@ -10,9 +10,9 @@ void world_open(struct world *w)
 	w->auth = auth_new(&o);
 	w->t = tools_new(&w->address);
 	assert_non_null(w->t);
-	assert_ok(site_open_installation(&w->installation, &w->conf, w->key, w->t));
+	assert_ok(site_open_installation(&w->installation, &w->conf, w->key, NULL, w->t));
 	w->installation->auth = w->auth;
-	assert_ok(site_open(&w->s, &w->conf, &w->site_conf, w->key, w->t));
+	assert_ok(site_open(&w->s, &w->conf, &w->site_conf, w->key, NULL, w->t));
 	w->s->auth = w->auth;
 	w->s->auth = w->auth;
 }

@@ -206,7 +206,7 @@ static void other_begin(void)
 	other_conf.name = mem_printf("%s-hidden", w.site_conf.name);
 	other_conf.staging = mem_printf("%s/staging2", w.dir);
 	assert_ok(file_mkdirs(other_conf.staging, 0755));
-	assert_ok(site_open(&other, &w.conf, &other_conf, w.key, w.t));
+	assert_ok(site_open(&other, &w.conf, &other_conf, w.key, NULL, w.t));
 	assert_ok(act_admin_offline(other, w.t, "own:reviewer", &a));
 }
 

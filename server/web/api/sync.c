@@ -1,6 +1,7 @@
 /* Sync: the clocks, the plan, force, runs, releases, targets. */
 #include <string.h>
 
+#include "acts/turn.h"
 #include "web/api/api.h"
 #include "web/targets.h"
 
@@ -99,6 +100,34 @@ static enum err target_items(struct req *r, struct json_out *o, const struct syn
 	return e;
 }
 
+/* Only where more than one server takes part, for admins: the first has the turn. */
+static enum err servers(struct req *r, struct json_out *o)
+{
+	struct turn_member *list;
+	size_t n;
+	enum err e;
+
+	if (!turn_shared(r->site) || req_role_on(r, path_root()) < ROLE_ADMIN)
+		return ERR_OK;
+	e = turn_list(r->site, tools_db(r->tools), &list, &n, r->arena);
+	if (e)
+		return e;
+	json_out_name(o, "servers");
+	json_out_begin(o, '[');
+	for (size_t i = 0; i < n; i++) {
+		json_out_begin(o, '{');
+		json_out_kstr(o, "server", list[i].process);
+		json_out_kint(o, "ticket", (int64_t)list[i].ticket);
+		json_out_kbool(o, "turn", i == 0);
+		json_out_kbool(o, "here", list[i].me);
+		json_out_kbool(o, "stopped", list[i].seen_us < 0);
+		json_out_kint(o, "seen_seconds", list[i].seen_us < 0 ? 0 : list[i].seen_us / 1000000);
+		json_out_end(o, '}');
+	}
+	json_out_end(o, ']');
+	return ERR_OK;
+}
+
 /* GET /api/v1/sites/:site/sync */
 enum err api_sync(struct req *r)
 {
@@ -123,9 +152,11 @@ enum err api_sync(struct req *r)
 	answer_time(&a.out, "unconfirmed_since", st.unconfirmed_since);
 	json_out_kbool(&a.out, "export_behind", st.export_behind);
 	json_out_kstr(&a.out, "trouble", *st.trouble && req_role_on(r, path_root()) == ROLE_ADMIN ? st.trouble : NULL);
+	e = servers(r, &a.out);
 	json_out_name(&a.out, "targets");
 	json_out_begin(&a.out, '[');
-	e = target_items(r, &a.out, &st);
+	if (!e)
+		e = target_items(r, &a.out, &st);
 	json_out_end(&a.out, ']');
 	if (e) {
 		buf_release(&a.buf);

@@ -194,6 +194,9 @@ void page_deed(struct req *r, const struct history_item *item, struct page_deed 
 	} else if (strcmp(act, "catch-up") == 0) {
 		out->verb = "went on";
 		out->what = arena_printf(r->arena, "from release %" PRId64 ", which %s holds", json_get_int(rec->fields, "held-number", 0, &bad), visible(r, field(rec, "held-target")));
+	} else if (strcmp(act, "turn") == 0) {
+		out->verb = "took over";
+		out->what = "from a server that was not heard of";
 	} else if (strcmp(act, "force") == 0) {
 		out->verb = "asked for";
 		out->what = "a sync at once";

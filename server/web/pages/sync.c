@@ -1,6 +1,7 @@
 /* Sync: both clocks, the plan, force, targets, runs, releases; and one run with its output. */
 #include <string.h>
 
+#include "acts/turn.h"
 #include "base/utf8.h"
 #include "base/clock.h"
 #include "view/show.h"
@@ -308,6 +309,25 @@ static void clocks(struct req *r, struct view_map *m)
 		view_set(m, VIEW_trouble_text, arena_dup(r->arena, st.trouble));
 }
 
+/* "web1:0f… publishes this site (this server); web2:81… waits, heard of 3 s ago". For admins, where there are several. */
+static enum err servers_model(struct req *r, struct view_map *m)
+{
+	struct turn_member *list;
+	const char *text = "";
+	size_t n;
+	enum err e;
+
+	if (!turn_shared(r->site) || req_role_on(r, path_root()) < ROLE_ADMIN)
+		return ERR_OK;
+	e = turn_list(r->site, tools_db(r->tools), &list, &n, r->arena);
+	for (size_t i = 0; i < n && !e; i++)
+		text = arena_printf(r->arena, "%s%s%s %s%s%s", text, *text ? "; " : "", list[i].process, i ? "waits" : "publishes this site", list[i].me ? " (this server)" : "",
+		    list[i].me ? "" : list[i].seen_us < 0 ? ", and has stopped" : arena_printf(r->arena, ", heard of %lld s ago", (long long)(list[i].seen_us / CLOCK_SECOND)));
+	if (*text)
+		view_set(m, VIEW_servers_text, text);
+	return e;
+}
+
 static enum err sync_page(struct req *r, unsigned status, const char *error, const char *went_well, const char *failed)
 {
 	struct view_map *m = view_map_new(r->arena);
@@ -319,6 +339,8 @@ static enum err sync_page(struct req *r, unsigned status, const char *error, con
 	enum err e = req_number(r, "before", 1, INT64_MAX, 0, &before);
 
 	view_set(m, VIEW_live_src, addr(r, "/events", NULL, NULL));
+	if (!e)
+		e = servers_model(r, m);
 	if (!e)
 		e = plan_model(r, m);
 	if (!e)
