@@ -289,7 +289,7 @@ enum err daemon_backup(const struct conf *conf, const char *dir)
 		e = err_sys(ERR_FAILED, "%s", dir);
 	if (!e)
 		e = node_key_load(&b.key, conf->data);
-	if (!e && node_key_next(b.key))
+	if (!e && node_key_changing(conf->data))
 		e = err_set(ERR_BUSY, "a change of the node's key was cut short: start the server, which completes it, before a backup");
 	if (!e)
 		e = db_open(&b.db, &address);

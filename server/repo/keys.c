@@ -270,6 +270,15 @@ enum err node_key_note(const char *dir, const struct key_note *note)
 	return e;
 }
 
+bool node_key_changing(const char *dir)
+{
+	char *file = mem_printf("%s/" NOTE_FILE, dir);
+	const bool is = file_exists(AT_FDCWD, file);
+
+	free(file);
+	return is;
+}
+
 enum err node_key_note_read(const char *dir, struct key_note *out, struct arena *a)
 {
 	bool bad = false;

@@ -56,6 +56,7 @@ struct json_t *node_key_statements(const struct node_key *k); /* for a first rec
 /* Make it, or take it from a file; ERR_STALE: it is, or was, the node's key already. Then the note. */
 enum err node_key_next_make(const char *dir, const struct node_key *k, const char *from) MUST_CHECK;
 enum err node_key_note(const char *dir, const struct key_note *note) MUST_CHECK;
+bool node_key_changing(const char *dir); /* a change was noted, and is not done: until then node.key may be the old key, or nothing */
 enum err node_key_note_read(const char *dir, struct key_note *out, struct arena *a) MUST_CHECK; /* ERR_NOT_FOUND */
 /* Every log has its record; statement and its armored signature are those of the installation's. Idempotent, up to the end of the note. */
 enum err node_key_switch(const char *dir, const struct node_key *k, const char *statement, size_t n, const struct buf *armored, const struct key_note *note,

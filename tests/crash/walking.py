@@ -769,6 +769,11 @@ def strike_key(world, arm, name=None):
         world.missed += 1
         assert r.returncode == 0, r.stdout + r.stderr
     begun = (d.data / "key-change").exists()
+    if begun:
+        # what is half done is no damage, and nothing to be kept for later: node.key may be the old key, or nothing
+        tool = lambda *argv: d.run(program(), *argv, "--data", d.data, check=False).returncode
+        if (tool("fsck"), tool("backup", d.dir / f"backup-{name}")) != (0, 6):
+            world.fail(f"{name}: fsck finds damage in a change that was cut short, or a backup takes it for whole")
     world.start()
     left = sorted(p.name for p in d.data.glob("*key*") if p.name not in ("node.key", "node.keys"))
     if left:
