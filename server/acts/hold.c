@@ -82,7 +82,13 @@ enum err act_hold(struct site *s, struct actor_tools *t, const struct act_reques
 	request_text(&r, rq->note);
 	request_end(&r, &d.request);
 	err = act_seen(s, t, rq, &d.request, out);
-	return err == ERR_NOT_FOUND ? decide(&d, out) : err;
+	if (err != ERR_NOT_FOUND)
+		return err;
+	err = decide(&d, out);
+	/* Of a path it is too late for a release that was cut; of the site, what is being sent need not arrive. */
+	if (!err && until && path_is_root(path) && s->changed)
+		s->changed(s->changed_arg, "hold");
+	return err;
 }
 
 /* --- the removal guard ------------------------------------------------------------------------------------------------------ */

@@ -363,7 +363,9 @@ static void *run_target(void *arg)
 
 	FAILPOINT(run_kit);
 	/* A machine that slept in between. */
-	if (may_send(y->s))
+	if (y->cancel)
+		snprintf(t->result.message, sizeof(t->result.message), "not sent: %s", y->cancel_why);
+	else if (may_send(y->s))
 		kit_run(&k, &t->result);
 	else
 		t->result = (struct kit_result){ .status = -1, .message = "not sent: another server may have taken over" };

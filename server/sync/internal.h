@@ -35,6 +35,7 @@ struct sync {
 	pthread_cond_t changed; /* poked, status, output */
 	bool stop;
 	atomic_int cancel; /* ends running kits */
+	const char *cancel_why; /* set before it */
 	bool testing; /* a target is being tested */
 	bool reload; /* the database may know something new */
 	bool carry; /* an act may have left the export to us */

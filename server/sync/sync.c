@@ -45,8 +45,10 @@ static void on_act(void *arg, const char *what)
 
 	(void)pthread_mutex_lock(&y->lock);
 	/* What runs sends what is to go. The run is interrupted, and the next one is the take-down's. */
-	if (strcmp(what, "take-down") == 0 && y->running && !y->downing)
+	if (strcmp(what, "act") != 0 && y->running && !y->downing) {
+		y->cancel_why = strcmp(what, "hold") == 0 ? "ended because the site is held now" : "ended for a take-down";
 		y->cancel = 1;
+	}
 	y->carry = true;
 	(void)pthread_mutex_unlock(&y->lock);
 	sync_poke(y);
@@ -300,6 +302,7 @@ static void do_cycle(struct sync *y, enum window_reason why)
 	y->downing = why == WINDOW_DOWN;
 	/* What was broken off for a take-down is over; a server that stops looks at `stop`. */
 	y->cancel = y->stop;
+	y->cancel_why = "ended because the server stops";
 	y->news++;
 	(void)pthread_cond_broadcast(&y->changed);
 	(void)pthread_mutex_unlock(&y->lock);

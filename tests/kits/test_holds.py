@@ -141,6 +141,40 @@ def test_a_take_down_ends_running_kits():
         assert (place / "index.html").read_text() == "two"
 
 
+def test_a_hold_of_the_site_ends_the_run():
+    """What was not switched yet stays as it was, and goes out when the hold is lifted; a hold of a path comes too late for it."""
+    with Drydock(files=FILES, accounts=(), start=False) as d:
+        copy = 'rsync -rlt --checksum --delete "$DRYDOCK_EXPORT/" "$DRYDOCK_PLACE/"'
+        write_kit(d, "slow", f'#!/bin/sh\nif [ "$DRYDOCK_RELEASE" = 2 ] && [ ! -e "$0.go" ]; then echo hanging; sleep 300; fi\n{copy}\n')
+        place = add_target(d, "slow", "slow")
+        d.start()
+        d.sign("/", recursive=True)
+        d.sync()
+        d.write("/index.html", "two")
+        d.sign("/index.html")
+        ctl(d, "sync", "force", "-m", "now")
+
+        def hangs():
+            now = sync_now(d)
+            status, run = d.api("GET", d.api_site(f"/sync/runs/{now['run']}"))
+            return status == 200 and run["release"] == 2 and now["running"] and "slow" in str(run["targets"])
+        until(hangs)
+        run = sync_now(d)["run"]
+        ctl(d, "hold", "add", "/docs", "--until", "1h", "-m", "only here")
+        time.sleep(0.5)
+        assert sync_now(d)["running"] and sync_now(d)["run"] == run
+        ctl(d, "hold", "add", "/", "--until", "1h", "-m", "everything stops")
+        until(lambda: not sync_now(d)["running"], wait=15)
+        ended = d.must("GET", d.api_site(f"/sync/runs/{run}"))
+        assert ended["state"] == "interrupted" and "the site is held now" in ended["message"], ended
+        assert (place / "index.html").read_text() == "one"
+        (d.dir / "kits" / "slow.go").touch()
+        time.sleep(1)
+        assert (place / "index.html").read_text() == "one" and not sync_now(d)["running"]
+        ctl(d, "hold", "lift", "/")
+        until(lambda: (place / "index.html").read_text() == "two")
+
+
 def test_exactly_the_plan_that_was_shown():
     with Drydock(files=FILES, accounts=("alice",)) as d:
         d.add_account("ed", "sign", "/")
