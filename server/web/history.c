@@ -25,7 +25,7 @@ const char *history_verb(const char *act)
 		{ "release", "cut a release" },
 		{ "hold", "held or let go" },
 		{ "confirm-removal", "let many files go" },
-		{ "catch-up", "went on from what production holds" },
+		{ "catch-up", "caught up" },
 		{ "rollback", "rolled back" },
 		{ "reapprove", "approved again" },
 		{ "force", "forced a sync" },

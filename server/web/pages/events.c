@@ -49,14 +49,24 @@ static enum err site_events(struct req *r, void *state, struct buf *out, bool *e
 	return ERR_OK;
 }
 
-/* GET /s/:site/events */
+/* GET /s/:site/events?run=&running= : what the page shows of the run, so that what came before the stream is not missed */
 enum err page_site_events(struct req *r)
 {
 	struct seen *seen = arena_alloc(r->arena, sizeof(*seen));
+	uint64_t run, running;
+	enum err e = req_number(r, "running", 0, 1, 0, &running);
 
 	if (!r->site->catalog)
 		return err_set(ERR_NOT_FOUND, "There is nothing at this address.");
 	look(r, seen);
+	if (!e)
+		e = req_number(r, "run", 0, INT64_MAX, seen->run, &run);
+	if (e)
+		return e;
+	if (req_query(r, "run")) {
+		seen->run = run;
+		seen->running = running;
+	}
 	return reply_stream(r, site_events, seen);
 }
 

@@ -409,7 +409,7 @@ static void differs_words(struct req *r, struct view_map *m, struct path path, c
 		const struct target_difference *d = target_differs(&list[i], path);
 
 		if (d)
-			words = arena_printf(r->arena, "%sOn %s this file is %s: so it was found at %s, when every live file was read. Production differs since %s. ", words,
+			words = arena_printf(r->arena, "%sOn %s this file is %s: found at %s, when every live file was read. Production differs since %s. ", words,
 			    list[i].conf->name, d->what, time_exact(r->arena, list[i].report_at), time_exact(r->arena, list[i].report_since));
 	}
 	view_set(m, VIEW_trouble_text, *words ? words : NULL);

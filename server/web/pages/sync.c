@@ -285,11 +285,18 @@ static void clocks(struct req *r, struct view_map *m)
 	struct sync_status st;
 
 	sync_status(r->sync, &st);
+	view_set(m, VIEW_live_src, addr(r, "/events", NULL, arena_printf(r->arena, "run=%llu&running=%d", (unsigned long long)st.run, st.running)));
 	if (st.running) {
 		struct view_map *now = view_set_map(m, VIEW_now);
 
-		view_set_int(now, VIEW_run, (int64_t)st.run);
-		view_set(now, VIEW_href, addr(r, arena_printf(r->arena, "/sync/%llu", (unsigned long long)st.run), NULL, NULL));
+		struct db_run run;
+
+		/* Before it sends anything it has no number: the last one's would lead to the run before. */
+		view_set(now, VIEW_href, NULL);
+		if (st.run && db_run_get(tools_db(r->tools), r->site->name, st.run, &run, r->arena) == ERR_OK && !run.finished_at) {
+			view_set_int(now, VIEW_run, (int64_t)st.run);
+			view_set(now, VIEW_href, addr(r, arena_printf(r->arena, "/sync/%llu", (unsigned long long)st.run), NULL, NULL));
+		}
 	} else if (st.next.due != WINDOW_NEVER) {
 		show_time(m, VIEW_next, st.next.due, clock_wall());
 		const char *why = reason_words(window_reason_name(st.next.reason));
@@ -338,7 +345,6 @@ static enum err sync_page(struct req *r, unsigned status, const char *error, con
 	uint64_t before;
 	enum err e = req_number(r, "before", 1, INT64_MAX, 0, &before);
 
-	view_set(m, VIEW_live_src, addr(r, "/events", NULL, NULL));
 	if (!e)
 		e = servers_model(r, m);
 	if (!e)

@@ -1,0 +1,47 @@
+// An admin forces a sync and watches it go live, without loading a page again: the run under way, its output, and the page
+// that visitors get.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { login, openPage, startBrowser, startServer } from "./lib/drydock.mjs";
+
+const KIT = `#!/bin/sh
+[ "$1" = test ] && exit 0
+echo "on its way"
+sleep 3
+cp -R "$DRYDOCK_EXPORT/." "$DRYDOCK_PLACE/"
+`;
+let server, browser;
+
+before(async () => {
+	server = await startServer({ files: { "/index.html": "<h1>first</h1>" }, demo: true, kit: KIT });
+	browser = await startBrowser();
+});
+
+after(async () => {
+	await browser?.close();
+	await server?.stop();
+});
+
+test("a forced sync is watched until it is live", async () => {
+	const page = await openPage(browser);
+	await login(page, server);
+	await server.api("POST", "/api/v1/sites/www/sign", { paths: ["/index.html"], as_staged: true });
+	await page.goto(`${server.url}/s/www/sync`);
+	await page.getByLabel("Why not wait?").fill("a customer waits");
+	await page.getByRole("button", { name: "Sync now" }).click();
+	// The page tells by itself that it runs.
+	const run = page.getByRole("link", { name: /^Run \d+$/ });
+	await run.waitFor();
+	await run.click();
+	await page.getByText("on its way").waitFor();
+	await page.getByText(/Release 1 is on 1 of 1 target/).waitFor();
+	await page.goto(`${server.url}/s/www/sync`);
+	await page.getByText("confirmed", { exact: true }).waitFor();
+	assert.match(await page.locator("main").textContent(), /a customer waits|asked for by/);
+	const visitor = await openPage(browser);
+	await visitor.goto(`${server.demo}/index.html`);
+	assert.equal(await visitor.locator("h1").textContent(), "first");
+	await page.goto(`${server.url}/s/www/file/index.html`);
+	await page.getByText(/Live on production since .* in release 1, confirmed/).waitFor();
+	assert.deepEqual(page.errors, []);
+});
