@@ -202,6 +202,8 @@ enum err installation_open_stores(struct installation **out, const struct conf *
 	FAILPOINT_OR(e, open_locked);
 	if (!e)
 		e = node_key_load(&in->key, conf->data);
+	if (e == ERR_NOT_FOUND && !in->key)
+		e = err_set(e, "%s: put it back from a backup; if there is none, see \"The key is lost\" in the manual", err_text());
 	FAILPOINT_OR(e, open_keyed);
 	if (!e)
 		e = db_library_start();

@@ -115,6 +115,9 @@ def test_secrets_that_others_can_read(stopped):
     configure(stopped, lambda text: "\n".join(t for t in text.splitlines() if "database" not in t))
     code, said = serve(stopped)
     assert code != 0 and "node.key" in said, said
+    (stopped.data / "node.key").rename(stopped.data / "elsewhere")
+    code, said = serve(stopped)
+    assert code != 0 and "node.key" in said and "put it back from a backup" in said, said
 
 
 def test_directories_within_one_another(stopped):

@@ -11,7 +11,8 @@
 #define PAGE 50
 #define CSV_LIMIT (64u << 20)
 
-static const char *const ACTS[] = { "sign", "review", "revoke", "pickup", "release", "rollback", "reapprove", "hold", "confirm-removal", "catch-up", "force", "rule", "require", "field", "preapprove" };
+static const char *const ACTS[] = { "sign", "review", "revoke", "pickup", "release", "rollback", "reapprove", "hold", "confirm-removal", "catch-up", "force", "rule", "require", "field", "preapprove",
+	"turn", "key" };
 
 /* What was asked for, as typed and as understood. */
 struct asked {
