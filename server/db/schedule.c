@@ -39,10 +39,10 @@ enum err db_schedule_approval(struct db *db, const char *site, int64_t at)
 
 /* What was approved after the start is still pending: since when exactly is not kept, so no earlier than the start. */
 DB_STMT(STARTED, "schedule_started", ROW "(?, 0, 0, ?, 0, '', '') ON DUPLICATE KEY UPDATE last_start = VALUES(last_start), "
-	"first_pending = IF(? = 0 OR first_pending = 0, first_pending, IF(last_approval <= VALUES(last_start), 0, GREATEST(first_pending, VALUES(last_start))))");
-enum err db_schedule_started(struct db *db, const char *site, int64_t start, bool released)
+	"first_pending = IF(? = 0 OR first_pending = 0, first_pending, IF(last_approval <= GREATEST(VALUES(last_start), ?), 0, GREATEST(first_pending, VALUES(last_start))))");
+enum err db_schedule_started(struct db *db, const char *site, int64_t start, int64_t released)
 {
-	return db_run(db, &STARTED, ARGS(a_name(site), a_i64(start), a_u64(released)), NULL);
+	return db_run(db, &STARTED, ARGS(a_name(site), a_i64(start), a_i64(released), a_i64(released)), NULL);
 }
 
 #define WHO(f) a_i64((f)->at), a_name((f)->by ? (f)->by : ""), a_text((f)->reason ? (f)->reason : "")

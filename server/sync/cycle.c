@@ -38,6 +38,7 @@ struct cycle {
 	enum window_reason why;
 	struct db_schedule schedule; /* as it was when the cycle began */
 	int64_t start;
+	int64_t seen; /* the newest approval before the cut: later than start where the wall clock went back */
 	struct db_release release, before; /* number 0: none */
 	bool cut;
 	struct db_run run;
@@ -322,7 +323,7 @@ static enum err tx_end_run(struct db *db, void *arg)
 	if (!e)
 		e = db_run_finish(db, c->y->s->name, &c->run);
 	if (!e && c->why != WINDOW_RETRY && c->why != WINDOW_DOWN && !(c->why == WINDOW_FORCED && c->schedule.forced.release) && !c->interrupted)
-		e = db_schedule_started(db, c->y->s->name, c->start, true);
+		e = db_schedule_started(db, c->y->s->name, c->start, c->seen > 0 ? c->seen : 1);
 	FAILPOINT_OR(e, run_schedule_row);
 	if (!e && !c->interrupted && c->why == WINDOW_DOWN)
 		e = clear_down(db, c);
@@ -496,6 +497,7 @@ static enum err cut_release(struct cycle *c)
 {
 	struct sync *y = c->y;
 	const bool planned = c->why == WINDOW_FORCED && !sha256_zero(&c->schedule.forced.plan);
+	struct db_schedule now;
 	uint64_t n = 0;
 	enum err e = ERR_OK;
 
@@ -514,6 +516,10 @@ static enum err cut_release(struct cycle *c)
 	if (e)
 		return e;
 	c->start = clock_wall();
+	e = db_schedule_get(tools_db(y->tools), y->s->name, &now, c->a);
+	if (e)
+		return e;
+	c->seen = now.last_approval;
 	e = act_release_as(y->s, y->tools, false, planned ? &c->schedule.forced.plan : NULL, &c->release, &c->cut);
 	return e ? e : leave_pending(c);
 }

@@ -113,14 +113,13 @@ static void set_trouble(struct sync *y, const char *text)
 static enum err load_holds(struct sync *y, struct db *db, int64_t last_start, int64_t *held, int64_t *end)
 {
 	struct arena *a = arena_new();
-	const int64_t now = clock_wall();
 	struct db_hold *list;
 	size_t n = 0;
 	enum err e = db_hold_list(db, y->s->name, &list, &n, a);
 
 	*held = *end = 0;
 	for (size_t i = 0; i < n && !e; i++) {
-		if (path_is_root(list[i].path) && list[i].until > now)
+		if (path_is_root(list[i].path))
 			*held = list[i].until;
 		else if (!path_is_root(list[i].path) && list[i].until > last_start && (!*end || list[i].until < *end))
 			*end = list[i].until;
@@ -217,6 +216,14 @@ static int64_t or_never(const struct moment *m)
 	return m->wall ? m->boot : WINDOW_NEVER;
 }
 
+/* The end of a hold is a time that somebody wrote: it goes by the wall clock, whoever sets that, as acts see it. 0: none. */
+static int64_t by_wall(const struct moment *m)
+{
+	const int64_t at = m->wall ? clock_boot() + (m->wall - clock_wall()) : 0;
+
+	return m->wall && at <= 0 ? 1 : at;
+}
+
 /* With the lock held. */
 static struct window_facts facts(const struct sync *y)
 {
@@ -230,8 +237,8 @@ static struct window_facts facts(const struct sync *y)
 		.forced = y->forced,
 		.running = y->running,
 		.retry_at = or_never(&y->retry_at),
-		.held_until = y->held_until.wall ? y->held_until.boot : 0,
-		.hold_end = y->hold_end.wall ? y->hold_end.boot : 0,
+		.held_until = by_wall(&y->held_until),
+		.hold_end = by_wall(&y->hold_end),
 		.down = y->down,
 		.down_tried = y->down_tried,
 	};
@@ -445,7 +452,7 @@ void sync_status(struct sync *y, struct sync_status *out)
 	out->waits = y->s->waits;
 	out->run = y->run;
 	out->release = y->release;
-	out->held_until = y->held_until.wall && y->held_until.boot > f.now ? to_wall(y->held_until.boot, f.now, out->now) : 0;
+	out->held_until = y->held_until.wall > out->now ? y->held_until.wall : 0;
 	out->pending_since = y->first_pending.wall;
 	out->unconfirmed_since = y->unconfirmed;
 	out->export_behind = y->s->export_behind;

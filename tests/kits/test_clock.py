@@ -1,0 +1,113 @@
+"""The scheduler of a real server while its clocks are set, go back, and stand still: base/clock.h, tests/lib/clock.py."""
+import datetime
+import pathlib
+import sys
+import time
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TOP / "tests" / "lib"))
+
+from clock import Clock  # noqa: E402
+from drydock import Drydock  # noqa: E402
+
+DAY, HOUR = 86400, 3600
+
+
+def started(files):
+    d = Drydock(files=files, accounts=(), start=False)
+    clock = Clock(d.dir / "clock", own=d._own)
+    d.start(env=clock.env)
+    until(lambda: state(d)["run"] == 1 and not state(d)["running"])  # the first one, which finds nothing
+    return d, clock
+
+
+def until(fn, wait=20):
+    end = time.monotonic() + wait
+    while not fn():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def state(d):
+    return d.must("GET", d.api_site("/sync"))
+
+
+def seconds(d):
+    """Until the next sync, by the server's own clock."""
+    now = state(d)
+    at = {k: datetime.datetime.fromisoformat(now[k].replace("Z", "+00:00")) for k in ("next", "now")}
+    return (at["next"] - at["now"]).total_seconds()
+
+
+def runs(d):
+    time.sleep(0.4)  # the thread looks at the clock every 50 ms
+    until(lambda: not state(d)["running"])
+    return [r["trigger"] for r in d.must("GET", d.api_site("/sync/runs"))["items"]][::-1]
+
+
+def test_the_wall_clock_moves_nothing():
+    d, clock = started({"/a": "a"})
+    with d:
+        d.sign("/a")
+        time.sleep(0.5)  # the scheduler has heard of it
+        for jump in (DAY, -2 * DAY, DAY, 10 * 365 * DAY, -10 * 365 * DAY):
+            clock.jump(jump)
+            assert runs(d) == ["longest"] and 280 < seconds(d) <= 300, jump
+        # Suspended for longer than that: once, and once only.
+        clock.sleep(2 * DAY)
+        until(lambda: d.live() == {"/a": b"a"})
+        assert runs(d) == ["longest", "quiet"]
+        clock.jump(-DAY)
+        assert runs(d) == ["longest", "quiet"] and 3500 < seconds(d) <= HOUR
+        clock.sleep(HOUR + 1)
+        assert runs(d) == ["longest", "quiet", "longest"]
+
+
+def test_what_is_stored():
+    d, clock = started({"/a": "a"})
+    with d:
+        # The clock went back while the server was down: a stored time is taken as no later than now.
+        d.sign("/a")
+        d.stop()
+        clock.jump(-30 * DAY)
+        d.start(env=clock.env)
+        assert runs(d) == ["longest"] and 280 < seconds(d) <= 300
+        clock.sleep(301)
+        until(lambda: d.live() == {"/a": b"a"})
+        assert runs(d) == ["longest", "quiet"]
+        # Due while it was down: once at the start.
+        d.write("/a", "b")
+        d.sign("/a")
+        d.stop()
+        clock.sleep(5 * HOUR)
+        d.start(env=clock.env)
+        until(lambda: d.live() == {"/a": b"b"})
+        assert len(runs(d)) == 3
+
+
+def test_a_hold_ends_by_the_wall_clock():
+    """It is a time that somebody wrote; whoever sets the clock moves it, for the scheduler as for acts."""
+    d, clock = started({"/a": "a"})
+    with d:
+        d.must("POST", d.api_site("/holds"), {"path": "/", "until": "2h", "reason": "a test"})
+        d.sign("/a")
+        clock.jump(-DAY)
+        clock.sleep(3 * HOUR)  # long over, if it were so many hours
+        assert runs(d) == ["longest"] and state(d)["held_until"]
+        clock.jump(DAY)
+        until(lambda: d.live() == {"/a": b"a"})
+        assert not state(d)["held_until"]
+
+
+def test_sessions_and_a_clock_that_goes_back():
+    d, clock = started({"/a": "a"})
+    with d:
+        d.add_account("alice")
+        alice = d.login("alice")
+        clock.jump(-DAY)
+        assert alice.get("/s/www/sync", allow_redirects=False).status_code == 200
+        clock.jump(DAY)
+        assert alice.get("/s/www/sync", allow_redirects=False).status_code == 200
+        # Not longer than it may last, whatever the clock did in between.
+        clock.sleep(40 * DAY)
+        assert alice.get("/s/www/sync", allow_redirects=False).status_code != 200
