@@ -67,9 +67,13 @@ enum err cutting_prepare(struct cutting *c, struct site *s, struct actor_tools *
 	if (err || !c->last.number)
 		return err;
 	err = release_papers(s, t, &c->last, &papers, c->a);
-	if (!err && papers.has_head)
-		c->head.previous = papers.digest;
-	return err;
+	if (err || !papers.has_head)
+		return err;
+	c->head.previous = papers.digest;
+	/* Higher than the ticket where production held a higher one (catch-up), and from then on. */
+	if (c->head.term < papers.head.term)
+		c->head.term = papers.head.term;
+	return ERR_OK;
 }
 
 enum err cutting_number(struct cutting *c, struct decision *d)

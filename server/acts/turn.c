@@ -463,6 +463,7 @@ static enum err last_term(struct site *s, struct actor_tools *t, uint64_t *out)
 	struct arena *a = arena_new();
 	struct release_papers papers;
 	struct db_release rel;
+	struct caught caught;
 	enum err e = db_release_get(tools_db(t), s->name, 0, &rel, a);
 
 	*out = 0;
@@ -472,6 +473,10 @@ static enum err last_term(struct site *s, struct actor_tools *t, uint64_t *out)
 		*out = papers.head.term;
 	if (e == ERR_NOT_FOUND)
 		e = ERR_OK;
+	if (!e)
+		e = caught_up(tools_db(t), s, 0, &caught, a);
+	if (!e && caught.term > *out)
+		*out = caught.term;
 	arena_free(a);
 	return e;
 }

@@ -4,6 +4,8 @@ import shutil
 import sys
 import time
 
+import pytest
+
 from test_report import release_first, verify
 from test_ssh import TOP, target, world
 
@@ -30,6 +32,20 @@ def go_back_in_time(d, act):
     shutil.rmtree(d.data)
     copy.rename(d.data)
     d.start()
+
+
+def turns(d, ticket):
+    """The turn went from server to server so often: the queue is as it is then."""
+    d.stop()
+    d.start()
+    server = sql(d, "SELECT members FROM counter WHERE id = 'publisher/www'")[0][0].split()[1]
+    sql(d, f"UPDATE counter SET value = {ticket}, version = version + {ticket}, members = '{ticket} {server}\\n' WHERE id = 'publisher/www'")
+    d.stop()
+    d.start()
+
+
+def term(d):
+    return d.records(act="release")[0]["fields"]["term"]
 
 
 def releases(d):
@@ -97,6 +113,53 @@ def test_a_restored_server_goes_on():
         assert release(d, "8")["release"] == 8
         settled(d, 8)
         verify(d, p, 0)
+
+
+@pytest.mark.parametrize("lost", (False, True))
+def test_the_queue_is_older_too(lost):
+    """Terms are tickets of the queue, and that came back with the database: production has seen higher ones."""
+    with world() as (d, p):
+        release_first(d)
+
+        def later():
+            release(d, "2")
+            turns(d, 9)
+            release(d, "3")
+            assert term(d) == 9
+
+        go_back_in_time(d, later)
+        assert p.accepted()["term"] == 9 and p.accepted()["number"] == 3
+        d.write("/index.html", "other")
+        d.sign("/index.html")
+        d.sync(state="failed")
+        # A higher number alone does not help.
+        assert term(d) == 1
+        if lost:  # nothing leaves between: no release has that term yet
+            d.must("POST", d.api_site("/holds"), {"path": "/", "until": "1d", "reason": "the queue is lost first"})
+        assert d.cli("target", "catch-up", "machine", "-m", "compared").returncode == 0
+        if lost:
+            sql(d, "DELETE FROM counter WHERE id = 'publisher/www'")
+            d.stop()
+            d.start()
+            assert p.accepted()["number"] == 3
+            d.must("POST", d.api_site("/holds"), {"path": "/", "remove": True})
+        # Its own ticket is lower than what production has seen; who joins the queue only now has one that is higher.
+        settled(d, 4)
+        expected = 10 if lost else 9
+        assert term(d) == expected == p.accepted()["term"]
+        # What is released later does not fall back to the queue's, and neither does a server that starts again.
+        number = releases(d)[0]
+        release(d, "5")
+        settled(d, number + 1)
+        d.stop()
+        d.start()
+        release(d, "6")
+        settled(d, number + 2)
+        assert term(d) == expected == p.accepted()["term"]
+        for n in range(number, number + 3):
+            assert d.cli("release", "verify", str(n)).returncode == 0
+        fsck = d.run(program(), "fsck", "--data", d.data, check=False)
+        assert fsck.returncode == 0, fsck.stdout + fsck.stderr
 
 
 def test_it_is_cut_though_nothing_was_approved():
