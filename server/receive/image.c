@@ -18,6 +18,7 @@
 
 #define BLOCK (256 * 1024)
 #define TEMPORARY ".drydock-new"
+#define SYNCS_MOST 64 /* files and directories of an image that are synced one by one; more of them: one syncfs */
 
 int open_below(int dir, const char *path, uint64_t flags)
 {
@@ -46,6 +47,12 @@ enum err file_sha256(int fd, struct sha256 *out, uint64_t *size)
 	return n < 0 ? err_sys(ERR_FAILED, "a file") : ERR_OK;
 }
 
+/* A file that was put into the image or removed from it. */
+struct touched {
+	char *path;
+	bool gone;
+};
+
 struct bringing {
 	struct receiver *r;
 	int image, base; /* directories: the idle image, and the accepted one to copy from; -1: none */
@@ -60,7 +67,19 @@ struct bringing {
 	struct manifest_writing lacking;
 	char *first; /* that is lacking: its path; the caller frees */
 	struct image_counts counts;
+	struct touched touched[SYNCS_MOST / 2]; /* each counts at least twice: a file and a directory */
+	size_t n_touched;
+	size_t syncs; /* that all which was touched needs; past SYNCS_MOST it is not kept */
 };
+
+static void touch(struct bringing *b, const char *path, bool gone)
+{
+	b->syncs++;
+	for (const char *p = path; *p; p++)
+		b->syncs += *p == '/';
+	if (b->syncs <= SYNCS_MOST)
+		b->touched[b->n_touched++] = (struct touched){ mem_dup(path), gone };
+}
 
 /* --- directories ------------------------------------------------------------------------------------------------------------ */
 
@@ -134,6 +153,7 @@ static enum err remove_path(struct bringing *b, const char *path)
 		return err_sys(ERR_FAILED, "%s cannot be removed", path);
 	}
 	b->counts.removed++;
+	touch(b, path, true);
 	forget_parent(b);
 	/* Directories that became empty, upwards. */
 	while ((slash = strrchr(up, '/')) && slash != up) {
@@ -304,7 +324,62 @@ static enum err put(struct bringing *b, const struct manifest_line *line)
 		e = err_sys(ERR_FAILED, "%s cannot be written", y->path.s);
 	if (fd >= 0)
 		(void)close(fd);
+	touch(b, y->path.s, false);
 	return e ? e : note(b, y, &st);
+}
+
+/* --- durable -------------------------------------------------------------------------------------------------------------------------- */
+
+static enum err sync_below(struct bringing *b, const char *path, uint64_t flags, bool gone)
+{
+	int fd = open_below(b->image, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | flags);
+	enum err e = ERR_OK;
+
+	/* The directory of what was removed: it became empty and went too, or is a file now, which was touched itself. */
+	if (fd < 0 && gone && (errno == ENOENT || errno == ENOTDIR))
+		return ERR_OK;
+	if (fd < 0 || sys_fsync(fd))
+		e = err_sys(ERR_FAILED, "%s", path);
+	if (fd >= 0)
+		(void)close(fd);
+	return e;
+}
+
+/* A file, and each directory above it below the image: it may be new, or have lost one that became empty. */
+static enum err sync_touched(struct bringing *b, const struct touched *t, const char *before)
+{
+	char *path = mem_dup(t->path), *slash;
+	enum err e = t->gone ? ERR_OK : sync_below(b, path, 0, false);
+
+	while (!e && (slash = strrchr(path, '/')) != path) {
+		*slash = '\0';
+		/* The path before was below it too: it is synced, with all above. Nothing changes any more. */
+		if (!strncmp(before, path, (size_t)(slash - path)) && before[slash - path] == '/')
+			break;
+		e = sync_below(b, path, O_DIRECTORY, t->gone);
+	}
+	free(path);
+	return e;
+}
+
+/*
+ * The image and its list, before the image may count as whole (no "dirty"), be accepted and be switched to. Few changes one
+ * by one, since a syncfs waits for what everybody wrote. What was not touched is on disk since it was touched last: unless
+ * the image was left half-way, and somebody else's writes in it may not be.
+ */
+static enum err sync_image(struct bringing *b, int image, bool dirty)
+{
+	struct receiver *r = b->r;
+	enum err e = ERR_OK;
+
+	if (dirty || b->syncs > SYNCS_MOST)
+		return sys_syncfs(r->images) ? err_sys(ERR_FAILED, "%s/images", r->dir_name) : ERR_OK;
+	for (size_t i = 0; i < b->n_touched && !e; i++)
+		e = sync_touched(b, &b->touched[i], i ? b->touched[i - 1].path : "");
+	/* incoming: what was renamed out of it is in one place only. images: receiver_init syncs no entry of it. */
+	if (!e && (sys_fsync(b->image) || sys_fsync(r->incoming) || sys_fsync(r->images)))
+		e = err_sys(ERR_FAILED, "%s/images/%s", r->dir_name, IMAGE_NAME(image));
+	return e ? e : image_list_sync(r, image);
 }
 
 /* --- all of it ----------------------------------------------------------------------------------------------------------------------- */
@@ -427,8 +502,8 @@ enum err image_bring(struct receiver *r, int image, const struct offer *o, struc
 	forget_parent(&b);
 	if (!e)
 		e = image_list_update(r, image, DELTA, dirty);
-	if (!e && sys_syncfs(r->images))
-		e = err_sys(ERR_FAILED, "%s/images", r->dir_name);
+	if (!e)
+		e = sync_image(&b, image, dirty);
 	receive_step("synced");
 	if (!e)
 		e = image_set_dirty(r, image, false);
@@ -436,6 +511,8 @@ enum err image_bring(struct receiver *r, int image, const struct offer *o, struc
 		(void)close(b.image);
 	if (b.base >= 0)
 		(void)close(b.base);
+	for (size_t i = 0; i < b.n_touched; i++)
+		free(b.touched[i].path);
 	*out = b.counts;
 	return e;
 }

@@ -69,6 +69,8 @@ bool image_dirty(struct receiver *r, int image);
 enum err image_set_dirty(struct receiver *r, int image, bool dirty) MUST_CHECK;
 /* delta (a file of the state directory) on top of an image's list; whole: it is the list. */
 enum err image_list_update(struct receiver *r, int image, const char *delta, bool whole) MUST_CHECK;
+/* Its list as it is now, durable. */
+enum err image_list_sync(struct receiver *r, int image) MUST_CHECK;
 void receive_step(const char *name); /* tests stop the process here */
 
 /* tar.c: regular files of a stream, one after the other */

@@ -323,3 +323,21 @@ enum err image_list_update(struct receiver *r, int image, const char *delta, boo
 	(void)sys_unlink(r->dir, delta, 0);
 	return e;
 }
+
+enum err image_list_sync(struct receiver *r, int image)
+{
+	static const char *const parts[] = { "base", "net" };
+	char name[16];
+
+	for (int i = 0; i < 2; i++) {
+		const int fd = openat(r->dir, name_of(name, image, parts[i]), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+		const bool synced = fd >= 0 && !sys_fsync(fd);
+		const enum err e = synced ? ERR_OK : err_sys(ERR_FAILED, "%s/%s", r->dir_name, name);
+
+		if (fd >= 0)
+			(void)close(fd);
+		if (e)
+			return e;
+	}
+	return sys_fsync(r->dir) ? err_sys(ERR_FAILED, "%s", r->dir_name) : ERR_OK;
+}

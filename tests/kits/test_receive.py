@@ -4,6 +4,8 @@ import json
 import os
 import pathlib
 import random
+import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -18,7 +20,7 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests" / "lib"))
 
 from delivery import Receiver, Release, Signer, pack, sha, stamp  # noqa: E402
-from drydock import free_ports  # noqa: E402
+from drydock import free_ports, program  # noqa: E402
 
 ONE = {"/index.html": b"<h1>one</h1>", "/docs/a.html": b"a", "/docs/b.html": b"b", "/odd name\\": b"odd", "/" + "long/" * 60 + "x": b"deep"}
 TWO = {**ONE, "/index.html": b"<h1>two</h1>", "/new/file": b"new"}
@@ -257,6 +259,88 @@ def test_killed_at_each_step(signer, chain, step):
         assert r.live() == ONE and r.command("verify").returncode == 0
     finally:
         r.close()
+
+
+class Disk:
+    """What a traced delivery changed, and what of it is not known to be on disk yet."""
+
+    def __init__(self, state):
+        self.state, self.changed, self.syncfs, self.switched, self.durable = str(state), set(), 0, False, False
+
+    def entry(self, dir, name):
+        self.changed.add(dir)
+        return f"{dir}/{name}"
+
+    def need_nothing(self):
+        below = tuple(f"{self.state}/{part}" for part in ("images", "accepted", "a.", "b."))
+        lacking = {p for p in self.changed if p == self.state or p.startswith(below)}
+        assert not lacking, lacking
+
+    def call(self, line):
+        name, rest = re.match(r"\d+ +(\w+)\((.*)", line).groups()
+        if re.search(r"= -1 E", rest):
+            return
+        at = re.findall(r'<([^>]*)>, "([^"]*)"', rest)
+        if name == "syncfs":
+            self.syncfs += 1
+            self.changed.clear()
+        elif name == "fsync":
+            self.changed.discard(path := re.search("<([^>]*)>", rest).group(1))
+            self.durable |= self.switched and path == self.state
+        elif name in ("write", "ftruncate", "fchmod", "utimensat"):
+            self.changed.add(re.search("<([^>]*)>", rest).group(1))
+        elif name == "openat" and "O_CREAT" in rest:
+            self.changed.add(self.entry(*at[0]))
+        elif name == "mkdirat":
+            self.changed.add(self.entry(*at[0]))
+        elif name == "unlinkat":
+            if re.fullmatch(r"[ab]\.dirty", at[0][1]):
+                self.need_nothing()
+            self.changed.discard(self.entry(*at[0]))
+        elif name == "renameat":
+            if at[1] == (self.state, "live"):
+                self.need_nothing()
+                self.switched = True
+            old, new = (self.entry(*x) for x in at)
+            if old in self.changed:
+                self.changed.discard(old)
+                self.changed.add(new)
+
+
+def traced(receiver, release, base):
+    log = receiver.dir / "trace"
+    calls = "trace=openat,mkdirat,unlinkat,renameat,write,ftruncate,fchmod,utimensat,fsync,syncfs"
+    env = {**os.environ, "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"}  # which does not work when traced
+    answer = json.loads(subprocess.run(["strace", "-f", "-y", "-s", "9999", "-e", calls, "-o", log, program("drydock-receive"), "receive", receiver.state],
+                                       input=pack(release.members(base)), capture_output=True, env=env).stdout.splitlines()[-1])
+    assert "receipt" in answer, answer
+    disk = Disk(receiver.state)
+    for line in log.read_text().splitlines():
+        if not re.match(r"\d+ +(\+\+\+|---)", line):
+            disk.call(line)
+    assert disk.switched and disk.durable and receiver.live() == release.files
+    return disk
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+def test_on_disk_before_the_switch(receiver, signer):
+    """Whatever a release touches is synced before the link is renamed: few things one by one, many by one syncfs."""
+    files = {f"/d/{i}": b"%d" % i for i in range(50)} | {"/gone/with/its/directories": b"x", "/gone/over": b"y", "/plain": b"p"}
+    held = Release(signer, 1, files)
+    assert traced(receiver, held, None).syncfs == 1
+    steps = [({"/d/1": b"changed"}, ()), ({"/new/and/deeper/page": b"n", "/new/other": b"o"}, ()), ({}, ("/gone/with/its/directories",)),
+             ({"/plain/page": b"a directory now"}, ("/plain",)), ({"/new/and": b"a file now"}, ("/new/and/deeper/page",)), ({}, ())]
+    for n, (put, remove) in enumerate(steps, 2):
+        files = {p: d for p, d in files.items() if p not in remove} | put
+        release = Release(signer, n, files, held)
+        # The idle image of the second release is empty still: everything is copied to it.
+        assert traced(receiver, release, held).syncfs == (n == 2)
+        held = release
+    # Left half-way: what lies there may be somebody else's write, not on disk.
+    release = Release(signer, n + 1, {**files, "/d/2": b"again"}, held)
+    receiver.deliver(release.members(held), name="drydock-receive-steps", env={"DRYDOCK_RECEIVE_STOP": "written"})
+    assert traced(receiver, release, held).syncfs == 1
+    assert receiver.command("verify").returncode == 0
 
 
 def test_an_altered_idle_image_is_mended(receiver, chain):
