@@ -209,6 +209,22 @@ def test_forged_deliveries(signer, tmp_path, chain):
         r.close()
 
 
+def test_an_old_ticket(signer, receiver, chain):
+    """A publisher that was away: a higher number and the right chain do not help, its term says that another had the turn since."""
+    one, two, _ = chain
+    receiver.deliver(one.members())
+    three = Release(signer, 3, THREE, two, term=2)
+    assert "receipt" in receiver.deliver(three.members(one, heads=[two])), "a term that rises between two heads"
+    assert receiver.accepted()["term"] == 2
+    late, also = Release(signer, 4, TWO, three, term=1), Release(signer, 4, TWO, three, term=3)
+    between = Release(signer, 5, ONE, also, term=2)
+    for delivery in (late.members(three), between.members(three, heads=[also])):
+        answer = receiver.deliver(delivery)
+        assert "has a lower term" in answer["refused"] and (answer["number"], answer["term"]) == (3, 2), answer
+        assert receiver.live() == THREE and receiver.accepted()["number"] == 3
+    assert "receipt" in receiver.deliver(also.members(three))
+
+
 def test_one_at_a_time(receiver, chain):
     one = chain[0]
     first = subprocess.Popen([*map(str, [pathlib.Path(os.environ["DRYDOCK_BUILD"]) / "drydock-receive", "receive", receiver.state])], stdin=subprocess.PIPE,
