@@ -93,6 +93,30 @@ static enum err read_receipt(const struct site *s, const struct conf_target *t, 
 	return err;
 }
 
+/*
+ * Every target gets the same heads: what goes on from one release is refused where a later one is held, and where one is held that
+ * this server knows neither. So it is the newest of all, once; a receiver that stayed behind it has to begin anew.
+ */
+static enum err only_newest(const struct decision *d, const struct catching *c)
+{
+	const struct conf_site *conf = d->s->conf;
+	struct caught before, other;
+	struct db_held row;
+	enum err err = caught_up(d->db, d->s, 0, &before, c->a);
+
+	if (!err && conf->n_targets > 1 && c->held.number <= before.number)
+		return err_set(ERR_STALE, "This server has gone on from release %llu already, and %s holds release %llu: nothing follows from that any more. "
+		    "Its receiver has to begin anew, with drydock-receive init.", (unsigned long long)before.number, c->target, (unsigned long long)c->held.number);
+	for (size_t i = 0; i < conf->n_targets && !err; i++) {
+		err = db_held_get(d->db, d->s->name, conf->targets[i].name, &row, c->a);
+		if (!err && !read_receipt(d->s, &conf->targets[i], &row, &other) && other.number > c->held.number)
+			return err_set(ERR_STALE, "%s holds release %llu, which is newer: go on from that one.", conf->targets[i].name, (unsigned long long)other.number);
+		if (err == ERR_NOT_FOUND)
+			err = ERR_OK;
+	}
+	return err;
+}
+
 static enum err catch_check(struct decision *d, void *arg)
 {
 	struct catching *c = arg;
@@ -112,6 +136,8 @@ static enum err catch_check(struct decision *d, void *arg)
 	err = read_receipt(d->s, t, &row, &c->held);
 	if (!err && !sha256_equal(&c->held.head, c->shown))
 		err = err_set(ERR_STALE, "%s holds another release by now: look at it again.", c->target);
+	if (!err)
+		err = only_newest(d, c);
 	if (!err)
 		err = db_release_get(d->db, d->s->name, 0, &last, c->a);
 	if (err == ERR_NOT_FOUND)

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from test_report import release_first, verify
-from test_ssh import TOP, target, world
+from test_ssh import TOP, Production, target, user_name, world
 
 sys.path.insert(0, str(TOP / "tests" / "check"))
 
@@ -160,6 +160,47 @@ def test_the_queue_is_older_too(lost):
             assert d.cli("release", "verify", str(n)).returncode == 0
         fsck = d.run(program(), "fsck", "--data", d.data, check=False)
         assert fsck.returncode == 0, fsck.stdout + fsck.stderr
+
+
+def test_of_two_targets_the_newest():
+    """One production machine is behind the other. All get the same heads: going on from the older one would lock the newer one out."""
+    with world() as (d, p):
+        q = Production(d, "second-machine")
+        try:
+            d.stop()
+            text = d.conf.read_text().rstrip()
+            d.conf.write_text(text[:-1] + q.target(user_name(d)).replace('target "machine"', 'target "second"') + "}\n")
+            d.start()
+            release_first(d)
+
+            def later():
+                release(d, "2")
+                q.stop()
+                d.write("/index.html", "3")
+                d.sign("/index.html")
+                d.sync(state="failed")
+                q.start()
+
+            go_back_in_time(d, later)
+            assert (p.accepted()["number"], q.accepted()["number"]) == (3, 2)
+            d.write("/index.html", "other")
+            d.sign("/index.html")
+            d.sync(state="failed")
+            heads = {name: target(d, name)["unknown"]["head"] for name in ("machine", "second")}
+            go_on = lambda name: d.api("POST", d.api_site(f"/targets/{name}/catch-up"), {"reason": "compared", "head": heads[name]})  # noqa: E731
+            code, body = go_on("second")[:2]
+            assert code == 409 and "machine holds release 3, which is newer" in body["detail"], body
+            assert go_on("machine")[0] == 202
+            settled(d, 4)
+            # The older one does not follow, and cannot be chosen any more.
+            assert q.accepted()["number"] == 2
+            d.must("POST", d.api_site("/targets/second/test"), {})
+            code, body = go_on("second")[:2]
+            assert code == 409 and "has gone on from release 3 already" in body["detail"] and "begin anew" in body["detail"], body
+            assert [r["fields"]["held-target"] for r in d.records() if r["act"] == "catch-up"] == ["machine"]
+            assert p.live()["/index.html"] == b"other"
+        finally:
+            q.stop()
 
 
 def test_it_is_cut_though_nothing_was_approved():
