@@ -53,12 +53,21 @@ struct touched {
 	bool gone;
 };
 
+#define PAIRS_MOST 64 /* that the first pass keeps, so that there need not be a second one */
+
+struct kept_pair {
+	struct manifest_line x, y;
+	bool has_x, has_y;
+};
+
 struct bringing {
 	struct receiver *r;
 	int image, base; /* directories: the idle image, and the accepted one to copy from; -1: none */
 	int parent;
 	char parent_name[PATH_LIMIT + 1];
 	bool removing; /* the first pass */
+	struct kept_pair pairs[PAIRS_MOST]; /* each with something to do: copies */
+	size_t n_pairs; /* more than PAIRS_MOST: there are others */
 	bool all_lines; /* the list is written anew */
 	struct manifest_writing delta;
 	struct manifest_reading accepted; /* the accepted list, read along for what can be copied */
@@ -389,6 +398,65 @@ static bool same_file(const struct manifest_line *x, const struct manifest_line 
 	return x->noted && manifest_same_bytes(x, y) && x->exec == y->exec;
 }
 
+/* Nothing to do: the file is as it was noted, and so is its line. */
+static enum err nothing_to_do(struct bringing *b, const struct manifest_line *x, const struct manifest_line *y, bool *out)
+{
+	struct manifest_line was;
+	enum err e;
+
+	*out = false;
+	if (!x || !y || !same_file(x, y) || !manifest_same_text(x, y))
+		return ERR_OK;
+	was = *x;
+	e = manifest_notes(&was);
+	*out = !e && as_noted(b, &was);
+	return e;
+}
+
+static struct manifest_line line_copy(const struct manifest_line *l)
+{
+	struct manifest_line out = *l;
+	char *text = mem_alloc(l->len + 1);
+
+	memcpy(text, l->text, l->len);
+	text[l->len] = '\0';
+	out.text = text;
+	out.path.s = text + (l->path.s - l->text);
+	return out;
+}
+
+static enum err keep_pair(struct bringing *b, const struct manifest_line *x, const struct manifest_line *y)
+{
+	struct kept_pair *p = &b->pairs[b->n_pairs];
+	bool nothing;
+	enum err e;
+
+	if (b->n_pairs > PAIRS_MOST)
+		return ERR_OK;
+	e = nothing_to_do(b, x, y, &nothing);
+	if (e || nothing)
+		return e;
+	if (b->n_pairs++ < PAIRS_MOST) {
+		p->has_x = x != NULL;
+		p->has_y = y != NULL;
+		if (x)
+			p->x = line_copy(x);
+		if (y)
+			p->y = line_copy(y);
+	}
+	return ERR_OK;
+}
+
+static void forget_pairs(struct bringing *b)
+{
+	for (size_t i = 0; i < b->n_pairs && i < PAIRS_MOST; i++) {
+		if (b->pairs[i].has_x)
+			free((void *)(uintptr_t)b->pairs[i].x.text);
+		if (b->pairs[i].has_y)
+			free((void *)(uintptr_t)b->pairs[i].y.text);
+	}
+}
+
 static enum err bring_pair(void *arg, const struct manifest_line *x, const struct manifest_line *y)
 {
 	struct bringing *b = arg;
@@ -397,8 +465,11 @@ static enum err bring_pair(void *arg, const struct manifest_line *x, const struc
 	struct stat st;
 	enum err e;
 
-	if (b->removing)
-		return y ? ERR_OK : remove_path(b, x->path.s);
+	if (b->removing) {
+		e = y ? ERR_OK : remove_path(b, x->path.s);
+		/* The lines of a walk are no text. */
+		return e || b->all_lines ? e : keep_pair(b, x, y);
+	}
 	if (!y) {
 		l = (struct manifest_line){ .gone = true, .signer = "", .path = x->path };
 		return b->all_lines ? ERR_OK : manifest_writing_add(&b->delta, &l);
@@ -452,13 +523,23 @@ static enum err pass(struct bringing *b, int image, bool whole, bool dirty)
 	return e;
 }
 
+/* In place of the second pass. */
+static enum err bring_kept(struct bringing *b)
+{
+	enum err e = ERR_OK;
+
+	for (size_t i = 0; i < b->n_pairs && !e; i++)
+		e = bring_pair(b, b->pairs[i].has_x ? &b->pairs[i].x : NULL, b->pairs[i].has_y ? &b->pairs[i].y : NULL);
+	return e;
+}
+
 /* What is written in the second pass; what it lacks is an error in the end. */
 static enum err write_all(struct bringing *b, int image, bool whole, bool dirty)
 {
 	enum err e = manifest_writing_begin(&b->lacking, b->r->incoming, LACKING_FILE);
 
 	if (!e)
-		e = manifest_writing_end(&b->lacking, LACKING_FILE, pass(b, image, whole, dirty));
+		e = manifest_writing_end(&b->lacking, LACKING_FILE, dirty || b->n_pairs > PAIRS_MOST ? pass(b, image, whole, dirty) : bring_kept(b));
 	if (!e && b->first)
 		e = err_set(ERR_FAILED, "%s%s altered in the live image: the next delivery brings it again", b->first,
 		    b->lacking.lines > 1 ? " and other files were" : " was");
@@ -513,6 +594,7 @@ enum err image_bring(struct receiver *r, int image, const struct offer *o, struc
 		(void)close(b.base);
 	for (size_t i = 0; i < b.n_touched; i++)
 		free(b.touched[i].path);
+	forget_pairs(&b);
 	*out = b.counts;
 	return e;
 }
