@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from world import FILES, Drydock, git, history, log_ref, names, sql, tables_def
+from world import FILES, Drydock, git, history, log_ref, names, program, sql, tables_def
 
 MORE = int(os.environ.get("DRYDOCK_TAMPER", "20"))
 SEED = os.environ.get("DRYDOCK_TAMPER_SEED", str(time.time_ns()))
@@ -96,6 +96,13 @@ def check(d):
 def d():
     with Drydock(files=FILES, config="check_hour = 24") as d:
         history(d)
+        # Under a second key, too: history() itself does not stop the server.
+        d.stop()
+        d.run(program(), "key", "change", "-m", "the yearly change", "--data", d.data)
+        d.start()
+        d.write("/index.html", "<h1>three</h1>")
+        d.sign("/index.html", note="with the second key")
+        d.sync()
         yield d
 
 
@@ -148,8 +155,8 @@ def test_rows_deleted_inserted_exchanged_cut_off(d, t):
             copy = {c: (t.other(table, c, v, rng) if c in (key, *more) else v) for c, v in row.items()}
             if table == "site":
                 copy["site"] = b"elsewhere".hex()
-            if key == "seq":
-                copy["seq"] = f"{int(copy['seq'], 16) + 1000:X}"
+            if key in ("seq", "number"):
+                copy[key] = f"{int(row[key], 16) + 1000:X}"
             sql(d, f"INSERT INTO {table} ({', '.join(copy)}) VALUES ({', '.join(t.literal(table, c, v) for c, v in copy.items())})")
             items = check(d)
             assert named(items, table) or any(table + ":" in f["subject"] for f in items), (table, "inserted", copy, items)

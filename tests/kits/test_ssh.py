@@ -3,6 +3,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import time
@@ -230,6 +231,12 @@ def metric(d, name):
     return float(next(line for line in lines if line.startswith(name + " ")).split()[1])
 
 
+def states(d):
+    """{target: its state}, as /metrics has it for admins: one of them is 1."""
+    text = d.login("alice").get("/metrics").text
+    return {t: s for t, s in re.findall(r'(?m)^drydock_target_state\{site="www",target="(\w+)",state="(\w+)"\} 1$', text)}
+
+
 def wait_for(what, seconds=20):
     """The scheduler's thread learns of an act a moment after it."""
     end = time.monotonic() + seconds
@@ -283,8 +290,10 @@ def test_states_of_a_file_on_its_page():
         alice = d.login("alice")
         d.sign("/index.html")
         assert "goes live with the next sync" in alice.get("/s/www/file/index.html").text
+        assert states(d) == {"production": "waiting", "machine": "waiting"}
         p.stop()
         d.sync(state="failed")
+        assert states(d) == {"production": "confirmed", "machine": "failed"}
         page = alice.get("/s/www/file/index.html").text
         assert "Live on production since " in page and " in release 1, confirmed." in page and "Not yet confirmed on machine (failed)." in page
         assert "machine" in alice.get("/s/www/").text and "could not be brought up to date" in alice.get("/s/www/").text
@@ -296,6 +305,8 @@ def test_states_of_a_file_on_its_page():
         page = alice.get("/s/www/file/index.html").text
         assert "Live on machine since " in page and "Not yet confirmed" not in page
         assert "Confirmed on 2 of 2 targets." in alice.get("/s/www/").text
+        assert states(d) == {"production": "confirmed", "machine": "confirmed"}
+        assert 'drydock_target_release{site="www",target="machine"} 1\n' in alice.get("/metrics").text
         # A second release: the first one's receipt is what the file stands on.
         d.sign("/docs/b.html")
         d.sync()
