@@ -1,5 +1,6 @@
 """The scheduler of a real server while its clocks are set, go back, and stand still: base/clock.h, tests/lib/clock.py."""
 import datetime
+import json
 import pathlib
 import sys
 import time
@@ -13,8 +14,8 @@ from drydock import Drydock  # noqa: E402
 DAY, HOUR = 86400, 3600
 
 
-def started(files):
-    d = Drydock(files=files, accounts=(), start=False)
+def started(files, **options):
+    d = Drydock(files=files, accounts=(), start=False, **options)
     clock = Clock(d.dir / "clock", own=d._own)
     d.start(env=clock.env)
     until(lambda: state(d)["run"] == 1 and not state(d)["running"])  # the first one, which finds nothing
@@ -97,6 +98,26 @@ def test_a_hold_ends_by_the_wall_clock():
         clock.jump(DAY)
         until(lambda: d.live() == {"/a": b"a"})
         assert not state(d)["held_until"]
+
+
+def test_a_release_is_cut_again_before_it_expires():
+    """A receiver that was away would refuse one that has run out. Half of that time is left then: not at each sync."""
+    d, clock = started({"/a": "a"}, site_config='\trelease_expiry = "4h"\n')
+    with d:
+        heads = lambda: [json.loads(d.cli("release", "show", str(r["number"]), "--paper", "head").stdout)  # noqa: E731
+                         for r in d.must("GET", d.api_site("/releases"))["items"]]
+        d.sign("/a")
+        assert d.sync()["release"] == 1
+        clock.sleep(HOUR + 1)
+        assert runs(d)[-1] == "longest" and len(heads()) == 1
+        clock.sleep(HOUR + 1)
+        until(lambda: len(heads()) == 2)
+        new, old = heads()
+        assert new["tree"] == old["tree"] and new["number"] == 2
+        at = {h["number"]: [datetime.datetime.fromisoformat(h[k].replace("Z", "+00:00")) for k in ("at", "expires")] for h in (new, old)}
+        assert all(abs((expires - cut).total_seconds() - 4 * HOUR) < 60 for cut, expires in at.values())
+        assert at[2][0] - at[1][0] >= datetime.timedelta(hours=2)
+        assert runs(d) and len(heads()) == 2
 
 
 def test_sessions_and_a_clock_that_goes_back():
