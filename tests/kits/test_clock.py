@@ -86,6 +86,36 @@ def test_what_is_stored():
         assert len(runs(d)) == 3
 
 
+def test_pauses_between_tries_grow():
+    d, clock = started({"/a": "a"})
+    with d:
+        def pause():
+            """From the end of the last run to the target's next try."""
+            last = d.must("GET", d.api_site("/sync/runs"))["items"][0]
+            at = [datetime.datetime.fromisoformat(x.replace("Z", "+00:00")) for x in (last["finished_at"], state(d)["targets"][0]["retry_at"])]
+            return round((at[1] - at[0]).total_seconds())
+
+        away = d.production.with_suffix(".away")
+        d.production.rename(away)
+        d.sign("/a")
+        d.sync(state="failed")
+        for n, seconds_between in enumerate((15, 30, 60, 120, 240, 480, 960, 1800)):
+            until(lambda: len(runs(d)) == n + 2)  # noqa: B023
+            assert runs(d)[-1] == ("retry" if n else "forced") and abs(pause() - seconds_between) < 5, n
+            if n < 7:
+                clock.sleep(seconds_between + 1)
+        # Half an hour at the most; and well again in between, it begins with the first pause.
+        d.sync(state="failed")
+        assert abs(pause() - 1800) < 5
+        away.rename(d.production)
+        assert d.sync()["state"] == "ok" and d.live() == {"/a": b"a"}
+        d.production.rename(away)
+        d.write("/a", "b")
+        d.sign("/a")
+        d.sync(state="failed")
+        assert abs(pause() - 15) < 5
+
+
 def test_a_hold_ends_by_the_wall_clock():
     """It is a time that somebody wrote; whoever sets the clock moves it, for the scheduler as for acts."""
     d, clock = started({"/a": "a"})
