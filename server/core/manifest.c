@@ -311,39 +311,46 @@ enum err manifest_pairs(const struct manifest_source *x, const struct manifest_s
 	return e;
 }
 
-/* What was handed out last is still in a or b: it is replaced by the next call. */
+/*
+ * A line of older is read into *out, since nearly every one is handed out as it is: a long list with a short difference on top.
+ * What was handed out last is where its source has it: a source is asked for the next by the next call only.
+ */
 static enum err merge_next(void *arg, struct manifest_line *out, bool *got)
 {
 	struct manifest_merge *m = arg;
 	enum err e = ERR_OK;
 
-	if (!m->begun) {
+	for (;;) {
+		bool has_out = m->has_a;
+		int c;
+
+		if (!m->begun || m->b_out)
+			e = m->newer.next(m->newer.arg, &m->b, &m->has_b);
 		m->begun = true;
-		e = m->older.next(m->older.arg, &m->a, &m->has_a);
-		if (!e)
-			e = m->newer.next(m->newer.arg, &m->b, &m->has_b);
-	} else {
-		int c = order(m->has_a, m->has_b, &m->a, &m->b);
-
-		if (m->has_a && c <= 0)
-			e = m->older.next(m->older.arg, &m->a, &m->has_a);
-		if (!e && m->has_b && c >= 0)
-			e = m->newer.next(m->newer.arg, &m->b, &m->has_b);
-	}
-	while (!e && m->has_b && m->b.gone && !m->keep_gone) {
-		int c = order(m->has_a, m->has_b, &m->a, &m->b);
-
+		m->b_out = false;
+		if (m->has_a)
+			*out = m->a;
+		else if (!e && !m->a_ended) {
+			e = m->older.next(m->older.arg, out, &has_out);
+			m->a_ended = !has_out;
+		}
+		m->has_a = false;
+		*got = !e && (has_out || m->has_b);
+		if (!*got)
+			return e;
+		c = order(has_out, m->has_b, out, &m->b);
 		if (c < 0)
-			break;
-		if (!c)
-			e = m->older.next(m->older.arg, &m->a, &m->has_a);
-		if (!e)
-			e = m->newer.next(m->newer.arg, &m->b, &m->has_b);
+			return ERR_OK;
+		if (has_out && c > 0) {
+			m->a = *out;
+			m->has_a = true;
+		}
+		m->b_out = true;
+		if (!m->b.gone || m->keep_gone) {
+			*out = m->b;
+			return ERR_OK;
+		}
 	}
-	*got = !e && (m->has_a || m->has_b);
-	if (*got)
-		*out = order(m->has_a, m->has_b, &m->a, &m->b) < 0 ? m->a : m->b;
-	return e;
 }
 
 void manifest_merge_init(struct manifest_merge *m, const struct manifest_source *older, const struct manifest_source *newer, bool keep_gone,

@@ -83,7 +83,8 @@ struct manifest_merge {
 	struct manifest_source older, newer;
 	bool keep_gone;
 	struct manifest_line a, b;
-	bool has_a, has_b, begun;
+	bool has_a, has_b; /* a: read, and behind what was handed out; b: the next of newer */
+	bool begun, b_out, a_ended; /* b_out: b was handed out */
 };
 void manifest_merge_init(struct manifest_merge *m, const struct manifest_source *older, const struct manifest_source *newer, bool keep_gone,
     struct manifest_source *out);
