@@ -153,12 +153,12 @@ static enum err raw_line(struct manifest_line *out, const char *line, size_t n)
 	if (ok && out->gone)
 		ok = path == line + 1;
 	else if (ok && (out->noted || *line == '+')) {
-		for (int i = 0; out->noted && ok && i < 3; i++) {
+		for (int i = 0; out->noted && i < 3; i++) {
 			at = memchr(at, '\t', (size_t)(end - at));
-			ok = at++ != NULL;
+			if (!at)
+				return no_line();
+			at++;
 		}
-		if (!ok)
-			return no_line();
 		out->tail = (size_t)(at - line);
 		at += DIGITS + 1;
 		ok = ok && at < path && at[-1] == '\t' && take_number(&at, path, &out->size) && at < path && (*at == 'x' || *at == '-');

@@ -109,8 +109,14 @@ def test_backup_is_the_database(d):
         d.start()
         now = dump(d)
         for table in was:
-            if table in ("session", "meta", "event", "run", "schedule"):
+            if table in ("session", "meta", "event", "run", "schedule", "publisher"):
                 continue
+            if table == "counter":
+                # Who has the turn of a site is another one now: a place of its own queues anew, behind what was.
+                turns = [{r["id"]: (int(r["value"]), int(r["version"])) for r in t[table] if bytes.fromhex(r["id"]).startswith(b"publisher/")} for t in (was, now)]
+                assert turns[0] and turns[0].keys() == turns[1].keys() and all(turns[1][k] > v for k, v in turns[0].items()), turns
+                for t in (was, now):
+                    t[table] = [r for r in t[table] if r["id"] not in turns[0]]
             assert was[table] == now[table], table
         keep = lambda rows: {repr(r) for r in rows}
         assert keep(was["event"]) <= keep(now["event"]) and keep(r for r in was["run"]) <= keep(now["run"])

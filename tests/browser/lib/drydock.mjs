@@ -101,6 +101,7 @@ async function leave(page) {
 			return await page.goto("about:blank");
 		} catch (e) {
 			if (tries === 10 || !/interrupted by another navigation/.test(e.message)) throw e;
+			await new Promise((done) => setTimeout(done, 100)); // or it would be stopped by what is left of this try
 		}
 	}
 }
