@@ -80,7 +80,7 @@ def outside():
 
 def is_act(transaction):
     """Of those that go through the site's lock."""
-    return len(transaction) < 2 or transaction[1].startswith("SELECT rules_version, writer")
+    return len(transaction) < 2 or transaction[1].startswith("SELECT s.rules_version, s.writer")
 
 
 def test_cut_before_and_after_every_statement(outside):

@@ -1042,7 +1042,14 @@ class Private(World):
         pid = self.d.database_pid()
         os.kill(pid, signal.SIGKILL)
         end = time.monotonic() + 60
-        while self.d.process.poll() is None and not ("private_ended" in self.d.log()[-20000:] and self.d.api("GET", "/healthz")[0] == 200 and self.d.database_pid() not in (None, pid)):
+
+        def well():
+            try:
+                return "private_ended" in self.d.log()[-20000:] and self.d.api("GET", "/healthz")[0] == 200 and self.d.database_pid() not in (None, pid)
+            except OSError:  # it ends just now
+                return False
+
+        while self.d.process.poll() is None and not well():
             assert time.monotonic() < end, self.d.log()[-3000:]
             time.sleep(0.05)
         return self.again(name)

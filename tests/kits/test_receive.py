@@ -5,7 +5,6 @@ import os
 import pathlib
 import random
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -338,7 +337,6 @@ def traced(receiver, release, base):
     return disk
 
 
-@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
 def test_on_disk_before_the_switch(receiver, signer):
     """Whatever a release touches is synced before the link is renamed: few things one by one, many by one syncfs."""
     files = {f"/d/{i}": b"%d" % i for i in range(50)} | {"/gone/with/its/directories": b"x", "/gone/over": b"y", "/plain": b"p"}
