@@ -293,6 +293,9 @@ enum err daemon_backup(const struct conf *conf, const char *dir)
 		e = err_set(ERR_BUSY, "a change of the node's key was cut short: start the server, which completes it, before a backup");
 	if (!e)
 		e = db_open(&b.db, &address);
+	/* A server that runs may be one of before an upgrade. */
+	if (!e)
+		e = db_schema_check(b.db, conf->sql);
 	if (!e)
 		e = backup_all(&b);
 	db_close(b.db);
@@ -300,6 +303,9 @@ enum err daemon_backup(const struct conf *conf, const char *dir)
 	buf_release(&b.refs);
 	if (b.fd >= 0)
 		sys_close(b.fd);
+	/* What was refused before anything was written may be asked for again. */
+	if (e)
+		(void)sys_unlink(AT_FDCWD, dir, AT_REMOVEDIR);
 	explicit_bzero(&address, sizeof(address));
 	return installation_close_after(in, e);
 }

@@ -591,7 +591,8 @@ enum err db_schema_check(struct db *db, const char *dir)
 	if (have > want)
 		return err_set(ERR_STALE, "the database's schema is number %u, this program knows only %zu: it was written by a newer DryDock", have, want);
 	if (have < want)
-		return err_set(ERR_STALE, "the database's schema is number %u, this program needs %zu: it has to be migrated first", have, want);
+		return err_set(ERR_STALE, "the database's schema is number %u, this program needs %zu: it is an older DryDock's. Start the server anew with this version, "
+		                          "which brings the database up to it", have, want);
 	e = engines_check(db);
 	if (!e)
 		db_schema_expect(have);

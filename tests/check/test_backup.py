@@ -124,6 +124,21 @@ def test_backup_is_the_database(d):
         put_back(d)
 
 
+def test_beside_a_server_of_another_version(d):
+    """One that was started before an upgrade: refused with what to do, and nothing is left behind."""
+    place = d.dir / "backup-version"
+    number = int(sql(d, "SELECT v FROM meta WHERE k = 'schema'")[0][0])
+    for other, words in ((number - 1, ("an older DryDock's", "Start the server anew")), (number + 1, ("a newer DryDock",))):
+        sql(d, f"UPDATE meta SET v = {other} WHERE k = 'schema'")
+        try:
+            r = d.run(program(), "backup", place, "--data", d.data, check=False)
+        finally:
+            sql(d, f"UPDATE meta SET v = {number} WHERE k = 'schema'")
+        assert r.returncode == 4 and f"schema is number {other}" in r.stderr and all(w in r.stderr for w in words), r.stderr
+        assert not place.exists()
+    d.run(program(), "backup", place, "--data", d.data)
+
+
 def test_a_backup_that_is_not_whole_is_refused(d):
     place = d.dir / "backup-short"
     d.run(program(), "backup", place, "--data", d.data)
