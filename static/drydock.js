@@ -6,7 +6,7 @@
  *   data-all, data-selected    the box that ticks all, the sentence that counts them
  *   data-copy                  copied by a click
  *   data-key="s"               the button that the key s goes to; data-press: and presses
- *   data-events                address of server-sent events: "output" {target, from, text}, "progress" {step, count, done, total};
+ *   data-events                address of server-sent events: "output" {target, from, text}, "progress" {step or target, count, done, total};
  *                              "changed" and "end" load the page again
  */
 (function () {
@@ -188,9 +188,14 @@
 			});
 		});
 		source.addEventListener("progress", function (e) {
-			var data = JSON.parse(e.data), bar = box.querySelector("progress"), step = box.querySelector("[data-step]");
-			if (step.textContent !== data.step) step.textContent = data.step;
-			box.querySelector("[data-count]").textContent = data.count;
+			var data = JSON.parse(e.data), at = box, bar, step = box.querySelector("[data-step]");
+			/* Of a target's kit, which the page may not show; or of the act that the page is about. */
+			if (data.target) at = all("[data-far]").filter(function (x) { return x.dataset.far === data.target; })[0];
+			if (!at) return;
+			at.hidden = false;
+			bar = at.querySelector("progress");
+			if (step && step.textContent !== data.step) step.textContent = data.step;
+			at.querySelector("[data-count]").textContent = data.count;
 			if (data.done < 0) return bar.removeAttribute("value");
 			bar.max = data.total;
 			bar.value = data.done;

@@ -19,7 +19,7 @@ enum ctl_exit { EXIT_DONE, EXIT_USAGE, EXIT_NOT_FOUND, EXIT_REFUSED, EXIT_CONFLI
 /* Every option of every command; a command's row says which of them it takes. */
 struct options {
 	const char *server, *data, *site;
-	bool json, help, recursive, all, scan, as_staged, content, staged, remove, not_alone, take_down;
+	bool json, help, recursive, all, scan, as_staged, content, staged, remove, not_alone, take_down, follow;
 	const char *note, *selection, *from, *id, *user, *act, *since, *until, *limit, *state, *reviews, *plan, *release;
 	const char *password_file, *display, *token_file, *role, *path, *expires, *name, *process, *paper, *meaning, *pattern, *largest, *label, *type, *place;
 	bool required;
@@ -122,6 +122,10 @@ struct progress {
 void progress_begin(struct progress *p, struct ctl *c, const char *id);
 void progress_end(struct progress *p); /* takes the line away; again: nothing */
 const char *ctl_new_id(struct ctl *c); /* a UUID; NULL: the kernel gave no randomness */
+/* "310 of 1000", of a target that says how far it is. */
+const char *ctl_far(const json_t *target, char out[64]);
+/* The answer to GET /sync once nothing runs or is about to; meanwhile a line on the terminal, if there is one. */
+enum ctl_exit ctl_follow_sync(struct ctl *c, const char *target, json_t **root);
 
 /* print.c */
 void print_state(const char *state); /* symbol and word, padded */

@@ -298,6 +298,8 @@ static void print_target(const json_t *item)
 	char at[64];
 
 	printf("%-16s %-11s release %lld", text_of(item, "name"), text_of(item, "state"), number_of(item, "release"));
+	if (json_is_integer(json_object_get(item, "done")))
+		printf("  %s", ctl_far(item, at));
 	if (*text_of(item, "confirmed_at"))
 		printf("  confirmed %s", print_time(text_of(item, "confirmed_at"), at));
 	if (*text_of(item, "waits_until"))
@@ -313,7 +315,7 @@ static enum ctl_exit sync_status(struct ctl *c)
 {
 	const char *target = ctl_site(c, "/sync");
 	json_t *root = NULL, *item;
-	enum ctl_exit rc = ctl_get(c, target, &root);
+	enum ctl_exit rc = c->o->follow ? ctl_follow_sync(c, target, &root) : ctl_get(c, target, &root);
 	char at[64];
 	size_t i;
 
@@ -421,7 +423,7 @@ enum ctl_exit cmd_sync(struct ctl *c)
 	if (ctl_is(c, 0, "log"))
 		return o->n_args == 2 ? sync_run(c) : ctl_list(c, ctl_query(c, ctl_site(c, "/sync/runs"), "limit", o->limit), print_run, "There was no run yet.");
 	if (!(ctl_is(c, 0, "force") && o->n_args == 1) && !(ctl_is(c, 0, "confirm") && o->n_args == 2))
-		return ctl_usage("sync status | plan | force -m REASON | confirm DIGEST -m REASON | log [RUN]");
+		return ctl_usage("sync status [--follow] | plan | force -m REASON | confirm DIGEST -m REASON | log [RUN]");
 	if (!o->note || !*o->note) {
 		fprintf(stderr, "drydock: say why with -m: the reason is recorded.\n");
 		return EXIT_USAGE;
@@ -433,7 +435,7 @@ enum ctl_exit cmd_sync(struct ctl *c)
 	}
 	if (o->plan)
 		json_object_set_new(body, "plan", json_string(o->plan));
-	rc = ctl_act(c, ctl_site(c, "/sync/force"), body, "A sync is asked for; `drydock sync status` tells how it goes");
+	rc = ctl_act(c, ctl_site(c, "/sync/force"), body, "A sync is asked for; `drydock sync status --follow` tells how it goes");
 	if (rc == EXIT_CONFLICT)
 		ctl_print_now(c, FORCE);
 	return rc;

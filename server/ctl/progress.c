@@ -1,13 +1,18 @@
-/* How far a long act is, as one line on the terminal: asked of the server beside the call that waits for the answer. */
+/*
+ * One line on the terminal that is written anew: how far a long act is, asked of the server beside the call that waits for the
+ * answer; and how far a sync is.
+ */
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "ctl/ctl.h"
 
 #define FIRST_MS 1000 /* acts that are over by then say nothing */
 #define EACH_MS 300
+#define LINE_WIDTH 78 /* of the shortest terminals: one that wraps would not be written anew */
 
 static const char *step_words(const char *step)
 {
@@ -112,4 +117,63 @@ void progress_end(struct progress *p)
 		arena_free(p->poll.arena);
 	}
 	*p = (struct progress){ .started = false };
+}
+
+/* --- a sync ------------------------------------------------------------------------------------------------------------ */
+
+const char *ctl_far(const json_t *target, char out[64])
+{
+	const long long done = number_of(target, "done"), total = number_of(target, "total");
+
+	if (total)
+		snprintf(out, 64, "%lld of %lld", done, total);
+	else
+		snprintf(out, 64, "%lld done", done);
+	return out;
+}
+
+static void show_sync(const json_t *root)
+{
+	char line[LINE_WIDTH + 8], far[64];
+	json_t *item;
+	const char *sep = ":";
+	size_t i, n = (size_t)snprintf(line, sizeof line, "drydock: run %lld", number_of(root, "run"));
+
+	json_array_foreach(json_object_get(root, "targets"), i, item) {
+		const bool told = json_is_integer(json_object_get(item, "done"));
+
+		if (strcmp(text_of(item, "state"), "sending") || n >= LINE_WIDTH)
+			continue;
+		n += (size_t)snprintf(line + n, sizeof line - n, "%s %s%s%s", sep, text_of(item, "name"), told ? " " : "", told ? ctl_far(item, far) : "");
+		sep = ",";
+	}
+	if (n > LINE_WIDTH)
+		n = LINE_WIDTH;
+	n += (size_t)snprintf(line + n, sizeof line - n, "\033[K\r");
+	(void)!write(STDERR_FILENO, line, n);
+}
+
+/* Runs, or is about to: unless something keeps it from that. */
+static bool sync_is_on(const json_t *root)
+{
+	return json_is_true(json_object_get(root, "running")) ||
+	    (!strcmp(text_of(root, "because"), "forced") && !*text_of(root, "trouble") && !*text_of(root, "held_until"));
+}
+
+enum ctl_exit ctl_follow_sync(struct ctl *c, const char *target, json_t **root)
+{
+	const struct timespec pause = { .tv_nsec = EACH_MS * 1000000L };
+	const bool terminal = isatty(STDERR_FILENO);
+	enum ctl_exit rc;
+
+	while (rc = ctl_get(c, target, root), !rc && sync_is_on(*root)) {
+		if (terminal)
+			show_sync(*root);
+		json_decref(*root);
+		*root = NULL;
+		nanosleep(&pause, NULL);
+	}
+	if (terminal)
+		(void)!write(STDERR_FILENO, "\033[K", 3);
+	return rc;
 }

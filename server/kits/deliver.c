@@ -271,24 +271,29 @@ static bool each_needed(struct sending *s, const struct need *need, unsigned lon
 	return ok;
 }
 
-struct streaming {
-	struct sending *s;
+/* Files that production needs, and how many of them are on their way or there. */
+static struct {
 	unsigned long long done, total;
 	time_t told;
-};
+} far;
+
+void deliver_arrived(uint64_t files)
+{
+	far.done += files;
+	if (far.done > far.total)
+		far.done = far.total;
+	if (!files || time(NULL) == far.told)
+		return;
+	far.told = time(NULL);
+	printf("{\"done\":%llu,\"total\":%llu}\n", far.done, far.total);
+	(void)fflush(stdout);
+}
 
 static bool stream_one(void *arg, const struct manifest_line *l)
 {
-	struct streaming *t = arg;
-
-	if (!send_one(t->s, l))
+	if (!send_one(arg, l))
 		return false;
-	t->done++;
-	if (time(NULL) != t->told) {
-		t->told = time(NULL);
-		printf("{\"done\":%llu,\"total\":%llu}\n", t->done, t->total);
-		(void)fflush(stdout);
-	}
+	deliver_arrived(1);
 	return true;
 }
 
@@ -320,7 +325,8 @@ static bool bring_files(struct sending *s, struct need *need)
 		}
 		if (!read_need(s, need))
 			return false;
-		printf("{\"done\":%llu,\"total\":%llu}\n", before - need->total, before);
+		/* What the receiver has, whatever was said before. */
+		far.done = far.total - (need->total < far.total ? need->total : far.total);
 		if (need->total >= before)
 			break;
 	}
@@ -333,10 +339,11 @@ static bool send_files(struct sending *s)
 {
 	static const char end[2 * BLOCK];
 	struct need need = { .list = NULL };
-	bool ok = read_need(s, &need) && bring_files(s, &need);
-	struct streaming t = { .s = s, .total = need.total, .told = time(NULL) };
+	bool ok = read_need(s, &need);
 
-	ok = ok && each_needed(s, &need, need.total, stream_one, &t);
+	far.total = need.total;
+	far.told = time(NULL);
+	ok = ok && bring_files(s, &need) && each_needed(s, &need, need.total, stream_one, s);
 	free(need.list);
 	return ok && put(s, end, sizeof(end)) && flush(s);
 }

@@ -20,6 +20,7 @@ bool deliver_batch_begin(struct deliver_batch *b);
 bool deliver_batch_add(struct deliver_batch *b, const struct manifest_line *l);
 void deliver_batch_end(struct deliver_batch *b);
 
+void deliver_arrived(uint64_t files); /* tells how far it is, once a second: of a batch's, as they get there */
 /* Takes DELIVER_LINKS there. false: an error was told, and it is of no use to go on. */
 typedef bool deliver_bring_fn(const struct deliver_batch *b);
 

@@ -90,17 +90,20 @@ static bool failed_at(const char *path)
 
 static void did(struct kit *k, const char *what, const char *path)
 {
-	time_t now;
+	if (k->named == NAMED_MOST)
+		return;
+	k->named++;
+	printf("{\"%s\":\"", what);
+	say_text(path);
+	fputs("\"}\n", stdout);
+}
+
+/* One more file is as it has to be. Once a second, how many are. */
+static void count(struct kit *k)
+{
+	const time_t now = time(NULL);
 
 	k->done++;
-	if (k->named < NAMED_MOST) {
-		k->named++;
-		printf("{\"%s\":\"", what);
-		say_text(path);
-		fputs("\"}\n", stdout);
-		return;
-	}
-	now = time(NULL);
 	if (now == k->told)
 		return;
 	k->told = now;
@@ -401,6 +404,7 @@ static bool do_removals(struct kit *k, struct changes *c)
 			remove_emptied(k, before);
 		if (!remove_file(k, path))
 			return false;
+		count(k);
 	}
 	if (before)
 		remove_emptied(k, before);
@@ -430,6 +434,7 @@ static bool do_puts(struct kit *k, struct changes *c, char kind)
 		else
 			k->changed++;
 		did(k, kind == 'A' ? "added" : "changed", path);
+		count(k);
 	}
 	return true;
 }
@@ -617,8 +622,10 @@ static bool full_file(struct kit *k, const char *path, const struct name *there)
 		has = place_has(k, path);
 	if (has < 0)
 		return false;
-	if (has)
+	if (has) {
+		count(k);
 		return true;
+	}
 	if (there && there->type == S_IFDIR && !remove_foreign(k, path, S_IFDIR))
 		return false;
 	if (k->dry) {
@@ -638,6 +645,7 @@ static bool full_file(struct kit *k, const char *path, const struct name *there)
 	else
 		k->added++;
 	did(k, there ? "changed" : "added", path);
+	count(k);
 	return true;
 }
 
@@ -750,6 +758,7 @@ int main(int argc, char **argv)
 	}
 	snprintf(k.temporary, sizeof(k.temporary), TEMPORARY "%ld", (long)getpid());
 	k.previous = *previous && strcmp(previous, "0");
+	k.told = time(NULL);
 	k.adopt = !strcmp(variable("DRYDOCK_OPTION_ADOPT"), "yes");
 	ok = open_dirs(&k);
 	if (!strcmp(argv[1], "test")) {

@@ -7,6 +7,7 @@
  * and time. As its remote shell it is given this program, which runs ssh as the main stream does.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -18,14 +19,27 @@
 #include "base/mem.h"
 #include "kits/deliver.h"
 
+/* A line for each: of directories too, which are not counted. */
+static void follow(int fd)
+{
+	struct lines *lines = lines_new(fd, 4096);
+	char *line;
+	size_t n;
+
+	while (!lines_next(lines, &line, &n) && line)
+		deliver_arrived(n > 1 && line[1] == 'f');
+	lines_free(lines);
+}
+
 static bool bring(const struct deliver_batch *b)
 {
-	const char *const argv[] = { "rsync", "-rLI", "--timeout=120", "-e", "/proc/self/exe", DELIVER_LINKS "/", "receiver:spool", NULL };
+	const char *const argv[] = { "rsync", "-rLI", "--timeout=120", "--out-format=%i", "-e", "/proc/self/exe", DELIVER_LINKS "/", "receiver:spool", NULL };
 	char self[PATH_MAX], shell[PATH_MAX + 16];
 	const char *args[sizeof(argv) / sizeof(*argv)];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	posix_spawn_file_actions_t actions;
 	extern char **environ;
-	int status = 0, rc;
+	int status = 0, rc, said[2];
 	pid_t pid;
 
 	/* rsync takes quotes in -e, and none inside of quotes. */
@@ -34,9 +48,18 @@ static bool bring(const struct deliver_batch *b)
 	self[n] = '\0';
 	snprintf(shell, sizeof(shell), "'%s'", self);
 	memcpy(args, argv, sizeof(argv));
-	args[4] = shell;
+	args[5] = shell;
+	if (pipe2(said, O_CLOEXEC))
+		return kit_failed("no pipe could be made");
 	(void)fflush(stdout);
-	rc = posix_spawnp(&pid, "rsync", NULL, NULL, (char *const *)(uintptr_t)args, environ);
+	(void)posix_spawn_file_actions_init(&actions);
+	(void)posix_spawn_file_actions_adddup2(&actions, said[1], 1);
+	rc = posix_spawnp(&pid, "rsync", &actions, NULL, (char *const *)(uintptr_t)args, environ);
+	(void)posix_spawn_file_actions_destroy(&actions);
+	(void)close(said[1]);
+	if (!rc)
+		follow(said[0]);
+	(void)close(said[0]);
 	if (rc) {
 		printf("rsync cannot be started (%s): %llu files go in the stream\n", strerror(rc), (unsigned long long)b->count);
 		return true;

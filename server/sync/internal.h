@@ -17,6 +17,8 @@ struct live {
 	char target[80];
 	pthread_mutex_t lock;
 	struct buf text;
+	bool counts; /* it has said how far it is */
+	struct sync_progress far;
 	bool ended;
 };
 

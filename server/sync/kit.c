@@ -116,6 +116,7 @@ struct reader {
 	size_t len;
 	bool over; /* the line is longer than that: not one of ours */
 	char shown[128]; /* what stands in the output for the line; "": itself */
+	bool counted; /* the line says how far it is, and nothing else: it is not kept */
 };
 
 /* Signed by the target's receiver? Parsed then: the caller drops it. */
@@ -249,7 +250,21 @@ static void take_held(struct reader *r, const json_t *value)
 	json_decref(v);
 }
 
-static void take_error(struct reader *r)
+/* What makes no sense is a line like any other. */
+static void take_progress(struct reader *r, const json_t *value)
+{
+	struct live *live = r->k->live;
+	struct sync_progress far;
+
+	if (!progress_of(value, &far, &r->counted))
+		return;
+	(void)pthread_mutex_lock(&live->lock);
+	live->counts = true;
+	live->far = far;
+	(void)pthread_mutex_unlock(&live->lock);
+}
+
+static void take_json(struct reader *r)
 {
 	json_t *value = NULL;
 	bool bad = false;
@@ -257,6 +272,7 @@ static void take_error(struct reader *r)
 
 	if (r->over || !r->len || r->line[0] != '{' || json_parse(&value, r->line, r->len))
 		return;
+	take_progress(r, value);
 	take_receipt(r, value);
 	take_report(r, value);
 	take_held(r, value);
@@ -278,11 +294,13 @@ static void take_line(struct reader *r, bool whole)
 	struct live *live = r->k->live;
 
 	r->shown[0] = '\0';
+	r->counted = false;
 	if (whole)
-		take_error(r);
+		take_json(r);
 	(void)pthread_mutex_lock(&live->lock);
-	utf8_visible(&live->text, r->shown[0] ? r->shown : r->line, r->shown[0] ? strlen(r->shown) : r->len, true);
-	if (whole)
+	if (!r->counted)
+		utf8_visible(&live->text, r->shown[0] ? r->shown : r->line, r->shown[0] ? strlen(r->shown) : r->len, true);
+	if (whole && !r->counted)
 		buf_char(&live->text, '\n');
 	(void)pthread_mutex_unlock(&live->lock);
 	r->len = 0;

@@ -488,26 +488,52 @@ static bool take_output(void *arg, const struct db_run_target *t)
 	return false;
 }
 
-/* True if the run is the one under way and has such a target. */
-static bool live_output(struct sync *y, uint64_t run, const char *target, size_t from, struct buf *out, bool *end)
+/* What a target's kit says in the run under way, locked until live_done(); NULL: it is another run, or has no such target. */
+static struct live *live_find(struct sync *y, uint64_t run, const char *target)
 {
-	bool found = false;
+	struct live *found = NULL;
 
 	(void)pthread_mutex_lock(&y->lock);
-	for (size_t i = 0; y->running && y->run == run && i < y->n_live; i++) {
-		struct live *l = &y->live[i];
-
-		if (strcmp(l->target, target))
-			continue;
-		found = true;
-		(void)pthread_mutex_lock(&l->lock);
-		if (l->text.len > from)
-			buf_add(out, l->text.p + from, l->text.len - from);
-		*end = l->ended;
-		(void)pthread_mutex_unlock(&l->lock);
-	}
-	(void)pthread_mutex_unlock(&y->lock);
+	for (size_t i = 0; y->running && y->run == run && i < y->n_live && !found; i++)
+		if (!strcmp(y->live[i].target, target))
+			found = &y->live[i];
+	if (found)
+		(void)pthread_mutex_lock(&found->lock);
+	else
+		(void)pthread_mutex_unlock(&y->lock);
 	return found;
+}
+
+static void live_done(struct sync *y, struct live *l)
+{
+	(void)pthread_mutex_unlock(&l->lock);
+	(void)pthread_mutex_unlock(&y->lock);
+}
+
+static bool live_output(struct sync *y, uint64_t run, const char *target, size_t from, struct buf *out, bool *end)
+{
+	struct live *l = live_find(y, run, target);
+
+	if (!l)
+		return false;
+	if (l->text.len > from)
+		buf_add(out, l->text.p + from, l->text.len - from);
+	*end = l->ended;
+	live_done(y, l);
+	return true;
+}
+
+bool sync_progress(struct sync *y, uint64_t run, const char *target, struct sync_progress *out)
+{
+	struct live *l = live_find(y, run, target);
+	bool told;
+
+	if (!l)
+		return false;
+	told = l->counts && !l->ended;
+	*out = l->far;
+	live_done(y, l);
+	return told;
 }
 
 enum err sync_output(struct sync *y, struct db *db, uint64_t run, const char *target, size_t from, struct buf *out, bool *end)

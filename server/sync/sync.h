@@ -9,6 +9,7 @@
 #define DRYDOCK_SYNC_SYNC_H
 
 #include "acts/acts.h"
+#include "core/progress.h"
 #include "core/window.h"
 
 struct sync;
@@ -51,6 +52,8 @@ void sync_status(struct sync *y, struct sync_status *out);
  * there will be no more. Valid UTF-8, lines. ERR_NOT_FOUND: that run did not send to that target.
  */
 enum err sync_output(struct sync *y, struct db *db, uint64_t run, const char *target, size_t from, struct buf *out, bool *end) MUST_CHECK;
+/* How far the kit of a target is in a run that is on. False: it did not say, or has ended. */
+bool sync_progress(struct sync *y, uint64_t run, const char *target, struct sync_progress *out);
 /*
  * Ask a target's kit whether a sync could go there; nothing is touched. May take as long as its network does (40 s).
  * ERR_NOT_FOUND: no such target; ERR_BUSY: one is being tested. What the kit said is added to text; *ok false: why says it.

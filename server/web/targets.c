@@ -10,6 +10,11 @@ bool targets_see_all(struct req *r)
 	return req_role_on(r, path_root()) >= ROLE_VIEW && role_uniform_below(r->rules, &r->person->who, path_root());
 }
 
+bool targets_progress(struct req *r, uint64_t run, const char *target, struct sync_progress *out)
+{
+	return r->sync && targets_see_all(r) && sync_progress(r->sync, run, target, out);
+}
+
 struct reading {
 	struct target_now *list;
 	size_t n;

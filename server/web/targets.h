@@ -42,6 +42,8 @@ enum err targets_now(struct req *r, struct target_now **out, size_t *n) MUST_CHE
 enum err target_since(struct req *r, const struct target_now *t, uint64_t since, uint64_t *number, int64_t *at) MUST_CHECK;
 /* What production found at this path, in what it holds now; NULL: nothing that is known. */
 const struct target_difference *target_differs(const struct target_now *t, struct path path);
+/* sync_progress() for this viewer. */
+bool targets_progress(struct req *r, uint64_t run, const char *target, struct sync_progress *out);
 bool targets_see_all(struct req *r); /* may this viewer be told numbers of files? */
 
 #endif

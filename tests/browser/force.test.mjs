@@ -7,7 +7,7 @@ import { login, openPage, startBrowser, startServer } from "./lib/drydock.mjs";
 const KIT = `#!/bin/sh
 [ "$1" = test ] && exit 0
 echo "on its way"
-sleep 3
+for n in 1 2 3 4 5 6; do echo "{\\"done\\":\${n}00,\\"total\\":10000}"; sleep 0.7; done
 cp -R "$DRYDOCK_EXPORT/." "$DRYDOCK_PLACE/"
 `;
 let server, browser;
@@ -32,8 +32,15 @@ test("a forced sync is watched until it is live", async () => {
 	// The page tells by itself that it runs.
 	const run = page.getByRole("link", { name: /^Run \d+$/ });
 	await run.waitFor();
+	// How far it is: live, and not as it was when the page was made.
+	const far = page.getByText(/^[1-6]00 of 10,000$/), bar = page.getByRole("progressbar", { name: "production" });
+	await far.waitFor();
+	assert.match(await bar.getAttribute("value"), /^[1-6]00$/);
 	await run.click();
 	await page.getByText("on its way").waitFor();
+	await far.waitFor();
+	assert.equal(await bar.getAttribute("max"), "10000");
+	assert.doesNotMatch(await page.locator("pre.log").textContent(), /done/);
 	await page.getByText(/Release 1 is on 1 of 1 target/).waitFor();
 	await page.goto(`${server.url}/s/www/sync`);
 	await page.getByText("confirmed", { exact: true }).waitFor();

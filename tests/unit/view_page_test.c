@@ -20,7 +20,7 @@
 
 #define HOSTILE "<script>alert("
 
-static const char *const PARTIALS[] = { "asked", "badge", "crumbs", "footer", "header", "pager", "print", "shapes", "signature", "time", "timeline" };
+static const char *const PARTIALS[] = { "asked", "badge", "crumbs", "far", "footer", "header", "pager", "print", "shapes", "signature", "time", "timeline" };
 static const char *const KEPT[] = { "confirm", "error", "file", "history", "login", "tree" };
 #define COUNT(a) (sizeof (a) / sizeof (a)[0])
 

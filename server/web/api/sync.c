@@ -57,6 +57,24 @@ void answer_report(struct req *r, struct json_out *o, const struct target_now *t
 	json_out_end(o, '}');
 }
 
+/* How far it is, while it runs and if it says so. Like all numbers of files, for those who see the whole site. */
+static void progress_members(struct req *r, struct json_out *o, uint64_t run, const char *target)
+{
+	struct sync_progress far;
+	const bool told = targets_progress(r, run, target, &far);
+
+	json_out_name(o, "done");
+	if (told)
+		json_out_int(o, far.done);
+	else
+		json_out_null(o);
+	json_out_name(o, "total");
+	if (told && far.total)
+		json_out_int(o, far.total);
+	else
+		json_out_null(o);
+}
+
 /* waits_until: the next try, or the next sync. */
 static void target_item(struct req *r, struct json_out *o, const struct target_now *t, const struct sync_status *st)
 {
@@ -69,6 +87,7 @@ static void target_item(struct req *r, struct json_out *o, const struct target_n
 	json_out_kint(o, "release", (int64_t)t->number);
 	json_out_kstr(o, "state", t->state);
 	answer_time(o, "waits_until", there ? 0 : next);
+	progress_members(r, o, st->run, t->conf->name);
 	json_out_kint(o, "tries", t->tries);
 	answer_time(o, "retry_at", t->retry_at);
 	answer_time(o, "changed_at", t->changed_at);
@@ -443,6 +462,7 @@ static bool run_target_item(void *arg, const struct db_run_target *t)
 	answer_time(l->out, "started_at", t->started_at);
 	answer_time(l->out, "finished_at", t->finished_at);
 	json_out_kint(l->out, "exit_status", t->exit_status);
+	progress_members(l->r, l->out, t->run, t->target);
 	if (l->admin) {
 		json_out_name(l->out, "output");
 		json_out_strn(l->out, t->output, t->output_len);

@@ -68,6 +68,8 @@ enum err page_file_moved(struct req *r, const struct job_ask *ask, unsigned stat
 /* The same for an act on several: the sentence, and the list as it is now. */
 enum err page_conflict(struct req *r, const struct job_ask *ask, unsigned status, const char *sentence);
 
+/* How far a kit is: "310 of 1,000" (pages/events.c). */
+const char *page_far(struct req *r, const struct sync_progress *far);
 /* Acts of this person on this site that are running, or came to nothing without his having seen it (pages/acts.c). */
 void page_running(struct req *r, struct view_map *m);
 

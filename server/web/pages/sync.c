@@ -178,6 +178,20 @@ static const char *target_shape(const char *state)
 	return !strcmp(state, "waiting") ? "waiting" : "failed";
 }
 
+/* How far a kit is, for {{>far}}: words and numbers of the moment, which its events bring up to date. */
+static void far_model(struct req *r, struct view_map *row, uint64_t run, const char *target)
+{
+	struct sync_progress far;
+	const bool told = targets_progress(r, run, target, &far);
+
+	view_set(row, VIEW_count_word, told ? arena_printf(r->arena, "%s when this page was made", page_far(r, &far)) : NULL);
+	view_set(row, VIEW_max, NULL);
+	if (told && far.total) {
+		view_set_int(row, VIEW_value, far.done);
+		view_set_int(row, VIEW_max, far.total);
+	}
+}
+
 static void target_row(struct rows *l, const struct target_now *t, const struct sync_status *st)
 {
 	struct arena *a = l->r->arena;
@@ -199,6 +213,8 @@ static void target_row(struct rows *l, const struct target_now *t, const struct 
 	} else if (t->receipt.number) {
 		view_set(row, VIEW_sentence, arena_printf(a, "Signed for at %s.", time_exact(a, t->receipt.at)));
 	}
+	view_set_bool(row, VIEW_sending, !strcmp(t->state, "sending"));
+	far_model(l->r, row, st->run, t->conf->name);
 	report_model(l->r, row, t);
 	view_set_bool(row, VIEW_ahead, t->held.number != 0);
 	if (t->held.number) {
@@ -519,6 +535,8 @@ static bool run_target_row(void *arg, const struct db_run_target *t)
 		view_set(row, VIEW_took, duration_text(r->arena, t->finished_at - t->started_at));
 		view_set(row, VIEW_exit, arena_printf(r->arena, "%d", t->exit_status));
 	}
+	view_set_bool(row, VIEW_sending, !t->finished_at);
+	far_model(r, row, t->run, t->target);
 	if (!l->admin)
 		view_set(row, VIEW_output, "(the output is for admins of the whole site)");
 	else if (!t->finished_at && sync_output(r->sync, tools_db(r->tools), t->run, t->target, 0, &live, &end) == ERR_OK)
