@@ -501,6 +501,11 @@ enum err decide(struct decision *d, struct act_answer *out)
 		err = err_set(ERR_BUSY, "Nothing can be written: the key of this log was changed, and that is not done everywhere. Start the server again.");
 		goto out;
 	}
+	/* Its records have the date of its note: none that is newer comes before them. */
+	if (node_key_next(s->key) && strcmp(d->act, KEY_ACT) != 0 && site_keychain(s)) {
+		err = err_set(ERR_BUSY, "Nothing can be written: the node's key is being changed, which is done as soon as this server has the turn of every site.");
+		goto out;
+	}
 	err = tx_run(d->db, transact, d, &unknown);
 	if (err && unknown)
 		err = settle_unknown(d);

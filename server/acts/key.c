@@ -21,6 +21,7 @@ struct site_keys {
 	struct arena *arena;
 	struct site_key_paper papers[KEYS_MOST];
 	size_t n_papers;
+	bool wrong; /* they are not in order */
 };
 
 void site_keys_free(struct site_keys *k)
@@ -90,6 +91,7 @@ enum err site_load_keys(struct site *s, struct db *db)
 	/* One that is not in order signs nothing: see decide(). The reader wants to know why, not to find the door shut. */
 	if (e == ERR_DENIED || e == ERR_INPUT || e == ERR_NOT_FOUND) {
 		site_make_read_only(s, "the keys of the log of %s are not in order: %.150s. See drydockd fsck.", s->name, err_text());
+		k->wrong = true;
 		e = ERR_OK;
 	}
 	if (s->keys)
@@ -113,7 +115,7 @@ bool site_key_signs(const struct site *s)
 {
 	const struct key_time *last = s->keys ? keychain_last(&s->keys->chain) : NULL;
 
-	return !last || memcmp(last->key, node_key_bytes(s->key), 32) == 0;
+	return !s->keys || (!s->keys->wrong && last && memcmp(last->key, node_key_bytes(s->key), 32) == 0);
 }
 
 /* --- what an old key signed of a release ---------------------------------------------------------------------------------- */

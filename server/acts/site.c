@@ -395,7 +395,7 @@ static enum err site_begin(struct site *s, struct actor_tools *t)
 	if (err)
 		return err;
 	if (s->waits)
-		return head.seq ? site_load_keys(s, db) : ERR_OK;
+		return head.seq && !s->keys ? site_load_keys(s, db) : ERR_OK;
 	if (!head.seq) {
 		err = repo_ref_get(repo, site_log_ref(s, name), &ref);
 		if (err == ERR_NOT_FOUND)
@@ -403,7 +403,7 @@ static enum err site_begin(struct site *s, struct actor_tools *t)
 		if (err)
 			return err;
 	}
-	if (head.seq)
+	if (head.seq && !s->keys)
 		err = site_load_keys(s, db);
 	return err ? err : site_recover(s, t);
 }

@@ -246,6 +246,9 @@ enum err turn_look(struct site *s, struct actor_tools *t, enum turn *out)
 	atomic_store(&s->servers, (unsigned)q.n);
 	e = look_at(s, tools_db(t), &q, out);
 	named_release(&q);
+	/* Of one that runs: why is in read_only_reason. */
+	if (!e && *out == TURN_DUE && !site_key_signs(s))
+		*out = TURN_WAITS;
 	if (!e && *out == TURN_DUE)
 		e = has_head(s, t, &has);
 	if (!e && !has)
@@ -411,7 +414,10 @@ static enum err take_check(struct decision *d, void *arg)
 	return e;
 }
 
-/* Before there is a log there is nothing to record it in. */
+/*
+ * Without a record: before there is a log there is nothing to record it in, and while the key is being changed none may come
+ * before the one that says so.
+ */
 static enum err take_quietly(struct db *db, void *arg)
 {
 	json_t *names = json_array();
@@ -430,9 +436,14 @@ static enum err take(struct site *s, struct actor_tools *t)
 	struct request r;
 	enum err e = db_head_get(tools_db(t), s->name, node_key_id(s->key), &head);
 
+	/* With a key that was replaced it would be damage for good. */
+	if (!e && head.seq)
+		e = site_load_keys(s, tools_db(t));
+	if (!e && s->read_only)
+		e = err_set(ERR_BUSY, "%s", s->read_only_reason);
 	if (e)
 		return e;
-	if (!head.seq)
+	if (!head.seq || node_key_next(s->key))
 		return tx_run(tools_db(t), take_quietly, s, NULL);
 	uuid_new(&rq.op);
 	request_begin(&r, "turn");
@@ -570,11 +581,13 @@ enum err turn_enter(struct site *s, struct actor_tools *t)
 		now = e ? TURN_WAITS : TURN_MINE;
 		if (!e)
 			log_event(LOG_LEVEL_WARN, "turn.taken", "site", s->name, "server", s->server, "term", log_u64(s->term), NULL);
-		/* Somebody came back in that moment. */
-		e = e == ERR_STALE ? ERR_OK : e;
+		/* Somebody came back in that moment; or it has not got the right key, and only shows what there is. */
+		e = e == ERR_STALE || (s->read_only && !s->turns->hurry) ? ERR_OK : e;
 	}
 	FAILPOINT_OR(e, turn_entered);
-	if (!e && now != TURN_MINE && !s->waits)
+	if (!e && now != TURN_MINE && s->read_only)
+		s->waits = true;
+	else if (!e && now != TURN_MINE)
 		wait_because(s, "another server has the turn to write and to publish it; this one takes over when that is not heard of for a minute.");
 	return e;
 }

@@ -299,7 +299,7 @@ static enum err open_once(struct installation **out, const struct conf *conf, co
 	}
 	if (!e)
 		e = restored_hold(in);
-	if (!e)
+	if (!e && !node_key_next(in->key))
 		e = take_first_admins(in);
 out:
 	if (e || *again)

@@ -19,6 +19,7 @@ sys.path.insert(0, str(TOP / "tests" / "kits"))
 
 from clock import Clock  # noqa: E402
 from drydock import Drydock, free_ports, program  # noqa: E402
+from failpoints import Failpoints  # noqa: E402
 from mariadb import MariaDB, Proxy  # noqa: E402
 from test_ssh import PAGES, Production, machine, staged, user_name  # noqa: E402
 
@@ -172,6 +173,11 @@ def sign(server, path="/", **kw):
     return server.place.sign(path, recursive=path == "/", **kw)
 
 
+def fsck_clean(w):
+    r = w.d.run(program(), "fsck", "--data", w.d.data, check=False)
+    assert r.returncode == 0, r.stdout + r.stderr
+
+
 def pass_turn(w, winner, wait=60):
     """A minute goes by for the one that waits, which sees nothing of the other meanwhile."""
     end = time.monotonic() + wait
@@ -244,8 +250,7 @@ def test_who_waits_takes_over():
         assert machine(a.place.sync())["state"] == "confirmed"
         assert a.terms()[-1] == 3
         assert a.place.stop() == 0
-        r = w.d.run(program(), "fsck", "--data", w.d.data, check=False)
-        assert r.returncode == 0, r.stdout + r.stderr
+        fsck_clean(w)
 
 
 def test_a_server_that_was_away():
@@ -332,8 +337,7 @@ def test_both_start_at_once():
         assert terms == sorted(terms) and len(holder.records("turn")) == 6
         for s in (w.a, b):
             s.place.stop()
-        r = w.d.run(program(), "fsck", "--data", w.d.data, check=False)
-        assert r.returncode == 0, r.stdout + r.stderr
+        fsck_clean(w)
 
 
 def test_the_database_is_cut_off():
@@ -397,3 +401,59 @@ def test_what_is_refused():
         assert r.returncode == 0, r.stderr
         a.start()
         until(a.may_write)
+
+
+def test_the_key_was_changed_elsewhere():
+    """A stand-in with the key of before takes no turn: what it would sign, every check would refuse for good."""
+    with world() as w:
+        a = w.a.start()
+        sign(a)
+        b = w.second()
+        a.place.stop()
+        w.d.run(program(), "key", "change", "-m", "yearly", "--data", w.d.data)
+        b.start()
+        assert "keys of the log of www are not in order" in b.trouble(), b.trouble()
+        assert b.records("turn") == [] and b.place.status()["items"]
+        b.place.stop()
+        r = w.d.run(program(), "admin", "--data", b.place.data, "unix:" + w.d.user, check=False)
+        assert r.returncode == 6 and "that is not the node's (node.key)" in r.stderr, r.stderr
+        # While it waits, too.
+        a.start()
+        b.start()
+        a.place.kill()
+        for _ in range(3):
+            b.clock.sleep(61)
+            time.sleep(0.3)
+        assert not b.may_write() and b.records("turn") == [] and "serve.again" not in b.place.log()
+        b.place.stop()
+        for f in ("node.key", "node.keys", "node.pub", "allowed_signers"):
+            shutil.copy2(w.d.data / f, b.place.data / f)
+            w.d._own(b.place.data / f)
+        b.start()
+        pass_turn(w, b)
+        assert len(b.records("turn")) == 1
+        w.d.write("/index.html", "by the new key")
+        sign(b, "/index.html")
+        b.place.stop()
+        fsck_clean(w)
+
+
+def test_a_change_of_the_key_that_a_boot_cut_short():
+    """It is another server then, as far as the database knows. Nothing is signed before the change is complete, not even that it took over."""
+    with world() as w:
+        a = w.a.start()
+        sign(a)
+        a.place.stop()
+        stop = Failpoints(w.d.dir / "stop", own=w.d._own)
+        stop.stop("key_record")
+        r = w.d.run(program(), "key", "change", "-m", "yearly", "--data", w.d.data, check=False, env={**os.environ, **stop.env})
+        assert r.returncode == -signal.SIGKILL, r
+        (w.d.data / "lock").rename(w.d.dir / "lock")
+        a.start()
+        assert "another server has the turn" in a.trouble() and "key.waits" in a.place.log()
+        pass_turn(w, a)
+        assert a.records("turn") == [] and [r["note"] for r in a.records("key")] == ["yearly"]
+        w.d.write("/index.html", "by the new key")
+        sign(a, "/index.html")
+        a.place.stop()
+        fsck_clean(w)
