@@ -158,6 +158,7 @@ enum err site_reload(struct site *s, struct db *db, const struct path *strayed, 
 {
 	static const struct approved none;
 	struct rules *rules;
+	struct repo *repo;
 	struct db_site row;
 	enum err err;
 
@@ -165,8 +166,13 @@ enum err site_reload(struct site *s, struct db *db, const struct path *strayed, 
 	s->unsettled = true;
 	site_rules_stale(s);
 	err = db_site_get(db, s->name, &row);
+	/* Held against the log's: somebody may have written into the table since the check has read it. */
 	if (!err)
-		err = site_rules_at(s, db, NULL, row.rules_version, &rules);
+		err = repo_open(&repo, s->repo_dir);
+	if (err)
+		return err;
+	err = site_rules_at(s, db, repo, row.rules_version, &rules);
+	repo_close(repo);
 	if (err)
 		return err;
 	rules_unref(rules);

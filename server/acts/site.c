@@ -384,6 +384,8 @@ static enum err site_begin(struct site *s, struct actor_tools *t)
 	if (err)
 		return err;
 	rules_unref(rules);
+	/* Not held against the log yet: recovery does that, and turn_follow. */
+	site_rules_stale(s);
 	if (s->catalog) {
 		err = site_load_states(s, db);
 		if (!err)

@@ -1,10 +1,13 @@
 """fsck against a running server, beside acts; the nightly check; what admins are told."""
 import json
+import threading
 import time
 
 import pytest
 
 from world import FILES, Drydock, fsck, git, history, log_ref, names, program, signing, sql
+
+from failpoints import Failpoints  # noqa: E402
 
 
 def wait(what, seconds=60):
@@ -95,6 +98,28 @@ def test_rows_are_put_right_beside_acts(d):
     d.sign("/index.html")
     d.restart()
     assert d.log().count("event=rules.foreign") == 1
+    fsck(d, "--deep", status=0)
+
+
+def test_a_rule_written_while_rows_are_put_right(d):
+    """After the check has read the tables, and before the server reads them again."""
+    pause = Failpoints(d.dir / "pause", own=d._own)
+    rules = git(d, "rev-parse", log_ref(d) + ":rules")
+    d.stop()
+    d.start(env=pause.env)
+    sql(d, "DELETE FROM hold WHERE site = 'www'")
+    pause.delay("mend_rows", 5000)
+    check = threading.Thread(target=fsck, args=(d, "--site", "www", "--repair"))
+    check.start()
+    wait(lambda: pause.happened)
+    sql(d, "UPDATE rule SET role = 4 WHERE site = 'www' AND path = '/' AND principal = 'own:vera'")
+    check.join()
+    assert d.login("vera").get(d.api_site("/check")).status_code == 403
+    d.write("/index.html", "who signs this signs no rule")
+    d.sign("/index.html")
+    assert git(d, "rev-parse", log_ref(d) + ":rules") == rules
+    assert [f["subject"].split(":")[0] for f in fsck(d, "--repair", status=1)[1]] == ["rule"]
+    d.restart()
     fsck(d, "--deep", status=0)
 
 
