@@ -132,6 +132,20 @@ void turns_stop(struct turns *t, struct db *db)
 		log_event(LOG_LEVEL_WARN, "turn.stop", "why", err_text(), NULL);
 }
 
+enum err turns_nobody_else(const struct turns *t, struct db *db)
+{
+	char process[NAMED_PROCESS_LIMIT + 1];
+	struct db_publisher p;
+	enum err e = t->alone ? ERR_NOT_FOUND : db_publisher_newest(db, &t->place, process, &p);
+
+	if (e)
+		return e == ERR_NOT_FOUND ? ERR_OK : e;
+	if (!p.seen_at || p.now - p.seen_at >= TURN_OVERDUE)
+		return ERR_OK;
+	return err_set(ERR_BUSY, "the server %s uses this database too, and was heard of %lld s ago: stop it first; if it was killed, wait for a minute", process,
+	    (long long)((p.now - p.seen_at) / CLOCK_SECOND));
+}
+
 /* --- the others ------------------------------------------------------------------------------------------------------ */
 
 /* The entry of a server, made if there is none. With the lock held. */

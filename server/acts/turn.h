@@ -32,6 +32,8 @@ bool turns_alone(const struct turns *t);
 enum err turns_beat(struct turns *t, struct db *db) MUST_CHECK;
 /* The last one that worked is so long ago that another server may have taken over. */
 bool turns_unsure(struct turns *t);
+/* For what changes the database without asking for a turn. ERR_BUSY: another server uses it, or was not stopped and may still. */
+enum err turns_nobody_else(const struct turns *t, struct db *db) MUST_CHECK;
 void turns_stop(struct turns *t, struct db *db); /* give all turns away */
 
 enum turn { TURN_MINE, TURN_WAITS, TURN_DUE /* all before it are overdue */, TURN_LOST /* it is not in the queue any more */ };

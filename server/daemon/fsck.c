@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "acts/turn.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
@@ -279,6 +280,23 @@ static void print_why(void *arg, const struct check_finding *f)
 	fprintf(stderr, "drydockd: %s: %s: %s: %s\n    %s\n", f->site, finding_name(f->id), f->subject, f->what, finding_repair(f->id));
 }
 
+/* The lock of the data directory says nothing of servers with another one. */
+static enum err need_nobody_else(const struct installation *in)
+{
+	struct turns *turns = NULL;
+	struct db *db = NULL;
+	enum err e = turns_new(&turns, in->lock, in->private != NULL);
+
+	if (!e)
+		e = db_open(&db, &in->program);
+	if (!e)
+		e = turns_nobody_else(turns, db);
+	if (db)
+		db_close(db);
+	turns_free(turns);
+	return e;
+}
+
 static enum err rebuild_one(struct installation *in, const char *name, struct db *db, bool replace)
 {
 	const struct check_options co = { .found = print_why };
@@ -303,7 +321,9 @@ enum err daemon_rebuild(const struct conf *conf, bool replace)
 
 	if (e)
 		return e;
-	e = db_open(&db, &in->owner);
+	e = need_nobody_else(in);
+	if (!e)
+		e = db_open(&db, &in->owner);
 	if (!e)
 		e = rebuild_one(in, "installation", db, replace);
 	sites = datadir_sites(conf->data);
@@ -315,7 +335,8 @@ enum err daemon_rebuild(const struct conf *conf, bool replace)
 	free(sites);
 	if (!e && !replace)
 		puts("Passwords, tokens and sessions are in no log: set passwords with `drydockd admin own:NAME`, make tokens anew.");
-	db_close(db);
+	if (db)
+		db_close(db);
 	return installation_close_after(in, e);
 }
 
@@ -329,8 +350,11 @@ enum err daemon_fsck(const struct conf *conf, const struct fsck_options *o, int 
 	*status = FSCK_UNCHECKED;
 	e = installation_open_stores(&in, conf, false);
 	running = e == ERR_BUSY && datadir_in_use(conf->data);
+	/* Even a look would take what another server is about for a fault. */
+	if (!e)
+		e = need_nobody_else(in);
 	if (e && !running)
-		return e;
+		return installation_close_after(in, e);
 	p.out.b = &p.items;
 	if (o->json) {
 		json_out_begin(&p.out, '{');

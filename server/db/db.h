@@ -108,6 +108,8 @@ enum err db_publisher_beat(struct db *db, const struct sha256 *place) MUST_CHECK
 enum err db_publisher_touch(struct db *db, const char *site, const char *process) MUST_CHECK; /* ERR_NOT_FOUND: it was removed */
 enum err db_publisher_stop(struct db *db, const struct sha256 *place) MUST_CHECK;
 enum err db_publisher_get(struct db *db, const char *site, const char *process, struct db_publisher *out) MUST_CHECK; /* ERR_NOT_FOUND */
+/* The last heard of that are not of this place. ERR_NOT_FOUND: there are none. */
+enum err db_publisher_newest(struct db *db, const struct sha256 *but, char process[NAMED_PROCESS_LIMIT + 1], struct db_publisher *out) MUST_CHECK;
 /* ERR_NOT_FOUND: not there, or heard of since. */
 enum err db_publisher_remove(struct db *db, const char *site, const char *process, int64_t seen_at) MUST_CHECK;
 

@@ -55,6 +55,21 @@ enum err db_publisher_get(struct db *db, const char *site, const char *process, 
 	return cursor_close_found(&c, "%s does not queue for %s", process, site);
 }
 
+DB_STMT(NEWEST, "publisher_newest", "SELECT process, seen_at, " NOW " FROM publisher WHERE place <> ? ORDER BY seen_at DESC LIMIT 1");
+enum err db_publisher_newest(struct db *db, const struct sha256 *but, char process[NAMED_PROCESS_LIMIT + 1], struct db_publisher *out)
+{
+	struct cursor c;
+
+	*out = (struct db_publisher){ .seen_at = 0 };
+	cursor_open(&c, db, &NEWEST, ARGS(a_fixed(but)));
+	if (cursor_next(&c)) {
+		snprintf(process, NAMED_PROCESS_LIMIT + 1, "%s", cursor_text(&c, 0));
+		out->seen_at = cursor_i64(&c, 1);
+		out->now = cursor_i64(&c, 2);
+	}
+	return cursor_close_found(&c, "no other server has used this database");
+}
+
 DB_STMT(REMOVE, "publisher_remove", "DELETE FROM publisher WHERE site = ? AND process = ? AND seen_at = ?");
 enum err db_publisher_remove(struct db *db, const char *site, const char *process, int64_t seen_at)
 {

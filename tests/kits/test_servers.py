@@ -403,6 +403,27 @@ def test_what_is_refused():
         until(a.may_write)
 
 
+def test_what_repairs_asks_for_the_others():
+    """The lock of a data directory keeps nobody out who has another one."""
+    with world() as w:
+        a = w.a.start()
+        sign(a)
+        b = w.second()
+        drydockd = lambda *argv: w.d.run(program(), *argv, "--data", b.place.data, check=False)
+        for status, argv in ((6, ("rebuild", "--replace")), (6, ("rebuild",)), (3, ("fsck", "--repair")), (3, ("fsck",))):
+            r = drydockd(*argv)
+            assert r.returncode == status and "uses this database too" in r.stderr and "stop it first" in r.stderr, (argv, r)
+        w.d.write("/index.html", "meanwhile")
+        sign(a, "/index.html")
+        before = a.place.records()
+        # Killed: nobody knows for a minute.
+        a.place.kill()
+        assert drydockd("rebuild", "--replace").returncode == 6
+        a.start().place.stop()
+        assert drydockd("rebuild", "--replace").returncode == 0 and drydockd("fsck", "--repair").returncode == 0
+        assert a.start().place.records() == before
+
+
 def test_the_key_was_changed_elsewhere():
     """A stand-in with the key of before takes no turn: what it would sign, every check would refuse for good."""
     with world() as w:
