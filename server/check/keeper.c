@@ -27,6 +27,8 @@ struct keeper {
 	struct db_address database;
 	struct place *places;
 	size_t n;
+	const char **elsewhere;
+	size_t n_elsewhere;
 	unsigned hour;
 	uint64_t numbers;
 	int64_t tonight; /* wall clock */
@@ -169,6 +171,10 @@ enum err keeper_start(struct keeper **out, const struct keeper_options *o)
 		k->places[i].installation = strcmp(o->places[i].name, "installation") == 0;
 		k->places[i].report.why = "";
 	}
+	k->n_elsewhere = o->n_elsewhere;
+	k->elsewhere = mem_array(k->n_elsewhere + 1, sizeof(*k->elsewhere));
+	for (size_t i = 0; i < k->n_elsewhere; i++)
+		k->elsewhere[i] = o->elsewhere[i];
 	k->hour = o->hour;
 	k->tonight = next_night(k->hour, clock_wall());
 	pthread_mutex_init(&k->lock, NULL);
@@ -178,6 +184,7 @@ enum err keeper_start(struct keeper **out, const struct keeper_options *o)
 	(void)pthread_condattr_destroy(&attr);
 	if (pthread_create(&k->thread, NULL, watch, k)) {
 		k->n = 0;
+		free(k->elsewhere);
 		free(k->places);
 		free(k->data);
 		free(k);
@@ -201,25 +208,32 @@ void keeper_stop(struct keeper *k)
 	pthread_cond_destroy(&k->wake);
 	pthread_mutex_destroy(&k->lock);
 	explicit_bzero(&k->database, sizeof(k->database));
+	free(k->elsewhere);
 	free(k->places);
 	free(k->data);
 	free(k);
 }
 
-static struct place *place_named(struct keeper *k, const char *name)
+static enum err place_named(struct keeper *k, const char *name, struct place **out)
 {
 	for (size_t i = 0; k && i < k->n; i++)
-		if (strcmp(k->places[i].place.name, name) == 0)
-			return &k->places[i];
-	return NULL;
+		if (strcmp(k->places[i].place.name, name) == 0) {
+			*out = &k->places[i];
+			return ERR_OK;
+		}
+	for (size_t i = 0; k && i < k->n_elsewhere; i++)
+		if (strcmp(k->elsewhere[i], name) == 0)
+			return err_set(ERR_BUSY, "Another server has the turn of %s and checks it: ask there.", name);
+	return err_set(ERR_NOT_FOUND, "There is no site %s.", name);
 }
 
 enum err keeper_ask(struct keeper *k, const char *name, bool deep, bool repair, uint64_t *number)
 {
-	struct place *p = place_named(k, name);
+	struct place *p;
+	enum err e = place_named(k, name, &p);
 
-	if (!p)
-		return err_set(ERR_NOT_FOUND, "There is no site %s.", name);
+	if (e)
+		return e;
 	pthread_mutex_lock(&k->lock);
 	ask(k, p, deep, repair);
 	*number = p->wanted;
@@ -230,10 +244,11 @@ enum err keeper_ask(struct keeper *k, const char *name, bool deep, bool repair, 
 
 enum err keeper_read(struct keeper *k, const char *name, void (*fn)(void *arg, const struct keeper_report *r), void *arg)
 {
-	struct place *p = place_named(k, name);
+	struct place *p;
+	enum err e = place_named(k, name, &p);
 
-	if (!p)
-		return err_set(ERR_NOT_FOUND, "There is no site %s.", name);
+	if (e)
+		return e;
 	pthread_mutex_lock(&k->lock);
 	fn(arg, &p->report);
 	pthread_mutex_unlock(&k->lock);

@@ -2,7 +2,7 @@
  * keeper: checks beside a running server: every night, and when somebody asks. One thread, one check at a time; acts wait
  * only while the names of an export are compared. What the last one found is kept for whoever looks.
  *
- * Beside acts it mends the log's ref, modes and the export; rows of the database are mended with the server stopped.
+ * Where servers share a database, each site is checked by the one that has its turn: acts elsewhere wait for no lock here.
  */
 #ifndef DRYDOCK_CHECK_KEEPER_H
 #define DRYDOCK_CHECK_KEEPER_H
@@ -17,12 +17,14 @@ struct keeper_options {
 	const struct db_address *database;
 	const struct check_place *places; /* without their db; copied; what they point to outlives the keeper */
 	size_t n_places; /* the installation is one of them: its check has the data directory too */
+	const char *const *elsewhere; /* names of those that another server checks; the texts outlive the keeper */
+	size_t n_elsewhere;
 	unsigned hour; /* of the night, UTC; on Sundays the check is deep. 24: never */
 };
 enum err keeper_start(struct keeper **out, const struct keeper_options *o) MUST_CHECK;
 void keeper_stop(struct keeper *k); /* a check that runs is given up; NULL is allowed */
 
-/* Ask for one: its number. One that waits already and asks for no less is joined. ERR_NOT_FOUND: no such place. */
+/* Ask for one: its number. One that waits already and asks for no less is joined. ERR_NOT_FOUND: no such place. ERR_BUSY: elsewhere. */
 enum err keeper_ask(struct keeper *k, const char *name, bool deep, bool repair, uint64_t *number) MUST_CHECK;
 
 struct keeper_finding { enum finding_id id; char *subject, *what; bool repaired; };
@@ -37,7 +39,7 @@ struct keeper_report {
 	const struct keeper_finding *findings; /* at most KEEPER_FINDINGS */
 	size_t n_findings;
 };
-/* fn is called with a lock held: it only looks. ERR_NOT_FOUND: no such place. */
+/* fn is called with a lock held: it only looks. ERR_NOT_FOUND: no such place. ERR_BUSY: elsewhere. */
 enum err keeper_read(struct keeper *k, const char *name, void (*fn)(void *arg, const struct keeper_report *r), void *arg);
 
 #endif

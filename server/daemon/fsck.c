@@ -194,7 +194,10 @@ static enum err ask_server(struct ctl *c, const char *method, const char *target
 		*out = v;
 		return ERR_OK;
 	}
-	e = err_set(ERR_DENIED, "the server that runs on this data directory says: %s Checks are for admins; without one, stop the server first.",
+	if (c->status == 503)
+		e = err_set(ERR_BUSY, "the server that runs on this data directory says: %s", json_get_str(v, "detail", &broken) ? json_get_str(v, "detail", &broken) : "not now.");
+	else
+		e = err_set(ERR_DENIED, "the server that runs on this data directory says: %s Checks are for admins; without one, stop the server first.",
 	    json_get_str(v, "detail", &broken) ? json_get_str(v, "detail", &broken) : "no.");
 	json_decref(v);
 	return e;

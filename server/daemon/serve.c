@@ -170,20 +170,26 @@ static struct check_place place_of(const struct installation *in, struct site *s
 		.reload = reload_rows, .reload_arg = s, .release_keep = s->conf ? s->conf->release_keep : 0, .grants = in->private != NULL };
 }
 
+/* What another server writes is checked there. */
 static enum err start_keeper(struct serve *s)
 {
 	struct check_place *places = mem_array(s->in->n_sites + 1, sizeof(*places));
-	struct keeper_options o = { .data = s->conf->data, .database = &s->in->program, .places = places, .n_places = 1,
+	const char **elsewhere = mem_array(s->in->n_sites + 1, sizeof(*elsewhere));
+	struct keeper_options o = { .data = s->conf->data, .database = &s->in->program, .places = places, .elsewhere = elsewhere,
 		.hour = s->conf->check_hour };
 	enum err e;
 
-	places[0] = place_of(s->in, s->in->self);
-	/* What another server writes is checked there. */
-	for (size_t i = 0; i < s->in->n_sites; i++)
-		if (!s->in->sites[i]->waits)
-			places[o.n_places++] = place_of(s->in, s->in->sites[i]);
+	for (size_t i = 0; i <= s->in->n_sites; i++) {
+		struct site *site = i ? s->in->sites[i - 1] : s->in->self;
+
+		if (site->waits)
+			elsewhere[o.n_elsewhere++] = site->name;
+		else
+			places[o.n_places++] = place_of(s->in, site);
+	}
 	e = keeper_start(&s->keeper, &o);
 	free(places);
+	free(elsewhere);
 	return e;
 }
 

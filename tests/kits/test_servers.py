@@ -403,6 +403,27 @@ def test_what_is_refused():
         until(a.may_write)
 
 
+def test_each_site_is_checked_where_its_turn_is():
+    """A lock of the one that waits keeps no act of the other back: it would take what is under way for a fault, and mend it."""
+    with world() as w:
+        a = w.a.start()
+        sign(a)
+        a.place.add_account("alice", role="admin")
+        b = w.second().start()
+        for name, target in (("installation", "/api/v1/check"), ("www", b.place.api_site("/check"))):
+            for method in ("GET", "POST"):
+                status, answer = b.place.api(method, target, *({"repair": True},) * (method == "POST"))
+                assert status == 503 and f"Another server has the turn of {name} and checks it: ask there." in answer["detail"], answer
+        page = b.place.login("alice").get("/s/www/check").text
+        assert all(f"has the turn of {name} and checks it" in page for name in ("www", "installation"))
+        r = w.d.run(program(), "fsck", "--repair", "--data", b.place.data, check=False)
+        assert r.returncode == 3 and "ask there" in r.stderr and "admin" not in r.stderr, r
+        fsck_clean(w)  # which asks the one that has it
+        a.place.stop()
+        until(b.may_write)
+        assert w.d.run(program(), "fsck", "--data", b.place.data, check=False).returncode == 0
+
+
 def test_what_repairs_asks_for_the_others():
     """The lock of a data directory keeps nobody out who has another one."""
     with world() as w:

@@ -73,7 +73,8 @@ static void put_place(struct req *r, struct view_list *list, const char *name, c
 	struct place x = { r, view_list_add(list), clock_wall() };
 
 	view_set(x.m, VIEW_heading, heading);
-	(void)keeper_read(web_keeper(r->web), name, put_report, &x);
+	if (keeper_read(web_keeper(r->web), name, put_report, &x))
+		view_set(x.m, VIEW_sentence, arena_dup(r->arena, err_text()));
 }
 
 /* GET /s/:site/check */
@@ -99,5 +100,7 @@ enum err page_check_ask(struct req *r)
 	/* that of the installation is quick, and another admin's as much as his */
 	if (!e)
 		e = keeper_ask(web_keeper(r->web), INSTALLATION, false, false, &number);
+	if (e == ERR_BUSY)
+		e = ERR_OK; /* the page says where it is checked */
 	return e ? e : reply_redirect(r, addr(r, "/check", NULL, NULL));
 }
