@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "conf/conf.h"
 #include "daemon/daemon.h"
+#include "daemon/datadir.h"
 
 #define CONF_FILE "/etc/drydock/drydock.conf"
 
@@ -268,7 +269,8 @@ static enum err run(const struct line *l, int *status)
 		e = daemon_monitor(conf, status);
 		goto out;
 	}
-	if (geteuid() == 0) {
+	/* A server that runs is asked by whoever calls, not by the user that it runs as. */
+	if (geteuid() == 0 && !(!strcmp(l->command, "fsck") && datadir_in_use(conf->data))) {
 		struct conf *again = NULL;
 
 		e = daemon_become(conf->user);

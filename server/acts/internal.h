@@ -132,6 +132,8 @@ struct preapproved_list {
 enum err preapproved_live(struct site *s, struct db *db, struct preapproved_list *l) MUST_CHECK;
 /* The approved side from the database into the catalog; counts approved_files. */
 enum err site_load_states(struct site *s, struct db *db) MUST_CHECK;
+/* All that is kept of a site in memory, as the database has it: rules (repo: as for site_rules_at), states, pre-approvals. */
+enum err site_load(struct site *s, struct db *db, struct repo *repo) MUST_CHECK;
 const char *site_log_ref(const struct site *s, char out[128]);
 struct approved approved_of(const struct db_state_row *row);
 static inline bool approval_stands(unsigned approval)

@@ -157,31 +157,19 @@ enum err site_recover(struct site *s, struct actor_tools *t)
 enum err site_reload(struct site *s, struct db *db, const struct path *strayed, size_t n)
 {
 	static const struct approved none;
-	struct rules *rules;
 	struct repo *repo;
-	struct db_site row;
 	enum err err;
 
 	/* Whatever becomes of this: nothing that was kept counts any more. */
 	s->unsettled = true;
 	site_rules_stale(s);
-	err = db_site_get(db, s->name, &row);
+	for (size_t i = 0; s->catalog && i < n; i++)
+		catalog_set_approved(s->catalog, strayed[i], &none);
 	/* Held against the log's: somebody may have written into the table since the check has read it. */
-	if (!err)
-		err = repo_open(&repo, s->repo_dir);
-	if (err)
-		return err;
-	err = site_rules_at(s, db, repo, row.rules_version, &rules);
-	repo_close(repo);
-	if (err)
-		return err;
-	rules_unref(rules);
-	if (s->catalog) {
-		for (size_t i = 0; i < n; i++)
-			catalog_set_approved(s->catalog, strayed[i], &none);
-		err = site_load_states(s, db);
-		if (!err)
-			err = site_load_preapprovals(s, db);
+	err = repo_open(&repo, s->repo_dir);
+	if (!err) {
+		err = site_load(s, db, repo);
+		repo_close(repo);
 	}
 	if (s->auth)
 		auth_forget(s->auth);

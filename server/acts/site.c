@@ -361,13 +361,28 @@ static enum err site_take_turn(struct site *s, struct actor_tools *t)
 	return err ? err : turn_enter(s, t);
 }
 
+enum err site_load(struct site *s, struct db *db, struct repo *repo)
+{
+	struct rules *rules;
+	struct db_site row;
+	enum err err = db_site_get(db, s->name, &row);
+
+	if (!err)
+		err = site_rules_at(s, db, repo, row.rules_version, &rules);
+	if (err)
+		return err;
+	rules_unref(rules);
+	if (!s->catalog)
+		return ERR_OK;
+	err = site_load_states(s, db);
+	return err ? err : site_load_preapprovals(s, db);
+}
+
 /* What is the same for a site and for the installation; the catalog and export are open, if there are any. */
 static enum err site_begin(struct site *s, struct actor_tools *t)
 {
 	struct db *db = t->db;
-	struct db_site row;
 	struct db_head head;
-	struct rules *rules;
 	struct repo *repo;
 	struct blob_id ref;
 	char name[128];
@@ -378,19 +393,9 @@ static enum err site_begin(struct site *s, struct actor_tools *t)
 		err = db_site_create(db, s->name, node_key_id(s->key), clock_wall());
 	FAILPOINT_OR(err, site_row);
 	if (!err)
-		err = db_site_get(db, s->name, &row);
-	if (!err)
-		err = site_rules_at(s, db, NULL, row.rules_version, &rules);
-	if (err)
-		return err;
-	rules_unref(rules);
+		err = site_load(s, db, NULL);
 	/* Not held against the log yet: recovery does that, and turn_follow. */
 	site_rules_stale(s);
-	if (s->catalog) {
-		err = site_load_states(s, db);
-		if (!err)
-			err = site_load_preapprovals(s, db);
-	}
 	FAILPOINT_OR(err, site_loaded);
 	if (!err)
 		err = db_head_get(db, s->name, node_key_id(s->key), &head);

@@ -1,8 +1,10 @@
 /* drydockd fsck: every site of a data directory checked, and the directory itself. */
 #include <dirent.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "acts/turn.h"
 #include "base/clock.h"
@@ -254,12 +256,22 @@ static enum err fsck_server_place(struct ctl *c, const char *site, const char *t
 	return e;
 }
 
+/* With sudo it is the person who called it that asks: root has no role of its own. */
+static enum err ask_as_caller(void)
+{
+	const char *caller = getenv("SUDO_USER");
+
+	return geteuid() == 0 && caller && strcmp(caller, "root") != 0 ? daemon_become(caller) : ERR_OK;
+}
+
 static enum err fsck_server(const struct conf *conf, const struct fsck_options *o, struct printing *p)
 {
 	struct ctl c = { .place = mem_printf("%s/" DATADIR_SOCKET, conf->data), .arena = arena_new(), .answer = BUF_INIT(OUTPUT_LIMIT), .sink = -1 };
 	bool any = o->site == NULL;
-	enum err e = any ? fsck_server_place(&c, "installation", "/check", o, p) : ERR_OK;
+	enum err e = ask_as_caller();
 
+	if (!e && any)
+		e = fsck_server_place(&c, "installation", "/check", o, p);
 	for (size_t i = 0; i < conf->n_sites && !e; i++) {
 		const char *name = conf->sites[i].name;
 
@@ -351,13 +363,18 @@ enum err daemon_fsck(const struct conf *conf, const struct fsck_options *o, int 
 	enum err e;
 
 	*status = FSCK_UNCHECKED;
-	e = installation_open_stores(&in, conf, false);
-	running = e == ERR_BUSY && datadir_in_use(conf->data);
-	/* Even a look would take what another server is about for a fault. */
-	if (!e)
-		e = need_nobody_else(in);
-	if (e && !running)
-		return installation_close_after(in, e);
+	running = datadir_in_use(conf->data);
+	if (!running) {
+		if (geteuid() == 0)
+			return err_set(ERR_BUSY, "the server that ran on %s has ended just now: call this once more", conf->data);
+		e = installation_open_stores(&in, conf, false);
+		running = e == ERR_BUSY && datadir_in_use(conf->data);
+		/* Even a look would take what another server is about for a fault. */
+		if (!e)
+			e = need_nobody_else(in);
+		if (e && !running)
+			return installation_close_after(in, e);
+	}
 	p.out.b = &p.items;
 	if (o->json) {
 		json_out_begin(&p.out, '{');

@@ -119,16 +119,26 @@ struct reader {
 	bool counted; /* the line says how far it is, and nothing else: it is not kept */
 };
 
-/* Signed by the target's receiver? Parsed then: the caller drops it. */
-static json_t *signed_word(const struct kit_run *k, const char *text, const char *signature)
+/* A line with a member of this name, text, and its signature. */
+struct signed_word {
+	const char *text, *signature; /* text may be NULL: the line is about something else */
+};
+
+/* Signed by the target's receiver for this site? Parsed then: the caller drops it. */
+static json_t *signed_word(const struct kit_run *k, const json_t *line, const char *name, size_t longest, struct signed_word *w)
 {
 	uint8_t key[32];
 	json_t *v = NULL;
 	bool bad = false;
 	const char *site;
 
+	w->text = json_get_str(line, name, &bad);
+	w->signature = json_get_str(line, "signature", &bad);
+	if (bad || !w->text || !w->signature || strlen(w->text) > longest || strlen(w->signature) > RECEIPT_LIMIT)
+		return NULL;
 	if (!*k->target->receiver_key || sshsig_parse_public(key, k->target->receiver_key) ||
-	    (sshsig_verify(key, RECEIPT_SPACE, text, strlen(text), signature, strlen(signature)) && !WEAK(receiver_signed)) || json_parse(&v, text, strcspn(text, "\n")))
+	    (sshsig_verify(key, RECEIPT_SPACE, w->text, strlen(w->text), w->signature, strlen(w->signature)) && !WEAK(receiver_signed)) ||
+	    json_parse(&v, w->text, strcspn(w->text, "\n")))
 		return NULL;
 	site = json_get_str(v, "site", &bad);
 	if (!bad && site && (!strcmp(site, k->site) || WEAK(receiver_signed)))
@@ -158,9 +168,9 @@ static void take_receipt(struct reader *r, const json_t *value)
 {
 	char head[SHA256_HEX];
 	bool bad = false;
-	const char *receipt = json_get_str(value, "receipt", &bad), *signature = json_get_str(value, "signature", &bad), *named;
-	json_t *v = receipt && signature && !bad && strlen(receipt) <= RECEIPT_LIMIT && strlen(signature) <= RECEIPT_LIMIT ?
-	    signed_word(r->k, receipt, signature) : NULL;
+	struct signed_word w;
+	json_t *v = signed_word(r->k, value, "receipt", RECEIPT_LIMIT, &w);
+	const char *named;
 	int64_t at;
 
 	if (!v)
@@ -169,8 +179,8 @@ static void take_receipt(struct reader *r, const json_t *value)
 	named = json_get_str(v, "head", &bad);
 	at = time_of(v, &bad);
 	if (json_get_int(v, "number", 0, &bad) == (int64_t)r->k->release && !bad && named && !strcmp(named, head)) {
-		keep(&r->out->receipt, receipt);
-		keep(&r->out->signature, signature);
+		keep(&r->out->receipt, w.text);
+		keep(&r->out->signature, w.signature);
 		r->out->receipt_at = at;
 	}
 	json_decref(v);
@@ -193,12 +203,12 @@ static void take_report(struct reader *r, const json_t *value)
 {
 	struct receiver_report *out = &r->out->report;
 	bool bad = false;
-	const char *report = json_get_str(value, "report", &bad), *signature = json_get_str(value, "signature", &bad);
-	json_t *v = report && signature && !bad && strlen(signature) <= RECEIPT_LIMIT ? signed_word(r->k, report, signature) : NULL;
+	struct signed_word w;
+	json_t *v = signed_word(r->k, value, "report", LINE_LIMIT, &w);
 	struct receiver_report now = { .at = 0 };
 	int64_t number, found;
 
-	if (report)
+	if (w.text)
 		drop_line(r, v ? "(production says what it found when it read every live file)" : "(a report of production that its key did not sign for this site)");
 	if (!v)
 		return;
@@ -209,8 +219,8 @@ static void take_report(struct reader *r, const json_t *value)
 	if (!bad && number > 0 && found >= 0 && get_hash(v, "release", &now.head) && json_is_array(json_object_get(v, "named"))) {
 		now.number = (uint64_t)number;
 		now.bad = (uint64_t)found;
-		now.text = mem_dup(report);
-		now.signature = mem_dup(signature);
+		now.text = mem_dup(w.text);
+		now.signature = mem_dup(w.signature);
 		free(out->text);
 		free(out->signature);
 		*out = now;
@@ -225,13 +235,12 @@ static void take_held(struct reader *r, const json_t *value)
 {
 	struct receiver_holds *out = &r->out->held;
 	bool bad = false;
-	const char *receipt = json_get_str(value, "held", &bad), *signature = json_get_str(value, "signature", &bad);
-	json_t *v = receipt && signature && !bad && strlen(receipt) <= RECEIPT_LIMIT && strlen(signature) <= RECEIPT_LIMIT ?
-	    signed_word(r->k, receipt, signature) : NULL;
+	struct signed_word w;
+	json_t *v = signed_word(r->k, value, "held", RECEIPT_LIMIT, &w);
 	struct receiver_holds now = { .at = 0 };
 	int64_t number, term;
 
-	if (receipt)
+	if (w.text)
 		drop_line(r, v ? "(production shows its last receipt)" : "(a receipt that production's key did not sign for this site)");
 	if (!v)
 		return;
@@ -241,8 +250,8 @@ static void take_held(struct reader *r, const json_t *value)
 	if (!bad && number > 0 && term > 0 && get_hash(v, "head", &now.head)) {
 		now.number = (uint64_t)number;
 		now.term = (uint64_t)term;
-		now.receipt = mem_dup(receipt);
-		now.signature = mem_dup(signature);
+		now.receipt = mem_dup(w.text);
+		now.signature = mem_dup(w.signature);
 		free(out->receipt);
 		free(out->signature);
 		*out = now;

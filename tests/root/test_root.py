@@ -48,6 +48,31 @@ def test_the_socket_knows_its_peer():
         assert d.api("GET", "/api/v1/sites/www/status", uid=0)[0] == 404, "uid 0 has no role of its own"
 
 
+def test_a_check_beside_a_server_is_asked_for_by_who_called_it():
+    """As root, fsck does not first become the daemon's user, who need not be anybody here; with sudo it is its caller."""
+    with Drydock(files={"/index.html": "hi"}) as d:
+        d.conf.write_text(f'user = "{d.user}"\n' + d.conf.read_text())
+
+        def fsck(**env):
+            return subprocess.run([program(), "fsck", "--data", str(d.data)], capture_output=True, text=True,
+                                  env={"PATH": os.environ["PATH"], **env})
+
+        r = fsck()
+        assert r.returncode == 3 and "Only an admin" in r.stderr, "root has no role of its own: " + r.stdout + r.stderr
+        r = fsck(SUDO_USER="games")
+        assert r.returncode == 3 and "Only an admin" in r.stderr, r.stdout + r.stderr
+        d.role("unix:root", "admin")
+        r = fsck()
+        assert r.returncode == 0, r.stdout + r.stderr
+        assert fsck(SUDO_USER="games").returncode == 3
+        r = fsck(SUDO_USER=d.user)
+        assert r.returncode == 0, r.stdout + r.stderr
+        d.stop()
+        r = fsck(SUDO_USER="games")
+        assert r.returncode == 0, "without a server root may look: " + r.stdout + r.stderr
+        assert not [f for f in d.data.rglob("*") if f.lstat().st_uid == 0], "nothing there becomes root's"
+
+
 def children(pid):
     return [int(p) for p in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
@@ -104,6 +129,8 @@ def test_quickstart_as_root(quick):
     assert r.returncode == 0, r.stderr
     states = {item["state"] for item in json.loads(r.stdout)["items"]}
     assert {"signed", "changed", "revoked", "preapproved", "unsigned"} <= states
+    r = subprocess.run([drydock + "d", "fsck", "--data", str(quick / "data")], capture_output=True, text=True)
+    assert r.returncode == 0, "root is the admin here: " + r.stdout + r.stderr
     for p in pathlib.Path("/proc").iterdir():
         if p.name.isdigit():
             try:
