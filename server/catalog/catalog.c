@@ -217,11 +217,8 @@ uint64_t catalog_generation(struct catalog *c, struct path dir)
 uint64_t catalog_wait(struct catalog *c, uint64_t seen, int64_t timeout_us)
 {
 	struct timespec until;
-	/* A length of time, not a time: clock.h's clocks cannot be waited for. */
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	int64_t ns = until.tv_nsec + timeout_us % CLOCK_SECOND * 1000;
-	until.tv_sec += timeout_us / CLOCK_SECOND + ns / 1000000000;
-	until.tv_nsec = ns % 1000000000;
+
+	clock_deadline(timeout_us, &until);
 	pthread_mutex_lock(&c->news_lock);
 	while (c->announced == seen && pthread_cond_clockwait(&c->news, &c->news_lock, CLOCK_MONOTONIC, &until) == 0)
 		;

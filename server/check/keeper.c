@@ -148,8 +148,7 @@ static void *watch(void *arg)
 			run(k, p);
 			continue;
 		}
-		(void)clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_sec += 60; /* the wall clock may be set */
+		clock_deadline(60 * CLOCK_SECOND, &until); /* the wall clock may be set */
 		pthread_cond_timedwait(&k->wake, &k->lock, &until);
 	}
 	pthread_mutex_unlock(&k->lock);

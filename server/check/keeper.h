@@ -3,6 +3,7 @@
  * only while the names of an export are compared. What the last one found is kept for whoever looks.
  *
  * Where servers share a database, each site is checked by the one that has its turn: acts elsewhere wait for no lock here.
+ * Beside acts it mends the log's ref, modes, the export and rows of the database.
  */
 #ifndef DRYDOCK_CHECK_KEEPER_H
 #define DRYDOCK_CHECK_KEEPER_H

@@ -482,7 +482,9 @@ static enum ctl_exit target_catch_up(struct ctl *c)
 		fprintf(stderr, "drydock: there is no target %s.\n", name);
 		rc = EXIT_NOT_FOUND;
 	} else if (!rc && !json_is_object(held)) {
-		printf("As far as is known %s holds no release that this server does not know. `drydock target test %s` asks it.\n", name, name);
+		printf("As far as is known to you %s holds no release that this server does not know; admins of the whole site are told.\n"
+		       "`drydock target test %s` asks it.\n", name, name);
+		rc = c->o->note && *c->o->note ? EXIT_CONFLICT : EXIT_DONE;
 	} else if (!rc && (!c->o->note || !*c->o->note)) {
 		printf("%s holds release %lld, which this server does not know: it is an older copy of itself.\n"
 		       "Compare the two first. To go on from there: the same command with -m REASON\n", name, number_of(held, "release"));

@@ -3,6 +3,14 @@
 
 #include "ctl/ctl.h"
 
+static void print_targets(const json_t *item, const char *name, const char *words)
+{
+	if (!*text_of(item, name))
+		return;
+	printf("  %s: ", words);
+	print_text(text_of(item, name));
+}
+
 static void print_channel(const json_t *item)
 {
 	char at[64];
@@ -10,14 +18,9 @@ static void print_channel(const json_t *item)
 	print_text(text_of(item, "channel"));
 	if (*text_of(item, "told_at"))
 		printf("  last told %s", print_time(text_of(item, "told_at"), at));
-	if (*text_of(item, "failing")) {
-		fputs("  failing: ", stdout);
-		print_text(text_of(item, "failing"));
-	}
-	if (*text_of(item, "error")) {
-		fputs("  COULD NOT BE TOLD: ", stdout);
-		print_text(text_of(item, "error"));
-	}
+	print_targets(item, "failing", "failing");
+	print_targets(item, "differing", "something else is live on");
+	print_targets(item, "error", "COULD NOT BE TOLD");
 	putchar('\n');
 }
 

@@ -275,7 +275,7 @@ struct db_schedule {
 };
 enum err db_schedule_get(struct db *db, const char *site, struct db_schedule *out, struct arena *a) MUST_CHECK; /* zeroes if none */
 enum err db_schedule_approval(struct db *db, const char *site, int64_t at) MUST_CHECK; /* in each sign, revoke, pick-up */
-enum err db_schedule_started(struct db *db, const char *site, int64_t start, int64_t released) MUST_CHECK; /* end of a cycle; released, not 0: nothing is pending up to start, or up to that if it is later */
+enum err db_schedule_started(struct db *db, const char *site, int64_t start, int64_t seen) MUST_CHECK; /* end of a cycle; seen: the newest approval before the cut, which nothing pends before */
 enum err db_schedule_force(struct db *db, const char *site, const struct db_force *f) MUST_CHECK; /* at 0 clears */
 enum err db_schedule_removal(struct db *db, const char *site, const struct sha256 *list) MUST_CHECK;
 enum err db_schedule_down(struct db *db, const char *site, const struct db_force *f) MUST_CHECK; /* at 0 clears */

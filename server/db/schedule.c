@@ -37,12 +37,15 @@ enum err db_schedule_approval(struct db *db, const char *site, int64_t at)
 	return db_run(db, &APPROVAL, ARGS(a_name(site), a_i64(at), a_i64(at)), NULL);
 }
 
-/* What was approved after the start is still pending: since when exactly is not kept, so no earlier than the start. */
+/*
+ * What was approved after the start is still pending: since when exactly is not kept, so no earlier than the start. The newest
+ * approval that was seen before the cut is told by its very time: it lies after the start where the wall clock was set back.
+ */
 DB_STMT(STARTED, "schedule_started", ROW "(?, 0, 0, ?, 0, '', '') ON DUPLICATE KEY UPDATE last_start = VALUES(last_start), "
-	"first_pending = IF(? = 0 OR first_pending = 0, first_pending, IF(last_approval <= GREATEST(VALUES(last_start), ?), 0, GREATEST(first_pending, VALUES(last_start))))");
-enum err db_schedule_started(struct db *db, const char *site, int64_t start, int64_t released)
+	"first_pending = IF(first_pending = 0 OR last_approval <= VALUES(last_start) OR last_approval = ?, 0, GREATEST(VALUES(last_start), LEAST(first_pending, last_approval)))");
+enum err db_schedule_started(struct db *db, const char *site, int64_t start, int64_t seen)
 {
-	return db_run(db, &STARTED, ARGS(a_name(site), a_i64(start), a_i64(released), a_i64(released)), NULL);
+	return db_run(db, &STARTED, ARGS(a_name(site), a_i64(start), a_i64(seen)), NULL);
 }
 
 #define WHO(f) a_i64((f)->at), a_name((f)->by ? (f)->by : ""), a_text((f)->reason ? (f)->reason : "")

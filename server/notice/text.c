@@ -34,6 +34,19 @@ static bool ascii(const char *text)
 	return true;
 }
 
+const char *notice_targets(const char *told, bool live, struct arena *a)
+{
+	const char *out = "";
+
+	for (size_t n; *told; told += n + (told[n] == ' ')) {
+		const bool is = (n = strcspn(told, " ")) > 0 && told[n - 1] == '!';
+
+		if (is == live)
+			out = arena_printf(a, "%s%s%.*s", out, *out ? " " : "", (int)(n - is), told);
+	}
+	return out;
+}
+
 static const char *target_words(const char *target)
 {
 	return strcmp(target, NOTICE_SYNCS) ? target : "the sync itself";

@@ -427,7 +427,7 @@ static struct manifest_line line_copy(const struct manifest_line *l)
 
 static enum err keep_pair(struct bringing *b, const struct manifest_line *x, const struct manifest_line *y)
 {
-	struct kept_pair *p = &b->pairs[b->n_pairs];
+	struct kept_pair *p;
 	bool nothing;
 	enum err e;
 
@@ -437,6 +437,7 @@ static enum err keep_pair(struct bringing *b, const struct manifest_line *x, con
 	if (e || nothing)
 		return e;
 	if (b->n_pairs++ < PAIRS_MOST) {
+		p = &b->pairs[b->n_pairs - 1];
 		p->has_x = x != NULL;
 		p->has_y = y != NULL;
 		if (x)

@@ -43,10 +43,23 @@ static bool names_space(const char *list)
 	return false;
 }
 
-/* May a key with these options sign releases of that time? */
+/* YYYYMMDD[HHMM[SS]], as ssh-keygen(1) has it, with or without Z: all of it, with the zeros that are left out. */
+static bool stamp_parse(char out[15], const char *text)
+{
+	const size_t n = strspn(text, "0123456789");
+
+	if ((n != 8 && n != 12 && n != 14) || (text[n] && strcmp(text + n, "Z") != 0))
+		return false;
+	memset(out, '0', 14);
+	out[14] = '\0';
+	memcpy(out, text, n);
+	return true;
+}
+
+/* May a key with these options sign releases of that time? Up to its end, with it: a change of the key is of that second. */
 static bool options_allow(const char *options, int64_t at)
 {
-	char value[256], now[CLOCK_TEXT_SIZE], stamp[16];
+	char value[256], now[CLOCK_TEXT_SIZE], stamp[16], end[15];
 
 	clock_text(at, now);
 	snprintf(stamp, sizeof(stamp), "%.4s%.2s%.2s%.2s%.2s%.2s", now, now + 5, now + 8, now + 11, now + 14, now + 17);
@@ -54,9 +67,9 @@ static bool options_allow(const char *options, int64_t at)
 		return false;
 	if (option(options, "namespaces", value) && !names_space(value))
 		return false;
-	if (option(options, "valid-after", value) && strncmp(stamp, value, strspn(value, "0123456789")) < 0)
+	if (option(options, "valid-after", value) && (!stamp_parse(end, value) || strcmp(stamp, end) < 0))
 		return false;
-	return !option(options, "valid-before", value) || strncmp(stamp, value, strspn(value, "0123456789")) <= 0;
+	return !option(options, "valid-before", value) || (stamp_parse(end, value) && strcmp(stamp, end) <= 0);
 }
 
 struct listed {
@@ -108,7 +121,6 @@ static enum err look_up(struct receiver *r, const uint8_t *want, const char *nod
 static enum err follow(struct keychain *c, const struct receiver *r, const char *text, size_t n, const char *armored, struct arena *a)
 {
 	struct key_change x;
-	uint8_t first[32];
 	enum err e = key_change_decode(&x, text, n, a);
 	const bool before = !e && strcmp(x.site, r->site) != 0;
 
@@ -117,8 +129,6 @@ static enum err follow(struct keychain *c, const struct receiver *r, const char 
 	/* The installation's changes led to the first key of this site's log: they come first. */
 	if (!e && before && c->n && keychain_last(c)->after)
 		e = err_set(ERR_DENIED, "a change of the key of another log is not the first");
-	if (!e && !c->n && !sshsig_parse_public(first, x.from))
-		keychain_begin(c, first, 0);
 	return e ? e : keychain_follow(c, &x, text, n, armored, strlen(armored), before);
 }
 

@@ -189,8 +189,13 @@ enum err keychain_follow(struct keychain *c, const struct key_change *x, const c
 	uint8_t to[32];
 	enum err e;
 
-	if (!last)
-		return err_set(ERR_DENIED, "the first key is not known");
+	if (!last) {
+		if (!key_parse(to, x->from))
+			return err_set(ERR_DENIED, "the first key is not known");
+		/* Nothing of a log that begins after the change is signed by it. */
+		keychain_begin(c, to, before ? x->at : 0);
+		last = keychain_last(c);
+	}
 	if (c->n == KEYS_MOST)
 		return err_set(ERR_DENIED, "the key was changed more than %d times", KEYS_MOST - 1);
 	key_text(last->key, text);
@@ -228,14 +233,14 @@ enum err key_expect(const struct keychain *c, uint64_t seq, const uint8_t signer
 
 /* --- what records say ------------------------------------------------------------------------------------------------- */
 
-static enum err armor(struct buf *out, const char *from, const char *raw)
+enum err key_armor(struct buf *out, const char *from, const char *raw)
 {
 	uint8_t key[32], bytes[SSHSIG_RAW_SIZE + 1];
 	size_t n = 0;
 
 	buf_reset(out);
 	if (!key_parse(key, from) || !raw || strlen(raw) + 1 != base64_size(SSHSIG_RAW_SIZE) || !base64_parse(bytes, sizeof(bytes), &n, raw) || n != SSHSIG_RAW_SIZE)
-		return err_set(ERR_DENIED, "the record does not have the signature of the change of the key");
+		return err_set(ERR_DENIED, "it does not have the signature of the change of the key");
 	return sshsig_armor(key, KEY_SPACE, bytes, out);
 }
 
@@ -257,7 +262,7 @@ static enum err genesis_statements(const struct record *r, key_change_fn *fn, vo
 		if (!e && strcmp(x.site, INSTALLATION) != 0)
 			e = err_set(ERR_DENIED, "its field keys names a change in another site");
 		if (!e)
-			e = armor(&armored, x.from, json_string_value(json_array_get(list, i + 1)));
+			e = key_armor(&armored, x.from, json_string_value(json_array_get(list, i + 1)));
 		if (!e)
 			e = fn(arg, &x, text, n, &armored);
 	}
@@ -284,7 +289,7 @@ static enum err change_statement(const struct keychain *before, const struct rec
 	x.from = from;
 	e = key_change_encode(&x, &text);
 	if (!e)
-		e = armor(&armored, from, json_string_value(json_object_get(r->fields, "signature")));
+		e = key_armor(&armored, from, json_string_value(json_object_get(r->fields, "signature")));
 	if (!e)
 		e = fn(arg, &x, buf_text(&text), text.len, &armored);
 	buf_release(&text);
@@ -307,21 +312,22 @@ struct following {
 static enum err follow(void *arg, const struct key_change *x, const char *bytes, size_t n, const struct buf *armored)
 {
 	const struct following *f = arg;
-	uint8_t first[32];
 
-	if (!f->c->n && key_parse(first, x->from))
-		keychain_begin(f->c, first, x->at);
 	return keychain_follow(f->c, x, bytes, n, armored->p, armored->len, f->first);
 }
 
 enum err keychain_take(struct keychain *c, const struct record *r)
 {
-	struct keychain next = *c;
+	struct keychain next;
 	struct following f = { .c = &next, .first = r->seq == 1 };
 	const char *text;
 	uint8_t key[32];
 	enum err e;
 
+	/* Nearly every record says nothing of keys, and the chain is long. */
+	if (r->seq != 1 && strcmp(r->act, KEY_ACT) != 0)
+		return ERR_OK;
+	next = *c;
 	if (r->seq != 1) {
 		e = keychain_statements(c, r, follow, &f);
 		if (!e)

@@ -54,8 +54,10 @@ struct keychain {
 
 /* The first key; its id is the node's. */
 void keychain_begin(struct keychain *c, const uint8_t key[32], int64_t at);
+/* The armored form of a statement's signature, which records and files keep as the base64 of its bytes. ERR_DENIED. */
+enum err key_armor(struct buf *out, const char *from, const char *raw) MUST_CHECK;
 /*
- * The next key, by a statement and its armored signature. before: it is of another log, and this one begins after it.
+ * The next key, by a statement and its armored signature; a chain of which nothing is known begins with the statement's old key. before: it is of another log, and this one begins after it.
  * ERR_DENIED: it is not signed by the newest key, names one that was there before, or is of another node, and which.
  */
 enum err keychain_follow(struct keychain *c, const struct key_change *x, const char *bytes, size_t n, const char *armored, size_t len, bool before) MUST_CHECK;

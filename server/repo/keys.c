@@ -60,20 +60,12 @@ static enum err follow_change(struct keychain *c, const json_t *entry, json_t *s
 {
 	bool bad = false;
 	const char *text = json_get_str(entry, "statement", &bad), *signature = json_get_str(entry, "signature", &bad);
-	uint8_t from[32], raw[SSHSIG_RAW_SIZE + 1];
 	struct buf armored = BUF_INIT(SSHSIG_ARMORED_LIMIT);
 	struct key_change x;
-	size_t n = 0;
 	enum err e = bad || !text || !signature ? err_set(ERR_INPUT, "an entry lacks its statement") : key_change_decode(&x, text, strlen(text), a);
 
-	if (!e && (strlen(signature) + 1 != base64_size(SSHSIG_RAW_SIZE) || !base64_parse(raw, sizeof(raw), &n, signature) || n != SSHSIG_RAW_SIZE))
-		e = err_set(ERR_INPUT, "an entry lacks its signature");
 	if (!e)
-		e = sshsig_parse_public(from, x.from);
-	if (!e && !c->n)
-		keychain_begin(c, from, 0);
-	if (!e)
-		e = sshsig_armor(from, KEY_SPACE, raw, &armored);
+		e = key_armor(&armored, x.from, signature);
 	if (!e)
 		e = keychain_follow(c, &x, text, strlen(text), armored.p, armored.len, false);
 	if (!e) {

@@ -44,7 +44,7 @@ enum err node_key_write_allowed_signers(const struct node_key *k, const char *fi
 struct key_note {
 	int64_t at;
 	const char *by, *reason;
-	bool keep; /* the old key stays, as node.key.SEQ */
+	bool keep; /* the old key stays, as node.key.ID, the first letters of its id */
 };
 bool node_key_is(const struct node_key *k, const uint8_t public_key[32]); /* it, or the one that it is being changed to */
 const struct node_key *node_key_next(const struct node_key *k); /* NULL: it is not being changed */

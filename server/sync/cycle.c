@@ -38,7 +38,7 @@ struct cycle {
 	enum window_reason why;
 	struct db_schedule schedule; /* as it was when the cycle began */
 	int64_t start;
-	int64_t seen; /* the newest approval before the cut: later than start where the wall clock went back */
+	int64_t seen; /* when the newest approval before the cut was: later than start where the wall clock went back */
 	struct db_release release, before; /* number 0: none */
 	bool cut;
 	struct db_run run;
@@ -323,7 +323,7 @@ static enum err tx_end_run(struct db *db, void *arg)
 	if (!e)
 		e = db_run_finish(db, c->y->s->name, &c->run);
 	if (!e && c->why != WINDOW_RETRY && c->why != WINDOW_DOWN && !(c->why == WINDOW_FORCED && c->schedule.forced.release) && !c->interrupted)
-		e = db_schedule_started(db, c->y->s->name, c->start, c->seen > 0 ? c->seen : 1);
+		e = db_schedule_started(db, c->y->s->name, c->start, c->seen);
 	FAILPOINT_OR(e, run_schedule_row);
 	if (!e && !c->interrupted && c->why == WINDOW_DOWN)
 		e = clear_down(db, c);
@@ -528,11 +528,22 @@ static enum err cut_release(struct cycle *c)
  * A site where nothing happens: what its receivers found would wait for the next release. Nothing depends on the answer; one
  * that cannot be reached says so when there is something to send.
  */
+static bool has_news(struct sync *y)
+{
+	bool news;
+
+	(void)pthread_mutex_lock(&y->lock);
+	news = y->reload || y->cancel;
+	(void)pthread_mutex_unlock(&y->lock);
+	return news;
+}
+
 static void ask_reports(const struct cycle *c)
 {
 	const struct conf_site *cs = c->y->s->conf;
 
-	for (size_t i = 0; i < cs->n_targets && !c->y->cancel; i++) {
+	/* Whoever forces a sync meanwhile does not wait for more than one that cannot be reached. */
+	for (size_t i = 0; i < cs->n_targets && !has_news(c->y); i++) {
 		struct buf text = BUF_INIT(OUTPUT_LIMIT);
 		char why[512];
 		bool sent = false, ok = true;

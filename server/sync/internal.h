@@ -44,7 +44,8 @@ struct sync {
 	bool load_failed; /* the last time it was asked */
 	uint64_t news; /* rises with every change that sync_wait tells */
 	int64_t quiet_us, longest_us;
-	struct moment first_pending, last_approval, last_start, retry_at, held_until, hold_end;
+	struct moment first_pending, last_approval, last_start, retry_at;
+	int64_t held_until, hold_end; /* wall clock */
 	bool down, down_tried;
 	bool downing; /* the run under way is a take-down */
 	int64_t unconfirmed; /* wall clock */

@@ -65,7 +65,7 @@ enum err place_check(const char *place, const char *papers, atomic_int *cancel)
 	enum err e = at < 0 || dir < 0 ? err_sys(ERR_FAILED, "%s", at < 0 ? place : papers) : manifest_reading_add(&list, dir, "list");
 
 	while (!e && !(e = list.source.next(list.source.arg, &l, &got)) && got) {
-		e = *cancel ? err_set(ERR_BUSY, "the server stops") : check_line(at, &l, block);
+		e = *cancel ? err_set(ERR_BUSY, "it was broken off") : check_line(at, &l, block);
 	}
 	manifest_reading_end(&list);
 	if (at >= 0)

@@ -39,6 +39,13 @@ static void forget(struct receiver_report *r)
 	*r = (struct receiver_report){ .at = 0 };
 }
 
+static void forget_held(struct receiver_holds *h)
+{
+	free(h->receipt);
+	free(h->signature);
+	*h = (struct receiver_holds){ .at = 0 };
+}
+
 /* It may be one that was accepted and whose receipt was lost: only what this server never cut is unknown. */
 static enum err settle_held(struct site *s, struct actor_tools *t, struct receiver_holds *h, struct arena *a)
 {
@@ -75,11 +82,10 @@ enum err report_settle(struct site *s, struct actor_tools *t, struct kit_result 
 
 	a = arena_new();
 	e = settle_held(s, t, &r->held, a);
-	if (e || !r->report.text) {
-		arena_free(a);
-		return e;
-	}
-	e = credible(s, t, &r->report, a);
+	if (e)
+		forget_held(&r->held);
+	if (!e && r->report.text)
+		e = credible(s, t, &r->report, a);
 	arena_free(a);
 	if (e == ERR_DENIED && !WEAK(report_credible)) {
 		(void)pthread_mutex_lock(&live->lock);

@@ -34,8 +34,10 @@ void sync_poke(struct sync *y)
 void sync_break(struct sync *y)
 {
 	(void)pthread_mutex_lock(&y->lock);
-	if (y->running)
+	if (y->running) {
+		y->cancel_why = "ended because this server may have lost its turn";
 		y->cancel = 1;
+	}
 	(void)pthread_mutex_unlock(&y->lock);
 }
 
@@ -196,8 +198,8 @@ static enum err load(struct sync *y)
 		set_moment(&y->last_approval, schedule.last_approval);
 		set_moment(&y->last_start, schedule.last_start);
 		set_future(&y->retry_at, retry);
-		set_future(&y->held_until, held);
-		set_future(&y->hold_end, hold_end);
+		y->held_until = held;
+		y->hold_end = hold_end;
 		y->down = schedule.down.at != 0;
 		y->unconfirmed = unconfirmed;
 		memcpy(y->targets, targets, y->s->conf->n_targets * sizeof(*targets));
@@ -217,11 +219,11 @@ static int64_t or_never(const struct moment *m)
 }
 
 /* The end of a hold is a time that somebody wrote: it goes by the wall clock, whoever sets that, as acts see it. 0: none. */
-static int64_t by_wall(const struct moment *m)
+static int64_t by_wall(int64_t wall)
 {
-	const int64_t at = m->wall ? clock_boot() + (m->wall - clock_wall()) : 0;
+	const int64_t at = wall ? clock_boot() + (wall - clock_wall()) : 0;
 
-	return m->wall && at <= 0 ? 1 : at;
+	return wall && at <= 0 ? 1 : at;
 }
 
 /* With the lock held. */
@@ -237,8 +239,8 @@ static struct window_facts facts(const struct sync *y)
 		.forced = y->forced,
 		.running = y->running,
 		.retry_at = or_never(&y->retry_at),
-		.held_until = by_wall(&y->held_until),
-		.hold_end = by_wall(&y->hold_end),
+		.held_until = by_wall(y->held_until),
+		.hold_end = by_wall(y->hold_end),
 		.down = y->down,
 		.down_tried = y->down_tried,
 	};
@@ -316,6 +318,8 @@ static void do_cycle(struct sync *y, enum window_reason why)
 	e = cycle_run(y, why);
 	(void)pthread_mutex_lock(&y->lock);
 	y->running = y->downing = false;
+	/* Tests of a target are not what a hold or a take-down ended. */
+	y->cancel = y->stop;
 	y->down_tried = why == WINDOW_DOWN;
 	y->reload = true;
 	y->news++;
@@ -452,7 +456,7 @@ void sync_status(struct sync *y, struct sync_status *out)
 	out->waits = y->s->waits;
 	out->run = y->run;
 	out->release = y->release;
-	out->held_until = y->held_until.wall > out->now ? y->held_until.wall : 0;
+	out->held_until = y->held_until > out->now ? y->held_until : 0;
 	out->pending_since = y->first_pending.wall;
 	out->unconfirmed_since = y->unconfirmed;
 	out->export_behind = y->s->export_behind;

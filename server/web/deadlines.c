@@ -9,8 +9,8 @@
 #include "base/log.h"
 #include "base/weaken.h"
 
-#define LOOK_NS 500000000L
-#define CROWDED_LOOK_NS 20000000L
+#define LOOK (CLOCK_SECOND / 2)
+#define CROWDED_LOOK (CLOCK_SECOND / 50)
 #define BUCKETS 4096u
 
 struct conns {
@@ -129,12 +129,7 @@ static void *watch(void *c_)
 			continue;
 		}
 		struct timespec until;
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_nsec += c->crowded ? CROWDED_LOOK_NS : LOOK_NS;
-		if (until.tv_nsec >= 1000000000L) {
-			until.tv_nsec -= 1000000000L;
-			until.tv_sec++;
-		}
+		clock_deadline(c->crowded ? CROWDED_LOOK : LOOK, &until);
 		/* Woken for a crowd and for the end only: other new connections have time. */
 		bool crowded = c->crowded;
 		while (!c->stopping && c->crowded == crowded && pthread_cond_timedwait(&c->some, &c->lock, &until) == 0)

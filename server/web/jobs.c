@@ -359,10 +359,7 @@ bool job_wait(struct job *j, int64_t us)
 	struct timespec until;
 	bool done;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += us % CLOCK_SECOND * 1000;
-	until.tv_sec += us / CLOCK_SECOND + until.tv_nsec / 1000000000L;
-	until.tv_nsec %= 1000000000L;
+	clock_deadline(us, &until);
 	pthread_mutex_lock(&j->all->lock);
 	while (j->now.state != JOB_OVER && pthread_cond_timedwait(&j->all->ended, &j->all->lock, &until) == 0)
 		;

@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "web/life.h"
 
-#define LOOK_NS 250000000L
+#define LOOK (CLOCK_SECOND / 4)
 #define HEARTBEAT (15 * CLOCK_SECOND)
 #define PENDING_LIMIT (1u << 20)
 #define STREAMS_LIMIT 256 /* and never more than half of the connections */
@@ -180,12 +180,7 @@ static void *look(void *s_)
 			continue;
 		}
 		struct timespec until;
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_nsec += LOOK_NS;
-		if (until.tv_nsec >= 1000000000L) {
-			until.tv_nsec -= 1000000000L;
-			until.tv_sec++;
-		}
+		clock_deadline(LOOK, &until);
 		while (!s->stopping && pthread_cond_timedwait(&s->some, &s->lock, &until) == 0)
 			;
 		if (s->stopping)

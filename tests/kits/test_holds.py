@@ -171,6 +171,8 @@ def test_a_hold_of_the_site_ends_the_run():
         (d.dir / "kits" / "slow.go").touch()
         time.sleep(1)
         assert (place / "index.html").read_text() == "one" and not sync_now(d)["running"]
+        # What ended that run ends no test of a target.
+        assert "held" not in str(d.must("POST", d.api_site("/targets/slow/test"), {}))
         ctl(d, "hold", "lift", "/")
         until(lambda: (place / "index.html").read_text() == "two")
 

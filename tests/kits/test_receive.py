@@ -235,10 +235,14 @@ def test_one_at_a_time(receiver, chain):
 
 
 def test_no_signer_with_another_purpose(signer, chain):
-    for options in ('namespaces="git"', 'valid-before="20200101000000Z"', 'valid-after="20990101000000Z"', "cert-authority"):
+    today, tomorrow = (time.strftime("%Y%m%d", time.gmtime(time.time() + days * 86400)) for days in (0, 1))
+    refused = ['namespaces="git"', 'valid-before="20200101000000Z"', 'valid-after="20990101000000Z"', "cert-authority", f'valid-before="{today}"',
+               f'valid-after="{tomorrow}"', 'valid-before=""', 'valid-before="never"', 'valid-before="2099"', 'valid-after="soon"']
+    for options in refused + [f'valid-before="{tomorrow}"', f'valid-after="{today}"', f'valid-before="{tomorrow}0000Z"']:
         r = Receiver(signer)
         (r.state / "allowed_signers").write_text(signer.line(options))
-        assert "allowed_signers" in r.deliver(chain[0].members())["refused"]
+        answer = r.deliver(chain[0].members())
+        assert "allowed_signers" in answer["refused"] if options in refused else "receipt" in answer, (options, answer)
         r.close()
 
 

@@ -198,6 +198,26 @@ def test_what_would_come_back_is_shown_file_by_file():
         assert "PATH@RECORD | --release N PATH" in d.cli("reapprove", "/docs").stderr
 
 
+def test_what_would_come_back_does_not_depend_on_staging():
+    with Drydock(files={"/index.html": "one\n", "/run.sh": "exit\n", "/list.txt": "one\n"}, accounts=()) as d:
+        d.sign("/", recursive=True)
+        d.sync()
+        d.write("/index.html", "two\n")
+        d.write("/list.txt", "two\n")
+        d.write("/run.sh", "exit\n", executable=True)
+        d.sign("/", recursive=True)
+        d.sync()
+        d.remove("/index.html")
+        d.write("/index.html/inside.html", "a directory has taken its name")
+        d.write("/list.txt", b"x" * (5 << 20))
+        d.add_account("root", "admin", "/")
+        root = d.login("root")
+        for name in ("index.html", "list.txt"):
+            page = root.get(f"/s/www/rollback/1?file=/{name}").text
+            assert "1 line removed, 1 added" in page and "two</del>" in page and "one</ins>" in page, page
+        assert "only the right to execute it differs" in root.get("/s/www/rollback/1?file=/run.sh").text
+
+
 def test_a_long_preview_has_pages():
     with Drydock(files={f"/many/{i:04}{'x' * 60}.html": "1" for i in range(600)}, accounts=("root",)) as d:
         d.sign("/", recursive=True)

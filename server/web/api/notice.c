@@ -15,7 +15,8 @@ enum err api_notices(struct req *r)
 		e = db_notice_get(tools_db(r->tools), r->site->name, &ch.key, &n, r->arena);
 		json_out_begin(&a.out, '{');
 		json_out_kstr(&a.out, "channel", ch.shown);
-		json_out_kstr(&a.out, "failing", n.failing);
+		json_out_kstr(&a.out, "failing", notice_targets(n.failing, false, r->arena));
+		json_out_kstr(&a.out, "differing", notice_targets(n.failing, true, r->arena));
 		answer_time(&a.out, "told_at", n.told_at);
 		json_out_kint(&a.out, "tries", n.tries);
 		answer_time(&a.out, "retry_at", n.retry_at);

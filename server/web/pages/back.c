@@ -8,7 +8,7 @@
 #include "web/pages/pages.h"
 #include "web/signing.h"
 
-#define BACK_BYTES 38000 /* of rows: the page stays below 50 kB */
+#define BACK_BYTES 38000 /* of rows: the page stays below 50 kB, but for a difference that is asked for */
 #define ROW_BYTES 120 /* of the template, without names */
 
 static const char *kind_word(enum plan_kind k)
@@ -54,6 +54,8 @@ static enum err put_marked(struct req *r, struct view_map *m, const struct buf *
 	if (!e && n.binary) {
 		view_set(m, VIEW_nothing, arena_printf(r->arena, "It is not text: %s now, %s then.", old ? size_text(r->arena, old->len) : "nothing",
 		    now ? size_text(r->arena, now->len) : "nothing"));
+	} else if (!e && !html.len) {
+		view_set(m, VIEW_nothing, "The text is the same: only the right to execute it differs, or it is empty.");
 	} else if (!e) {
 		view_set(m, VIEW_diff_caption, arena_printf(r->arena, "%s removed, %zu added%s", count_text(r->arena, n.removed, "line"), n.added,
 		    n.cut ? "; the rest is not shown" : ""));
@@ -65,32 +67,48 @@ static enum err put_marked(struct req *r, struct view_map *m, const struct buf *
 	return e;
 }
 
+/* What is approved now; staging does not matter here. */
+static enum err approved_blob(struct req *r, const struct plan_item *it, struct blob_id *out)
+{
+	struct catalog_entry entry;
+	enum err e = ERR_OK;
+
+	*out = it->blob;
+	if (it->kind == PLAN_CHANGE && !(e = catalog_get_file(r->site->catalog, it->path, &entry, r->arena)))
+		*out = entry.approved.blob;
+	return e;
+}
+
+static enum err read_side(struct repo *repo, const struct blob_id *blob, struct buf *bytes, bool *too_big)
+{
+	uint64_t size;
+	enum err e = repo_blob_size(repo, blob, &size);
+
+	*too_big |= !e && size > COMPARE_LIMIT;
+	return e || *too_big ? e : repo_blob_read(repo, blob, bytes);
+}
+
 /* One file: what is approved now against what would come back. */
 static enum err put_file(struct req *r, struct view_map *m, const struct plan_item *it)
 {
-	const bool comes = it->kind != PLAN_REMOVE;
-	struct comparison c = { .has_approved = false };
-	struct buf then = BUF_INIT(COMPARE_LIMIT);
-	uint64_t size = 0;
+	const bool comes = it->kind != PLAN_REMOVE, is = it->kind != PLAN_ADD;
+	struct buf then = BUF_INIT(COMPARE_LIMIT), now = BUF_INIT(COMPARE_LIMIT);
+	bool too_big = false;
+	struct blob_id blob;
 	struct repo *repo;
-	enum err e = tools_repo(r->tools, r->site, &repo), there = ERR_NOT_FOUND;
+	enum err e = tools_repo(r->tools, r->site, &repo);
 
-	if (!e && it->kind != PLAN_ADD) {
-		there = compare_load(r, it->path, &c);
-		e = there == ERR_NOT_FOUND ? ERR_OK : there;
-	}
+	if (!e && is)
+		e = approved_blob(r, it, &blob);
+	if (!e && is)
+		e = read_side(repo, &blob, &now, &too_big);
 	if (!e && comes)
-		e = repo_blob_size(repo, &it->blob, &size);
-	if (!e && (c.too_big || size > COMPARE_LIMIT))
+		e = read_side(repo, &it->blob, &then, &too_big);
+	if (!e && too_big)
 		view_set(m, VIEW_nothing, arena_printf(r->arena, "It is compared up to %s only.", size_text(r->arena, COMPARE_LIMIT)));
-	else {
-		if (!e && comes)
-			e = repo_blob_read(repo, &it->blob, &then);
-		if (!e)
-			e = put_marked(r, m, c.has_approved ? &c.approved_bytes : NULL, comes ? &then : NULL);
-	}
-	if (!there)
-		compare_release(&c);
+	else if (!e)
+		e = put_marked(r, m, is ? &now : NULL, comes ? &then : NULL);
+	buf_release(&now);
 	buf_release(&then);
 	return e;
 }
@@ -169,7 +187,7 @@ static enum err back_page(struct req *r, unsigned status, const struct back_to *
 	struct sha256 digest;
 	struct plan plan;
 	struct path from;
-	bool given = false;
+	bool given = false, one;
 	enum err e = site_back(r->site, r->tools, to, &r->person->who, &plan, &digest);
 
 	if (!e)
@@ -180,6 +198,7 @@ static enum err back_page(struct req *r, unsigned status, const struct back_to *
 		put_plan(r, m, to, &plan, given ? &from : NULL);
 		show_hex(m, VIEW_plan_digest, digest.b, sizeof digest.b);
 	}
+	one = !e && plan.n == 1 && path_equal(plan.items[0].path, to->path);
 	plan_release(&plan);
 	if (e)
 		return e;
@@ -197,7 +216,7 @@ static enum err back_page(struct req *r, unsigned status, const struct back_to *
 		view_set(m, VIEW_record_href, to->seq ? page_record_href(r, to->seq) : NULL);
 		view_set(m, VIEW_verb, "Approve again");
 		view_set(m, VIEW_href, addr(r, "/reapprove", NULL, NULL));
-		view_set(m, VIEW_back_href, page_history_href(r, to->path, plan.n != 1));
+		view_set(m, VIEW_back_href, page_history_href(r, to->path, !one));
 		sign_model(r, m, NULL);
 		view_set_bool(m, VIEW_ask_meaning, false);
 	}

@@ -77,6 +77,8 @@ static enum err parse(struct req *r, struct asked *a)
 	if (*a->user) {
 		/* Somebody who is gone still has his history: then the principal must be written out. */
 		e = auth_principal(web_auth(r->web), tools_db(r->tools), a->user, a->principal);
+		if (e == ERR_NOT_FOUND && *a->principal)
+			e = ERR_OK;
 		/* Who there is is for admins: others get the history of nobody, as that of somebody who did nothing that they may see. */
 		if (e == ERR_NOT_FOUND && req_role_on(r, path_root()) < ROLE_ADMIN && strlen(a->user) + sizeof "own:" <= sizeof a->principal) {
 			snprintf(a->principal, sizeof a->principal, "own:%s", a->user);

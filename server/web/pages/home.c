@@ -9,7 +9,6 @@
 
 #define HOME_WAITING 20
 #define HOME_RECENT 6
-#define LONGEST_CUT (60 * CLOCK_SECOND)
 /* How many files are looked at to find the oldest; beyond it the list begins anywhere and says that there are more. */
 #define HOME_LOOK 5000
 
@@ -185,11 +184,13 @@ static enum err mine(struct req *r, struct view_map *m, const struct db_release 
 	struct history_query q = { .path = path_root(), .whole_site = true, .actor = r->person->who.user, .limit = HOME_RECENT };
 	struct acts_of recent = { .r = r, .list = view_set_list(m, VIEW_recent) };
 	struct acts_of pending = { .r = r, .list = view_set_list(m, VIEW_pending), .since = rel };
+	struct db_record_row last = { .at = 0 };
 	uint64_t next;
 	enum err e = history_list(r, &q, recent_item, &recent, &next);
 
-	/* Some may be older than its record, and not in it: those of while it was cut. */
-	q.since = rel->as_of + 1 < rel->seq ? rel->at - LONGEST_CUT : rel->at + 1;
+	if (!e && rel->as_of)
+		e = db_record_get(tools_db(r->tools), r->site->name, rel->node, rel->as_of, &last, r->arena);
+	q.since = last.at;
 	q.limit = 50;
 	if (!e)
 		e = history_list(r, &q, pending_item, &pending, &next);

@@ -16,6 +16,15 @@ static void channel_badge(struct view_map *m, const struct db_notice *n)
 		show_badge(m, "waiting", "nothing to tell yet");
 }
 
+static const char *told_words(struct req *r, const char *told)
+{
+	const char *failing = notice_targets(told, false, r->arena), *differing = notice_targets(told, true, r->arena);
+
+	if (!*failing || !*differing)
+		return *failing ? arena_printf(r->arena, "%s failed", failing) : *differing ? arena_printf(r->arena, "something else is live on %s", differing) : "";
+	return arena_printf(r->arena, "%s failed, something else is live on %s", failing, differing);
+}
+
 /* test: send one to each, and say what became of it. */
 static enum err notices(struct req *r, bool test)
 {
@@ -36,7 +45,7 @@ static enum err notices(struct req *r, bool test)
 		view_set(row, VIEW_name, arena_dup(r->arena, ch.shown));
 		channel_badge(row, &n);
 		show_time(row, VIEW_at, n.told_at, now);
-		view_set(row, VIEW_what, n.failing);
+		view_set(row, VIEW_what, told_words(r, n.failing));
 		view_set(row, VIEW_error, n.why);
 		show_time(row, VIEW_next, n.retry_at, now);
 		view_set(row, VIEW_sentence, NULL);
