@@ -220,6 +220,9 @@ static enum err rollback_check(struct decision *d, void *arg)
 		err = not_held(d->s, d->db, &g->cut.sluice);
 	if (!err && last.number != g->cut.last.number)
 		err = err_set(ERR_STALE, "A release was cut meanwhile: look at it again.");
+	/* It follows from what production holds, if somebody has just said so. */
+	if (!err)
+		err = caught_up(d->db, d->s, 0, &g->cut.caught, g->cut.a);
 	return err ? err : cutting_number(&g->cut, d);
 }
 

@@ -394,11 +394,12 @@ static enum err remove_others(struct site *s, struct db *db, json_t *names)
 		struct db_publisher p;
 		char seen[CLOCK_TEXT_SIZE] = "stopped", line[NAMED_PROCESS_LIMIT + CLOCK_TEXT_SIZE + 32];
 
+		/* Who is not there is nobody; who was, and is not as he was, has come back, after a stop as well. */
 		e = db_publisher_get(db, s->name, q.members[i].process, &p);
-		if (!e)
-			e = db_publisher_remove(db, s->name, q.members[i].process, p.seen_at);
 		if (e == ERR_NOT_FOUND)
-			e = p.seen_at ? err_set(ERR_STALE, "It was heard of again.") : ERR_OK;
+			e = ERR_OK;
+		else if (!e && (e = db_publisher_remove(db, s->name, q.members[i].process, p.seen_at)) == ERR_NOT_FOUND)
+			e = err_set(ERR_STALE, "It was heard of again.");
 		if (!e)
 			e = named_leave(&store, id, q.members[i].process, &left);
 		if (e)

@@ -2,6 +2,7 @@
 import json
 import shutil
 import sys
+import threading
 import time
 
 import pytest
@@ -12,6 +13,7 @@ from test_ssh import TOP, Production, target, user_name, world
 sys.path.insert(0, str(TOP / "tests" / "check"))
 
 from drydock import program  # noqa: E402
+from failpoints import Failpoints  # noqa: E402
 from world import sql  # noqa: E402
 
 
@@ -220,6 +222,38 @@ def test_it_is_cut_though_nothing_was_approved():
         settled(d, 4)
         # Of what was approved and lost this server knows nothing: the page says so before.
         assert p.live()["/index.html"] == b"<h1>one</h1>"
+
+
+def test_a_rollback_that_is_being_prepared():
+    """It follows from what production holds too, or nothing would ever again."""
+    with world() as (d, p):
+        release_first(d)
+        release(d, "2")
+        go_back_in_time(d, lambda: [release(d, t) for t in "345"])
+        d.write("/index.html", "other")
+        d.sign("/index.html")
+        d.sync(state="failed")
+        head = target(d)["unknown"]["head"]
+        pause = Failpoints(d.dir / "pause", own=d._own)
+        d.stop()
+        d.start(env=pause.env)
+        shown = d.cli("--json", "release", "rollback", "1")
+        digest = json.loads(shown.stdout)["digest"]
+        pause.delay("rollback_prepared", 5000)
+        done = []
+        back = threading.Thread(target=lambda: done.append(d.cli("release", "rollback", "1", "-m", "as it was", "--plan", digest)))
+        back.start()
+        end = time.monotonic() + 30
+        while not pause.happened:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        assert d.cli("target", "catch-up", "machine", "-m", "compared").returncode == 0
+        back.join()
+        assert done[0].returncode == 0, done[0]
+        settled(d, 6)
+        assert json.loads(d.cli("release", "show", "6", "--paper", "head").stdout)["previous"] == head
+        fsck = d.run(program(), "fsck", "--data", d.data, check=False)
+        assert fsck.returncode == 0, fsck.stdout + fsck.stderr
 
 
 def test_only_what_the_receiver_signed():

@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import sys
+import threading
 import time
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
@@ -74,8 +75,8 @@ class Server:
         text = re.sub(r'(?m)^database = .*\n', "", text)
         s.conf.write_text(f'database = "mysql://outside@localhost/drydock?socket={database}"\n' + text)
 
-    def start(self, **kw):
-        self.place.start(env=self.clock.env, **kw)
+    def start(self, env=(), **kw):
+        self.place.start(env={**self.clock.env, **dict(env)}, **kw)
         return self
 
     def sync_state(self):
@@ -401,6 +402,30 @@ def test_what_is_refused():
         assert r.returncode == 0, r.stderr
         a.start()
         until(a.may_write)
+
+
+def test_who_comes_back_while_it_is_taken_over():
+    """It had stopped, and starts again when the other one has looked, and not yet removed it."""
+    with world() as w:
+        a = w.a.start()
+        sign(a)
+        a.place.stop()
+        b = w.second()
+        pause = Failpoints(w.d.dir / "pause", own=w.d._own)
+        pause.delay("act_looked_up", 4000, nth=2)  # of the site, after the installation
+        started = threading.Thread(target=b.start, kwargs={"env": pause.env})
+        started.start()
+        until(lambda: pause.happened)
+        # Said when the other one reads, and true when that wants to remove it.
+        w.database.sql("BEGIN; UPDATE publisher SET seen_at = CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED) WHERE site = 'www' AND seen_at = 0; DO SLEEP(6); COMMIT")
+        started.join()
+        assert "another server has the turn" in b.trouble() and b.records("turn") == []
+        queue = lambda: w.database.sql("SELECT members FROM counter WHERE id = 'publisher/www'").stdout.strip()
+        assert queue().count("\\n") == 2 and queue().startswith("1 "), queue()
+        a.start()
+        assert a.may_write()
+        w.d.write("/index.html", "by the one that came back")
+        sign(a, "/index.html")
 
 
 def test_each_site_is_checked_where_its_turn_is():
