@@ -221,7 +221,7 @@ struct run {
 	const struct spawn *s;
 	struct spawn_result *r;
 	pid_t pid;
-	int pidfd, out, err; /* -1: closed */
+	int pidfd, out, err, asked; /* -1: closed */
 	bool ended;
 	int64_t ended_at, term_at, started;
 	bool killed;
@@ -352,13 +352,18 @@ static void follow(struct run *u)
 		int ms = look_at_time(u);
 		if (u->ended && ((u->out < 0 && u->err < 0) || clock_boot() >= u->ended_at + PIPE_GRACE))
 			return;
-		struct pollfd p[3] = {
+		struct pollfd p[4] = {
 			{ .fd = u->ended ? -1 : u->pidfd, .events = POLLIN },
 			{ .fd = u->out, .events = POLLIN },
 			{ .fd = u->err, .events = POLLIN },
+			{ .fd = u->asked, .events = POLLIN },
 		};
-		if (poll(p, 3, ms) < 0 && errno != EINTR)
+		if (poll(p, 4, ms) < 0 && errno != EINTR)
 			return;
+		if (p[3].revents & POLLIN)
+			u->s->answer(u->s->before_arg, u->asked, u->pid);
+		else if (p[3].revents)
+			close_fd(&u->asked);
 		if (p[1].revents)
 			drain(u, &u->out, u->s->out, true);
 		if (p[2].revents)
@@ -377,7 +382,7 @@ enum err spawn_run(const struct spawn *s, struct spawn_result *r)
 	const char *cwd = s->cwd ? s->cwd : "/";
 	bool want_out = s->out || s->progress;
 	int out[2] = { -1, -1 }, err[2] = { -1, -1 }, in = -1, null = -1, status = 0, rc;
-	struct run u = { .s = s, .r = r, .pidfd = -1, .out = -1, .err = -1 };
+	struct run u = { .s = s, .r = r, .pidfd = -1, .out = -1, .err = -1, .asked = -1 };
 	enum err e;
 
 	*r = (struct spawn_result){ 0 };
@@ -402,6 +407,8 @@ enum err spawn_run(const struct spawn *s, struct spawn_result *r)
 	out[0] = err[0] = -1;
 	close_fd(&out[1]);
 	close_fd(&err[1]);
+	if (s->watch)
+		u.asked = s->watch(s->before_arg);
 	u.pidfd = pidfd_open(u.pid, 0);
 	if (u.pidfd < 0 || (u.out >= 0 && fcntl(u.out, F_SETFL, O_NONBLOCK)) || (u.err >= 0 && fcntl(u.err, F_SETFL, O_NONBLOCK)))
 		e = err_sys(ERR_FAILED, "%s: cannot be watched", file);
@@ -417,6 +424,7 @@ enum err spawn_run(const struct spawn *s, struct spawn_result *r)
 		e = err_sys(ERR_FAILED, "%s: its end was lost", file);
 	r->status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 out:
+	close_fd(&u.asked);
 	close_fd(&u.pidfd);
 	close_fd(&u.out);
 	close_fd(&u.err);

@@ -34,6 +34,12 @@ struct spawn {
 	/* In the child, which shares our memory until exec: system calls only, nothing written (landlock); may be NULL. */
 	void (*before_exec)(void *arg);
 	void *before_arg;
+	/*
+	 * What before_exec arranged for the program to ask us while it runs: watch is called once, with before_arg, and gives a
+	 * descriptor (-1: none), which is closed in the end; answer, whenever that can be read. Both may be NULL.
+	 */
+	int (*watch)(void *arg);
+	void (*answer)(void *arg, int fd, pid_t pid);
 };
 
 struct spawn_result {

@@ -11,6 +11,7 @@
 
 #include "acts/turn.h"
 #include "base/clock.h"
+#include "base/confine.h"
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -316,6 +317,16 @@ static bool open_again(struct serve *s, const sigset_t *set)
 	return true;
 }
 
+/* What shuts kits in, by what this kernel has. */
+static void say_confinement(void)
+{
+	struct confine_able able;
+
+	confine_able(&able);
+	log_event(able.files && able.processes ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, "kits.confined", "files", able.files ? "yes" : "no: this kernel has no landlock",
+	    "processes", able.processes ? "yes" : "no: this kernel cannot ask who may be sent a signal", NULL);
+}
+
 enum err daemon_serve(struct conf *conf, const struct helpers *helpers, int ready)
 {
 	struct serve s = { .conf = conf, .helpers = helpers, .lock = PTHREAD_MUTEX_INITIALIZER };
@@ -334,6 +345,7 @@ enum err daemon_serve(struct conf *conf, const struct helpers *helpers, int read
 		free(why);
 		return e;
 	}
+	say_confinement();
 	log_event(LOG_LEVEL_INFO, "serve.ready", "address", conf->address, "port", log_u64(conf->port), "data", conf->data, "sites",
 	    log_u64(conf->n_sites), NULL);
 	if (ready >= 0) {

@@ -454,7 +454,8 @@ static enum err run(const struct kit_run *k, struct kit_result *out, struct aren
 	struct buf errors = BUF_INIT(OUTPUT_LIMIT / 4);
 	struct spawn_result res;
 	const char *file;
-	int work = -1, rules = -1;
+	struct confine_kit jail = { .rules = -1, .ours = -1, .theirs = -1 };
+	int work = -1;
 	enum err e = find_kit(k, a, &file);
 
 	if (!e)
@@ -471,7 +472,7 @@ static enum err run(const struct kit_run *k, struct kit_result *out, struct aren
 		{ *k->target->key_file ? k->target->key_file : file, false },
 		{ *k->target->known_hosts ? k->target->known_hosts : file, false },
 	};
-	e = confine_open(paths, sizeof(paths) / sizeof(*paths), &rules);
+	e = confine_kit_open(&jail, paths, sizeof(paths) / sizeof(*paths));
 	FAILPOINT_OR(e, kit_prepared);
 	if (e)
 		goto out;
@@ -512,7 +513,9 @@ static enum err run(const struct kit_run *k, struct kit_result *out, struct aren
 		.cancel = k->cancel,
 		.session = true,
 		.before_exec = confine_kit,
-		.before_arg = &rules,
+		.before_arg = &jail,
+		.watch = confine_kit_watch,
+		.answer = confine_kit_answer,
 	};
 	e = spawn_run(&s, &res);
 	if (e)
@@ -525,8 +528,7 @@ static enum err run(const struct kit_run *k, struct kit_result *out, struct aren
 out:
 	if (work >= 0)
 		(void)close(work);
-	if (rules >= 0)
-		(void)close(rules);
+	confine_kit_close(&jail);
 	buf_release(&errors);
 	return e;
 }

@@ -6,6 +6,7 @@
 
 #include "acts/turn.h"
 #include "base/clock.h"
+#include "base/confine.h"
 #include "config.h"
 #include "web/life.h"
 #include "web/serve.h"
@@ -109,6 +110,7 @@ enum err serve_metrics(struct req *r)
 	struct web *w = r->web;
 	struct buf b = BUF_INIT(1u << 20), named = BUF_INIT(1u << 20);
 	double oldest = 0, unconfirmed = 0;
+	struct confine_able able;
 	bool admin = false;
 
 	for (size_t i = 0; i < w->o.n_sites; i++) {
@@ -129,8 +131,12 @@ enum err serve_metrics(struct req *r)
 			admin = true;
 		}
 	}
-	if (admin)
+	if (admin) {
 		add_checks(w, "installation", &named);
+		confine_able(&able);
+		head(&named, "drydock_kits_confined", "gauge", "What keeps kits in on this kernel: their files, the processes that they may signal.");
+		buf_fmt(&named, "drydock_kits_confined{what=\"files\"} %d\ndrydock_kits_confined{what=\"processes\"} %d\n", able.files, able.processes);
+	}
 	head(&b, "drydock_info", "gauge", "The version that runs.");
 	buf_fmt(&b, "drydock_info{version=\"%s\"} 1\n", PACKAGE_VERSION);
 	head(&b, "drydock_oldest_unconfirmed_seconds", "gauge", "Age of the oldest approval that is not confirmed live on every target, over all sites.");

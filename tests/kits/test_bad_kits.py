@@ -53,6 +53,72 @@ KITS = {
     "removes-export": (SH + 'rm -rf "$DRYDOCK_EXPORT"/* || exit 18\n', FAILED, "status 18"),
     "reads-key": (SH + 'cat "$DRYDOCK_EXPORT/../../../node.key" "$HOME/../../../../node.key" || exit 19\n', FAILED, "status 19"),
     "kills-daemon": (SH + "kill -KILL $PPID; exit 20\n", FAILED, "status 20"),
+    "signals-everybody": (SH + "kill -0 -1 && exit 1; exit 25\n", FAILED, "status 25"),
+    "kills-database": (SH + '. "${0%/*}/pids"\nfor p in $PIDS; do for s in TERM KILL STOP; do kill -$s $p; kill -$s -$p; done; done; exit 26\n', FAILED, "status 26"),
+    "kills-database-otherwise": (PY + """
+import ctypes, fcntl, os, pathlib, resource, signal, struct, sys
+SIGQUEUEINFO, TKILL, TGKILL, TGSIGQUEUEINFO, IOPRIO_SET = ((129, 200, 234, 297, 251) if os.uname().machine == "x86_64" else (138, 130, 131, 240, 30))
+libc, KILL = ctypes.CDLL(None, use_errno=True), signal.SIGKILL
+pids = [int(p) for p in pathlib.Path(sys.argv[0]).with_name("pids").read_text().strip().split("=")[1].strip("'").split()]
+got = []
+
+def call(*args):
+    if libc.syscall(*args) < 0:
+        raise OSError(ctypes.get_errno(), "")
+
+def by_descriptor(p, owner):
+    ours, theirs = os.pipe()
+    owner(ours, p)
+    fcntl.fcntl(ours, fcntl.F_SETSIG, KILL)
+    fcntl.fcntl(ours, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+    os.write(theirs, b"x")
+
+info = struct.pack("iii", KILL, 0, -1).ljust(128, bytes(1))
+for p in pids:
+    for name, way in {
+        "tkill": lambda: call(TKILL, p, KILL),
+        "tgkill": lambda: call(TGKILL, p, p, KILL),
+        "sigqueue": lambda: call(SIGQUEUEINFO, p, KILL, info),
+        "tgsigqueue": lambda: call(TGSIGQUEUEINFO, p, p, KILL, info),
+        "pidfd": lambda: signal.pidfd_send_signal(os.pidfd_open(p), KILL),
+        "proc": lambda: signal.pidfd_send_signal(os.open(f"/proc/{p}", os.O_RDONLY | os.O_DIRECTORY), KILL),
+        "setown": lambda: by_descriptor(p, lambda fd, p: fcntl.fcntl(fd, fcntl.F_SETOWN, p)),
+        "setown_ex": lambda: by_descriptor(p, lambda fd, p: fcntl.fcntl(fd, 15, struct.pack("ii", 1, p))),
+        "fiosetown": lambda: by_descriptor(p, lambda fd, p: fcntl.ioctl(fd, 0x8901, struct.pack("i", p))),
+        "prlimit": lambda: resource.prlimit(p, resource.RLIMIT_CPU, (1, 1)),
+        "affinity": lambda: os.sched_setaffinity(p, {0}),
+        "scheduler": lambda: os.sched_setscheduler(p, os.SCHED_IDLE, os.sched_param(0)),
+        "priority": lambda: os.setpriority(os.PRIO_PROCESS, p, 19),
+        "priority of user": lambda: os.setpriority(os.PRIO_USER, os.getuid(), 19),
+        "io priority": lambda: call(IOPRIO_SET, 1, p, 3 << 13),
+    }.items():
+        try:
+            way()
+            got.append((name, p))
+        except OSError:
+            pass
+print("got through:", got)
+sys.exit(1 if got else 27)
+""", FAILED, "status 27"),
+    # What is its own it may end: no refusal here.
+    "ends-its-own": (PY + """
+import os, resource, signal, subprocess, sys
+a = subprocess.Popen(["sleep", "300"])
+os.kill(a.pid, 0)
+os.setpriority(os.PRIO_PROCESS, a.pid, 5)
+resource.prlimit(a.pid, resource.RLIMIT_CORE, (0, 0))
+a.terminate()
+assert a.wait() == -signal.SIGTERM
+b = subprocess.Popen(["sleep", "300"], process_group=0)
+os.killpg(b.pid, signal.SIGINT)
+assert b.wait() == -signal.SIGINT
+assert subprocess.run(["timeout", "0.1", "sleep", "300"]).returncode == 124
+assert subprocess.run(["nice", "-n", "3", "true"]).returncode == 0
+try:
+    os.kill(b.pid, 0)
+except ProcessLookupError:
+    os._exit(28)
+""", FAILED, "status 28"),
     "fills-memory": (PY + "import sys\ntry:\n    x = bytearray(1 << 40)\nexcept MemoryError:\n    sys.exit(21)\n", FAILED, "status 21"),
     "closes-all": (PY + "import os\nos.closerange(0, 256)\nos._exit(22)\n", FAILED, "status 22"),
     "no-interpreter": ("#!/no/such/program\n", FAILED, ""),
@@ -60,7 +126,7 @@ KITS = {
     "empty": ("", FAILED, ""),
     "removes-itself": (SH + 'rm -f "$0"; exit 23\n', FAILED, "status 23"),
 }
-assert len(KITS) >= 30
+assert len([name for name in KITS if name != "ends-its-own"]) >= 30
 
 
 def running(of):
@@ -93,6 +159,9 @@ def test_each_is_named_and_nothing_is_touched():
         text += f'\ttarget "directory" {{\n\t\tkit = "directory"\n\t\tplace = "{d.dir}/kits/directory"\n\t}}\n'
         d.conf.write_text(text + "}\n")
         d.start()
+        others = [d.process.pid, d.database_pid()]
+        daemons = [int(p) for p in pathlib.Path(f"/proc/{d.process.pid}/task/{d.process.pid}/children").read_text().split()]
+        (kits / "pids").write_text(f"PIDS='{' '.join(map(str, [*others, *daemons]))}'\n")
         d.sign("/", recursive=True)
         before = d.tree(d.data / "sites" / "www" / "export") if (d.data / "sites" / "www" / "export").exists() else None
         run = d.sync(state="failed", wait=90)
@@ -105,6 +174,10 @@ def test_each_is_named_and_nothing_is_touched():
         lines = {name: next(x for x in log.splitlines() if f"target={name} " in x and "sync.target." in x) for name in KITS}
         wrong = [lines[name] for name, (_, _, why) in KITS.items() if why not in lines[name]]
         assert not wrong, wrong
+        # Nobody else was ended, or is asleep.
+        assert d.process.poll() is None and d.database_pid() == others[1]
+        for pid in [*others, *daemons]:
+            assert pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] in "SRD"
         # The site is as it was: production has what was signed, the export too, and the server serves.
         assert d.live() == {path: content.encode() for path, content in PAGES.items()}
         if before is not None:

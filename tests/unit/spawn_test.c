@@ -1,10 +1,13 @@
 #include "test.h"
 
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -301,6 +304,81 @@ static void test_reader_is_shut_in(void **state)
 		close(jail.fd);
 }
 
+/* What a kit may do to processes, tried by a shell in its place; `outside` is a process of somebody else. */
+static void try_as_kit(const char *line, pid_t outside, const char *expected)
+{
+	char *script = mem_printf("O=%ld; %s", (long)outside, line);
+	const char *const argv[] = { "sh", "-c", script, NULL };
+	struct buf out = BUF_INIT(4096), errors = BUF_INIT(4096);
+	struct confine_kit jail;
+	struct spawn s = { .argv = argv, .out = &out, .err_out = &errors, .deadline_us = 20 * CLOCK_SECOND, .session = true, .before_exec = confine_kit,
+		.before_arg = &jail, .watch = confine_kit_watch, .answer = confine_kit_answer };
+	struct spawn_result r = { 0 };
+
+	assert_ok(confine_kit_open(&jail, NULL, 0));
+	assert_ok(spawn_run(&s, &r));
+	if (strcmp(buf_text(&out), expected))
+		fail_msg("%s: %s%s", line, buf_text(&out), buf_text(&errors));
+	confine_kit_close(&jail);
+	buf_release(&out);
+	buf_release(&errors);
+	free(script);
+}
+
+#define OWN_CHILD "sleep 60 & kill $! && wait $!; echo $?"
+#define OWN_GROUP "trap 'echo mine' TERM; kill -TERM 0"
+
+static void test_kit_is_shut_in(void **state)
+{
+	static const char *const REFUSED[] = { "kill -0 $O", "kill -0 -$O", "kill -0 -1", "kill -0 $PPID", "setsid true", "prlimit -p $O --core=0:0", "renice 19 $O",
+		"chrt -i -p 0 $O", "taskset -p 1 $O", "ionice -c 3 -p $O" };
+	pid_t outside = fork();
+
+	(void)state;
+	if (!outside) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		(void)setsid();
+		pause();
+		_exit(0);
+	}
+	assert_true(outside > 0);
+	while (getsid(outside) != outside)
+		usleep(1000);
+	for (size_t i = 0; i < sizeof REFUSED / sizeof *REFUSED; i++) {
+		char *line = mem_printf("%s >/dev/null 2>&1 && echo it did; true", REFUSED[i]);
+
+		try_as_kit(line, outside, "");
+		free(line);
+	}
+	try_as_kit(OWN_CHILD, outside, "143\n");
+	try_as_kit(OWN_GROUP, outside, "mine\n");
+	try_as_kit("timeout 0.1 sleep 60; echo $?", outside, "124\n");
+	try_as_kit("ulimit -c 0 && nice -n 1 true && echo yes", outside, "yes\n");
+	assert_int_equal(kill(outside, SIGKILL), 0);
+	(void)waitpid(outside, NULL, 0);
+}
+
+/* In a container that listens itself nobody can ask us: then a kit signals its own group only. */
+static void test_kit_where_nobody_asks(void **state)
+{
+	struct sock_filter all = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	const struct sock_fprog program = { 1, &all };
+	pid_t pid = fork();
+	int status;
+
+	(void)state;
+	if (!pid) {
+		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program) < 0)
+			_exit(3);
+		try_as_kit("kill -0 $O 2>/dev/null && echo it did; true", getpid(), "");
+		try_as_kit("sleep 0.1 & kill $! 2>/dev/null || echo no", getpid(), "no\n");
+		try_as_kit(OWN_GROUP, getpid(), "mine\n");
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
 static void test_progress(void **state)
 {
 	int lines = 0;
@@ -427,6 +505,8 @@ int main(void)
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_progress),
 		cmocka_unit_test(test_reader_is_shut_in),
+		cmocka_unit_test(test_kit_is_shut_in),
+		cmocka_unit_test(test_kit_where_nobody_asks),
 		cmocka_unit_test(test_large_input),
 		cmocka_unit_test(test_many_threads),
 		cmocka_unit_test(test_daemon),
