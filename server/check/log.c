@@ -13,7 +13,6 @@
 #define BODY_LIMIT ((size_t)2 << 20)
 #define FILES_LIMIT ((size_t)256 << 20)
 #define RULES_LIMIT ((size_t)64 << 20)
-#define AHEAD 64 /* records read at a time */
 #define THREADS 2
 #define SMALL_FILES (256 * 1024) /* bytes: longer lists are read when their turn comes, so that memory stays bounded */
 
@@ -57,8 +56,8 @@ struct ahead {
 	struct log_entry e;
 	uint8_t signer[32]; /* the key that signed it, if signed is true: whether it is the right one is told in order */
 	bool is_signed;
-	/* what is wrong with it; told in order by the thread that takes the records up */
-	struct { enum finding_id id; char what[512]; } bad[4];
+	/* what is wrong with it, in its arena; told in order by the thread that takes the records up */
+	struct { enum finding_id id; const char *what; } bad[4];
 	size_t n_bad;
 };
 
@@ -68,7 +67,7 @@ static void bad(struct ahead *a, enum finding_id id, const char *what)
 	if (a->n_bad == sizeof(a->bad) / sizeof(*a->bad))
 		return;
 	a->bad[a->n_bad].id = id;
-	snprintf(a->bad[a->n_bad++].what, sizeof(a->bad->what), "%.500s", what);
+	a->bad[a->n_bad++].what = arena_dup(a->e.arena, what);
 }
 
 static void bad_object(struct ahead *a, enum err e, const char *part)
@@ -155,34 +154,6 @@ static void read_entry(const struct log *l, struct ahead *a, struct repo *repo)
 
 /* --- ahead ---------------------------------------------------------------------------------------------------------- */
 
-struct reading {
-	const struct log *l;
-	struct ahead *list;
-	struct repo *repos[THREADS];
-	pthread_mutex_t lock;
-};
-
-static void read_one(void *arg, size_t i)
-{
-	struct reading *r = arg;
-	struct repo *repo = NULL;
-
-	pthread_mutex_lock(&r->lock);
-	for (size_t k = 0; k < THREADS && !repo; k++) {
-		repo = r->repos[k];
-		r->repos[k] = NULL;
-	}
-	pthread_mutex_unlock(&r->lock);
-	read_entry(r->l, &r->list[i], repo);
-	pthread_mutex_lock(&r->lock);
-	for (size_t k = 0; k < THREADS; k++)
-		if (!r->repos[k]) {
-			r->repos[k] = repo;
-			break;
-		}
-	pthread_mutex_unlock(&r->lock);
-}
-
 static void entry_begin(struct log_entry *e, const struct log *l, size_t index)
 {
 	*e = (struct log_entry){ .seq = index + 1, .commit = l->ids[index], .body = BUF_INIT(BODY_LIMIT), .files_text = BUF_INIT(SMALL_FILES),
@@ -198,6 +169,84 @@ static void entry_release(struct log_entry *e)
 	buf_release(&e->rules_text);
 	free(e->files);
 	arena_free(e->arena);
+}
+
+#define BATCH ((size_t)16) /* records that a thread takes up at a time */
+#define BATCHES ((size_t)64) /* that are read ahead, at most: while the database takes rows, nobody waits */
+#define BATCH_BYTES ((size_t)8 << 20) /* of all of them, short of the last few */
+
+struct batch {
+	struct ahead list[BATCH];
+	size_t bytes;
+	bool read;
+};
+
+struct reading {
+	struct log *l;
+	size_t n_batches;
+	pthread_t owner; /* who takes them up */
+	pthread_mutex_t lock; /* around what follows */
+	pthread_cond_t moved;
+	struct batch *ring; /* of BATCHES; one that is being read is its thread's */
+	size_t next, taken; /* which one is read next, and is the first that was not taken up */
+	size_t bytes;
+	bool ended;
+};
+
+struct reader {
+	struct reading *r;
+	struct repo *repo;
+	struct pool_beside thread;
+};
+
+static size_t batch_size(const struct reading *r, size_t nth)
+{
+	return nth + 1 < r->n_batches ? BATCH : r->l->n - nth * BATCH;
+}
+
+/* Of a thread that has the lock, and has it again afterwards. */
+static void read_batch(struct reading *r, struct repo *repo)
+{
+	const size_t nth = r->next++;
+	struct batch *b = &r->ring[nth % BATCHES];
+	size_t bytes = 0;
+
+	pthread_mutex_unlock(&r->lock);
+	for (size_t i = 0; i < batch_size(r, nth); i++) {
+		struct ahead *a = &b->list[i];
+
+		memset(a, 0, sizeof(*a));
+		entry_begin(&a->e, r->l, nth * BATCH + i);
+		read_entry(r->l, a, repo);
+		bytes += a->e.body.cap + a->e.files_text.cap + arena_used(a->e.arena) + (a->e.files ? a->e.record.files_count * sizeof(*a->e.files) : 0);
+	}
+	pthread_mutex_lock(&r->lock);
+	b->bytes = bytes;
+	b->read = true;
+	r->bytes += bytes;
+	pthread_cond_broadcast(&r->moved);
+}
+
+static bool room(const struct reading *r)
+{
+	return r->next < r->n_batches && r->next - r->taken < BATCHES && (r->bytes < BATCH_BYTES || r->next == r->taken);
+}
+
+static void read_ahead(void *arg)
+{
+	struct reader *me = arg;
+	struct reading *r = me->r;
+
+	pthread_mutex_lock(&r->lock);
+	while (!r->ended && r->next < r->n_batches) {
+		if (room(r))
+			read_batch(r, me->repo);
+		else if (pthread_equal(pthread_self(), r->owner))
+			break; /* there was no thread for it: who takes them up reads as well */
+		else
+			pthread_cond_wait(&r->moved, &r->lock);
+	}
+	pthread_mutex_unlock(&r->lock);
 }
 
 /* --- in order -------------------------------------------------------------------------------------------------------- */
@@ -286,40 +335,98 @@ static void check_last_key(struct log *l)
 	l->check->log_damaged = true;
 }
 
+/* Who would have to wait for a batch that nobody has begun reads it himself. */
+static struct batch *wait_batch(struct reading *r, size_t nth)
+{
+	struct batch *b = &r->ring[nth % BATCHES];
+
+	pthread_mutex_lock(&r->lock);
+	while (!b->read) {
+		if (r->next == nth)
+			read_batch(r, r->l->repo);
+		else
+			pthread_cond_wait(&r->moved, &r->lock);
+	}
+	pthread_mutex_unlock(&r->lock);
+	return b;
+}
+
+static void drop_batch(struct reading *r)
+{
+	struct batch *b = &r->ring[r->taken % BATCHES];
+
+	for (size_t i = 0; i < batch_size(r, r->taken); i++)
+		entry_release(&b->list[i].e);
+	pthread_mutex_lock(&r->lock);
+	b->read = false;
+	r->bytes -= b->bytes;
+	r->taken++;
+	pthread_cond_broadcast(&r->moved);
+	pthread_mutex_unlock(&r->lock);
+}
+
+static enum err take_batch(struct log *l, struct batch *b, size_t n, struct order *o, enum err (*fn)(void *arg, const struct log_entry *e), void *arg)
+{
+	enum err e = ERR_OK;
+
+	for (size_t i = 0; i < n && !e; i++) {
+		if (stopped(l->check))
+			return err_set(ERR_BUSY, "the check was ended before it was done");
+		finish(l, &b->list[i], o);
+		e = fn(arg, &b->list[i].e);
+	}
+	return e;
+}
+
+/* Readers that go on until there is nothing left to be read, or r->ended. */
+static enum err readers_begin(struct reader readers[THREADS], struct reading *r)
+{
+	enum err e = ERR_OK;
+
+	for (size_t i = 0; i < THREADS && !e; i++) {
+		readers[i].r = r;
+		e = repo_open_like(&readers[i].repo, r->l->repo);
+	}
+	for (size_t i = 0; i < THREADS && !e; i++)
+		pool_beside_start(&readers[i].thread, read_ahead, &readers[i]);
+	return e;
+}
+
+static void readers_end(struct reader readers[THREADS], struct reading *r)
+{
+	pthread_mutex_lock(&r->lock);
+	r->ended = true;
+	pthread_cond_broadcast(&r->moved);
+	pthread_mutex_unlock(&r->lock);
+	for (size_t i = 0; i < THREADS; i++) {
+		pool_beside_wait(&readers[i].thread);
+		repo_close(readers[i].repo);
+	}
+}
+
 enum err log_each(struct log *l, enum err (*fn)(void *arg, const struct log_entry *e), void *arg)
 {
-	struct reading r = { .l = l, .list = mem_array(AHEAD, sizeof(*r.list)) };
+	struct reading r = { .l = l, .n_batches = (l->n + BATCH - 1) / BATCH, .owner = pthread_self(), .ring = mem_array(BATCHES, sizeof(*r.ring)) };
+	struct reader readers[THREADS] = { { .r = NULL } };
 	struct order o = { .known = true };
-	enum err e = ERR_OK;
+	enum err e;
 
 	l->check->keys.n = 0;
 	pthread_mutex_init(&r.lock, NULL);
-	for (size_t i = 0; i < THREADS && !e; i++)
-		e = repo_open_like(&r.repos[i], l->repo);
-	for (size_t at = 0; at < l->n && !e; at += AHEAD) {
-		size_t n = l->n - at < AHEAD ? l->n - at : AHEAD;
-
-		for (size_t i = 0; i < n; i++) {
-			memset(&r.list[i], 0, sizeof(r.list[i]));
-			entry_begin(&r.list[i].e, l, at + i);
-		}
-		pool_each(THREADS, n, read_one, &r);
-		for (size_t i = 0; i < n; i++) {
-			if (!e && stopped(l->check))
-				e = err_set(ERR_BUSY, "the check was ended before it was done");
-			if (!e) {
-				finish(l, &r.list[i], &o);
-				e = fn(arg, &r.list[i].e);
-			}
-			entry_release(&r.list[i].e);
-		}
+	pthread_cond_init(&r.moved, NULL);
+	e = readers_begin(readers, &r);
+	while (!e && r.taken < r.n_batches) {
+		e = take_batch(l, wait_batch(&r, r.taken), batch_size(&r, r.taken), &o, fn, arg);
+		drop_batch(&r);
 	}
+	readers_end(readers, &r);
+	while (r.taken < r.next)
+		drop_batch(&r);
 	if (!e && l->n)
 		check_last_key(l);
-	for (size_t i = 0; i < THREADS; i++)
-		repo_close(r.repos[i]);
+	pthread_cond_destroy(&r.moved);
 	pthread_mutex_destroy(&r.lock);
-	free(r.list);
+	free(r.ring);
 	return e;
 }
 

@@ -339,6 +339,8 @@ enum err daemon_rebuild(const struct conf *conf, bool replace)
 	e = need_nobody_else(in);
 	if (!e)
 		e = db_open(&db, &in->owner);
+	if (!e && in->private)
+		private_db_roomy(db);
 	if (!e)
 		e = rebuild_one(in, "installation", db, replace);
 	sites = datadir_sites(conf->data);

@@ -205,6 +205,8 @@ static enum err fill_database(const struct conf *conf, const char *dump)
 	if (e)
 		return e;
 	e = db_open(&db, &in->owner);
+	if (!e && in->private)
+		private_db_roomy(db);
 	if (!e)
 		e = dump_read(db, dump);
 	FAILPOINT_OR(e, restore_filled);

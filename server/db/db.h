@@ -74,6 +74,12 @@ struct private_db;
  * with a random password in dir/db.secret (0600), created by the owner.
  */
 enum err private_db_start(struct private_db **out, const char *dir, unsigned max_connections) MUST_CHECK;
+/*
+ * Before all rows of a log, or of a backup, are put in: 256 MiB for its pages until it ends, where the machine has four times that.
+ * With the 32 MiB that acts are content with, rows of 100,000 records wait for a page to be written and another one to be read.
+ * Where it cannot be had, that takes longer, and is logged.
+ */
+void private_db_roomy(struct db *owner);
 void private_db_owner(const struct private_db *p, struct db_address *out);
 void private_db_program(const struct private_db *p, struct db_address *out);
 /* Called every second or so from the main thread: notices a dead server and starts it again. */

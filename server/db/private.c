@@ -46,6 +46,7 @@
 #define INSTALL_LIMIT (120 * CLOCK_SECOND)
 #define INSTALL_ROOM (UINT64_C(160) << 20) /* bytes; it takes 128 MB until the first act, logs and temporary tables included */
 #define UPGRADE_LIMIT (600 * CLOCK_SECOND)
+#define ROOMY (INT64_C(256) << 20)
 #define LOG_KEEP (8u << 20) /* db.log starts over past this size */
 
 struct private_db {
@@ -626,6 +627,16 @@ out:
 	}
 	*out = p;
 	return ERR_OK;
+}
+
+void private_db_roomy(struct db *owner)
+{
+	const int64_t quarter = (int64_t)sysconf(_SC_PHYS_PAGES) / 4 * sysconf(_SC_PAGESIZE);
+	char sql[80];
+
+	snprintf(sql, sizeof(sql), "SET GLOBAL innodb_buffer_pool_size = %lld", (long long)ROOMY);
+	if (quarter >= ROOMY && (db_connect(owner) || db_plain(owner, sql, "room for many rows")))
+		log_event(LOG_LEVEL_WARN, "db.private_roomy", "text", err_text(), NULL);
 }
 
 enum err private_db_supervise(struct private_db *p)

@@ -114,6 +114,30 @@ static void started_again(void **state)
 	works();
 }
 
+/* Where the machine has the memory; and no trouble if it is asked again. */
+static void roomy(void **state)
+{
+	(void)state;
+	struct db *owner = testdb_connect_owner(t), *fresh;
+	static const char sql[] = "SELECT @@innodb_buffer_pool_size >> 20";
+
+	OK(db_open(&fresh, &t->owner));
+	private_db_roomy(fresh);
+	private_db_roomy(fresh);
+	assert_int_equal(mysql_real_query(owner->my, sql, strlen(sql)), 0);
+	MYSQL_RES *res = mysql_store_result(owner->my);
+	const bool small = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE) < INT64_C(1) << 30;
+	assert_int_equal(atoi(mysql_fetch_row(res)[0]), small ? 32 : 256);
+	mysql_free_result(res);
+	db_close(fresh);
+	db_close(owner);
+	works();
+	/* The next one is as it was. */
+	private_db_stop(t->server, false);
+	start_again();
+	works();
+}
+
 /* The data and the daemon are both gone without a good-bye; what lies about is from another life. */
 static void leftovers(void **state)
 {
@@ -558,6 +582,7 @@ int main(void)
 		cmocka_unit_test(closed_to_others),
 		cmocka_unit_test(found_again),
 		cmocka_unit_test(started_again),
+		cmocka_unit_test(roomy),
 		cmocka_unit_test(leftovers),
 		cmocka_unit_test(installed_with_tables_of_its_own),
 		cmocka_unit_test(killed_while_it_starts),
