@@ -214,8 +214,7 @@ static void let_rest(struct receiver *r, int image)
 
 static enum err accept_offer(struct receiver *r, const struct offer *o, struct image_counts *counts)
 {
-	/* The one that is not live, and after a roll-back by hand not the one that was rolled back to. */
-	const int image = r->live == 1 ? 0 : 1;
+	const int image = receiver_idle(r);
 	struct accepted now = { .number = o->head.number, .term = o->head.term, .head = o->digest, .sums = o->head.sums, .image = image };
 	enum err e;
 
@@ -244,7 +243,7 @@ static void answer(struct receiver *r, int out, const struct image_counts *c)
 }
 
 /* Say what is needed, and again after each look, until the stream goes on. */
-static enum err say_need(struct receiver *r, struct tar *t, const struct offer *o, int out, bool *got)
+static enum err say_need(struct receiver *r, struct tar *t, struct offer *o, int out, bool *got)
 {
 	uint64_t need;
 	enum err e;
@@ -254,6 +253,9 @@ static enum err say_need(struct receiver *r, struct tar *t, const struct offer *
 		if (!e)
 			e = send_need(r, out);
 		receive_step("asked");
+		/* While the sender reads that, and opens files or starts an rsync. */
+		if (!e)
+			e = image_compare(r, o);
 		if (!e)
 			e = tar_next(t, got);
 	} while (!e && *got && !strcmp(t->name, "look") && !t->size);

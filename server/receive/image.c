@@ -53,21 +53,12 @@ struct touched {
 	bool gone;
 };
 
-#define PAIRS_MOST 64 /* that the first pass keeps, so that there need not be a second one */
-
-struct kept_pair {
-	struct manifest_line x, y;
-	bool has_x, has_y;
-};
-
 struct bringing {
 	struct receiver *r;
 	int image, base; /* directories: the idle image, and the accepted one to copy from; -1: none */
 	int parent;
 	char parent_name[PATH_LIMIT + 1];
-	bool removing; /* the first pass */
-	struct kept_pair pairs[PAIRS_MOST]; /* each with something to do: copies */
-	size_t n_pairs; /* more than PAIRS_MOST: there are others */
+	bool removing; /* what goes, before what comes: a file may take the name of a directory */
 	bool all_lines; /* the list is written anew */
 	struct manifest_writing delta;
 	struct manifest_reading accepted; /* the accepted list, read along for what can be copied */
@@ -189,15 +180,20 @@ static mode_t mode_of(const struct manifest_line *l)
 	return l->exec ? 0755 : 0644;
 }
 
-/* As it was when it was written? */
+bool file_as_noted(int dir, const char *name, const struct manifest_line *x)
+{
+	struct stat st;
+
+	return !fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) && S_ISREG(st.st_mode) && st.st_nlink == 1 && (st.st_mode & 07777) == mode_of(x) &&
+	    (uint64_t)st.st_size == x->size && ns(&st.st_mtim) == x->mtime && ns(&st.st_ctim) == x->ctime && st.st_ino == x->inode;
+}
+
 static bool as_noted(struct bringing *b, const struct manifest_line *x)
 {
 	const char *name;
-	struct stat st;
-	int dir = parent_of(b, x->path.s, false, &name);
+	const int dir = parent_of(b, x->path.s, false, &name);
 
-	return dir >= 0 && !fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) && S_ISREG(st.st_mode) && st.st_nlink == 1 && (st.st_mode & 07777) == mode_of(x) &&
-	    (uint64_t)st.st_size == x->size && ns(&st.st_mtim) == x->mtime && ns(&st.st_ctim) == x->ctime && st.st_ino == x->inode;
+	return dir >= 0 && file_as_noted(dir, name, x);
 }
 
 /* Found without notes: by its bytes. *st: as it is. */
@@ -398,66 +394,6 @@ static bool same_file(const struct manifest_line *x, const struct manifest_line 
 	return x->noted && manifest_same_bytes(x, y) && x->exec == y->exec;
 }
 
-/* Nothing to do: the file is as it was noted, and so is its line. */
-static enum err nothing_to_do(struct bringing *b, const struct manifest_line *x, const struct manifest_line *y, bool *out)
-{
-	struct manifest_line was;
-	enum err e;
-
-	*out = false;
-	if (!x || !y || !same_file(x, y) || !manifest_same_text(x, y))
-		return ERR_OK;
-	was = *x;
-	e = manifest_notes(&was);
-	*out = !e && as_noted(b, &was);
-	return e;
-}
-
-static struct manifest_line line_copy(const struct manifest_line *l)
-{
-	struct manifest_line out = *l;
-	char *text = mem_alloc(l->len + 1);
-
-	memcpy(text, l->text, l->len);
-	text[l->len] = '\0';
-	out.text = text;
-	out.path.s = text + (l->path.s - l->text);
-	return out;
-}
-
-static enum err keep_pair(struct bringing *b, const struct manifest_line *x, const struct manifest_line *y)
-{
-	struct kept_pair *p;
-	bool nothing;
-	enum err e;
-
-	if (b->n_pairs > PAIRS_MOST)
-		return ERR_OK;
-	e = nothing_to_do(b, x, y, &nothing);
-	if (e || nothing)
-		return e;
-	if (b->n_pairs++ < PAIRS_MOST) {
-		p = &b->pairs[b->n_pairs - 1];
-		p->has_x = x != NULL;
-		p->has_y = y != NULL;
-		if (x)
-			p->x = line_copy(x);
-		if (y)
-			p->y = line_copy(y);
-	}
-	return ERR_OK;
-}
-
-static void forget_pairs(struct bringing *b)
-{
-	for (size_t i = 0; i < b->n_pairs && i < PAIRS_MOST; i++) {
-		if (b->pairs[i].has_x)
-			free((void *)(uintptr_t)b->pairs[i].x.text);
-		if (b->pairs[i].has_y)
-			free((void *)(uintptr_t)b->pairs[i].y.text);
-	}
-}
-
 static enum err bring_pair(void *arg, const struct manifest_line *x, const struct manifest_line *y)
 {
 	struct bringing *b = arg;
@@ -466,11 +402,8 @@ static enum err bring_pair(void *arg, const struct manifest_line *x, const struc
 	struct stat st;
 	enum err e;
 
-	if (b->removing) {
-		e = y ? ERR_OK : remove_path(b, x->path.s);
-		/* The lines of a walk are no text. */
-		return e || b->all_lines ? e : keep_pair(b, x, y);
-	}
+	if (b->removing)
+		return y ? ERR_OK : remove_path(b, x->path.s);
 	if (!y) {
 		l = (struct manifest_line){ .gone = true, .signer = "", .path = x->path };
 		return b->all_lines ? ERR_OK : manifest_writing_add(&b->delta, &l);
@@ -502,45 +435,96 @@ static enum err bring_pair(void *arg, const struct manifest_line *x, const struc
 	return manifest_writing_add(&b->delta, &l);
 }
 
-static enum err pass(struct bringing *b, int image, bool whole, bool dirty)
+static enum err each_pair(struct receiver *r, int image, bool whole, const struct manifest_source *found, manifest_pair_fn *fn, void *arg)
 {
 	struct manifest_reading old = { .n = 0 };
-	struct manifest_source from;
-	struct walk *walk = NULL;
 	struct new_list l;
-	enum err e = new_list_begin(b->r, whole, &l);
+	enum err e = new_list_begin(r, whole, &l);
 
-	if (dirty)
-		walk = walk_new(b->image, &from);
-	else if (!e) {
-		e = image_list(b->r, image, true, &old);
-		from = old.source;
-	}
+	if (!e && !found)
+		e = image_list(r, image, true, &old);
 	if (!e)
-		e = manifest_pairs(&from, &l.source, bring_pair, b);
-	walk_free(walk);
+		e = manifest_pairs(found ? found : &old.source, &l.source, fn, arg);
 	manifest_reading_end(&old);
 	new_list_end(&l);
 	return e;
 }
 
-/* In place of the second pass. */
-static enum err bring_kept(struct bringing *b)
+#define CHANGES_MOST 64
+
+struct changes {
+	struct receiver *r;
+	struct {
+		struct manifest_line x, y;
+		bool has_x, has_y;
+	} pairs[CHANGES_MOST];
+	size_t n; /* more than CHANGES_MOST: there are others */
+};
+
+static enum err keep_change(void *arg, const struct manifest_line *x, const struct manifest_line *y)
 {
+	struct changes *c = arg;
+
+	if (c->n > CHANGES_MOST || (x && y && x->noted && manifest_same_text(x, y)))
+		return ERR_OK;
+	if (c->n < CHANGES_MOST) {
+		c->pairs[c->n].has_x = x != NULL;
+		c->pairs[c->n].has_y = y != NULL;
+		if (x)
+			c->pairs[c->n].x = line_kept(c->r, x);
+		if (y)
+			c->pairs[c->n].y = line_kept(c->r, y);
+	}
+	c->n++;
+	return ERR_OK;
+}
+
+enum err image_compare(struct receiver *r, struct offer *o)
+{
+	const int image = receiver_idle(r);
+
+	if (o->changes || image_dirty(r, image))
+		return ERR_OK;
+	o->changes = arena_alloc(r->a, sizeof(*o->changes));
+	o->changes->r = r;
+	return each_pair(r, image, o->whole, NULL, keep_change, o->changes);
+}
+
+/* What there is to do, if it is little, and if nothing else in the image was touched. NULL: everything has to be gone through. */
+static const struct changes *few_changes(struct receiver *r, int image, const struct offer *o)
+{
+	const struct changes *c = o->changes;
+
+	if (!c || c->n > CHANGES_MOST || !look_says_as_noted(r, image))
+		c = NULL;
+	look_end(r);
+	return c;
+}
+
+static enum err pass(struct bringing *b, int image, bool whole, const struct changes *few)
+{
+	struct manifest_source found;
+	struct walk *walk = NULL;
 	enum err e = ERR_OK;
 
-	for (size_t i = 0; i < b->n_pairs && !e; i++)
-		e = bring_pair(b, b->pairs[i].has_x ? &b->pairs[i].x : NULL, b->pairs[i].has_y ? &b->pairs[i].y : NULL);
+	for (size_t i = 0; few && i < few->n && !e; i++)
+		e = bring_pair(b, few->pairs[i].has_x ? &few->pairs[i].x : NULL, few->pairs[i].has_y ? &few->pairs[i].y : NULL);
+	if (few)
+		return e;
+	if (b->all_lines)
+		walk = walk_new(b->image, &found);
+	e = each_pair(b->r, image, whole, walk ? &found : NULL, bring_pair, b);
+	walk_free(walk);
 	return e;
 }
 
 /* What is written in the second pass; what it lacks is an error in the end. */
-static enum err write_all(struct bringing *b, int image, bool whole, bool dirty)
+static enum err write_all(struct bringing *b, int image, bool whole, const struct changes *few)
 {
 	enum err e = manifest_writing_begin(&b->lacking, b->r->incoming, LACKING_FILE);
 
 	if (!e)
-		e = manifest_writing_end(&b->lacking, LACKING_FILE, dirty || b->n_pairs > PAIRS_MOST ? pass(b, image, whole, dirty) : bring_kept(b));
+		e = manifest_writing_end(&b->lacking, LACKING_FILE, pass(b, image, whole, few));
 	if (!e && b->first)
 		e = err_set(ERR_FAILED, "%s%s altered in the live image: the next delivery brings it again", b->first,
 		    b->lacking.lines > 1 ? " and other files were" : " was");
@@ -554,6 +538,7 @@ enum err image_bring(struct receiver *r, int image, const struct offer *o, struc
 {
 	struct bringing b = { .r = r, .parent = -1, .base = -1 };
 	const bool dirty = image_dirty(r, image);
+	const struct changes *few = few_changes(r, image, o);
 	enum err e = ERR_OK;
 
 	b.image = open_below(r->images, IMAGE_NAME(image), O_RDONLY | O_DIRECTORY);
@@ -561,13 +546,13 @@ enum err image_bring(struct receiver *r, int image, const struct offer *o, struc
 		b.base = open_below(r->images, IMAGE_NAME(r->accepted.image), O_RDONLY | O_DIRECTORY);
 	if (b.image < 0)
 		e = err_sys(ERR_FAILED, "%s/images/%s", r->dir_name, IMAGE_NAME(image));
+	b.all_lines = dirty;
 	if (!e)
 		e = image_set_dirty(r, image, true);
 	receive_step("dirty");
 	b.removing = true;
-	b.all_lines = dirty;
 	if (!e)
-		e = pass(&b, image, o->whole, dirty);
+		e = pass(&b, image, o->whole, few);
 	forget_parent(&b);
 	receive_step("removed");
 	b.removing = false;
@@ -578,7 +563,7 @@ enum err image_bring(struct receiver *r, int image, const struct offer *o, struc
 	if (!e)
 		e = manifest_writing_begin(&b.delta, r->dir, DELTA);
 	if (!e)
-		e = manifest_writing_end(&b.delta, DELTA, write_all(&b, image, o->whole, dirty));
+		e = manifest_writing_end(&b.delta, DELTA, write_all(&b, image, o->whole, few));
 	receive_step("written");
 	manifest_reading_end(&b.accepted);
 	forget_parent(&b);
@@ -595,7 +580,6 @@ enum err image_bring(struct receiver *r, int image, const struct offer *o, struc
 		(void)close(b.base);
 	for (size_t i = 0; i < b.n_touched; i++)
 		free(b.touched[i].path);
-	forget_pairs(&b);
 	*out = b.counts;
 	return e;
 }

@@ -154,34 +154,63 @@ static enum err check_sent(struct receiver *r)
 	return e;
 }
 
-static enum err sum_signed(const struct manifest_source *src, struct manifest_sums *out)
+struct manifest_line line_kept(struct receiver *r, const struct manifest_line *l)
 {
-	struct manifest_summing s;
-	struct manifest_line l;
-	bool got;
-	enum err e;
+	struct manifest_line out = *l;
 
-	manifest_sum_begin(&s);
-	while (!(e = src->next(src->arg, &l, &got)) && got) {
-		if (l.gone) {
-			e = err_set(ERR_INPUT, "a whole list of files has a line that takes %s away", l.path.s);
-			break;
-		}
-		l.noted = false;
-		manifest_sum_add(&s, &l);
-	}
-	manifest_sum_end(&s, out);
-	return e;
+	out.text = arena_dupn(r->a, l->text, l->len);
+	out.path.s = out.text + (l->path.s - l->text);
+	return out;
 }
 
-static enum err check_list(struct receiver *r, const struct offer *o)
+struct checking {
+	struct receiver *r;
+	struct offer *o;
+	struct manifest_summing sums;
+	uint64_t i;
+};
+
+static void keep_sent(struct checking *c, const struct manifest_line *base, const struct manifest_line *sent)
 {
+	const uint64_t i = c->i++;
+
+	if (c->o->n_sent > OFFER_KEPT || (base && manifest_same_bytes(base, sent)))
+		return;
+	if (c->o->n_sent < OFFER_KEPT)
+		c->o->sent[c->o->n_sent] = (struct sent_line){ line_kept(c->r, sent), i };
+	c->o->n_sent++;
+}
+
+/* The new list is what was sent, and of a difference what it does not speak of, too. */
+static enum err check_pair(void *arg, const struct manifest_line *base, const struct manifest_line *sent)
+{
+	struct checking *c = arg;
+	struct manifest_line l;
+
+	if (sent && sent->gone)
+		return c->o->whole ? err_set(ERR_INPUT, "a whole list of files has a line that takes %s away", sent->path.s) : ERR_OK;
+	if (sent)
+		keep_sent(c, base, sent);
+	else if (c->o->whole)
+		return ERR_OK;
+	l = sent ? *sent : *base;
+	l.noted = false;
+	manifest_sum_add(&c->sums, &l);
+	return ERR_OK;
+}
+
+static enum err check_list(struct receiver *r, struct offer *o)
+{
+	struct checking c = { .r = r, .o = o };
 	struct manifest_sums sums;
 	struct new_list l;
 	enum err e = new_list_begin(r, o->whole, &l);
 
+	o->sent = arena_alloc(r->a, OFFER_KEPT * sizeof(*o->sent));
+	manifest_sum_begin(&c.sums);
 	if (!e)
-		e = sum_signed(&l.source, &sums);
+		e = manifest_pairs(&l.base.source, &l.sent.source, check_pair, &c);
+	manifest_sum_end(&c.sums, &sums);
 	new_list_end(&l);
 	if (!e && (sums.count != o->head.sums.count || sums.size != o->head.sums.size || !sha256_equal(&sums.files, &o->head.sums.files) ||
 	              !sha256_equal(&sums.manifest, &o->head.sums.manifest)))
@@ -216,6 +245,8 @@ enum err offer_read(struct receiver *r, struct tar *t, struct offer *o)
 	if (!got || (strcmp(t->name, "manifest") && strcmp(t->name, "difference")))
 		return err_set(ERR_INPUT, "the delivery has no list of files");
 	o->whole = !strcmp(t->name, "manifest");
+	/* It is signed, so it is worth a look; that takes longer than all the rest, and goes on beside it. */
+	look_begin(r, receiver_idle(r));
 	e = save_list(r, t, o);
 	if (!e)
 		e = check_sent(r);
@@ -296,21 +327,12 @@ static enum err is_lacking(struct needing *n, struct path path, bool *out)
 	return e;
 }
 
-static enum err need_pair(void *arg, const struct manifest_line *base, const struct manifest_line *sent)
+/* The i-th line that was sent: is it here? */
+static enum err need_line(struct needing *n, const struct manifest_line *sent, uint64_t i)
 {
-	struct needing *n = arg;
 	struct manifest_full full;
-	bool lacking;
-	uint64_t i;
-	enum err e;
+	enum err e = manifest_full(&full, sent);
 
-	if (!sent || sent->gone)
-		return ERR_OK;
-	i = n->i++;
-	e = is_lacking(n, sent->path, &lacking);
-	if (e || (base && manifest_same_bytes(base, sent) && !lacking))
-		return e;
-	e = manifest_full(&full, sent);
 	if (e || in_spool(n->r, &full.line))
 		return e;
 	if (n->open && n->to + 1 != i)
@@ -331,22 +353,52 @@ static enum err need_pair(void *arg, const struct manifest_line *base, const str
 	return ERR_OK;
 }
 
+static enum err need_pair(void *arg, const struct manifest_line *base, const struct manifest_line *sent)
+{
+	struct needing *n = arg;
+	bool lacking;
+	uint64_t i;
+	enum err e;
+
+	if (!sent || sent->gone)
+		return ERR_OK;
+	i = n->i++;
+	e = is_lacking(n, sent->path, &lacking);
+	if (e || (base && manifest_same_bytes(base, sent) && !lacking))
+		return e;
+	return need_line(n, sent, i);
+}
+
+static enum err need_all(struct needing *n, const struct offer *o)
+{
+	struct new_list l;
+	enum err e = ERR_OK;
+
+	if (o->n_sent <= OFFER_KEPT && !n->has_lacking) {
+		for (size_t k = 0; k < o->n_sent && !e; k++)
+			e = need_line(n, &o->sent[k].line, o->sent[k].i);
+		return e;
+	}
+	e = new_list_begin(n->r, o->whole, &l);
+	if (!e)
+		e = manifest_pairs(&l.base.source, &l.sent.source, need_pair, n);
+	new_list_end(&l);
+	return e;
+}
+
 enum err offer_need(struct receiver *r, const struct offer *o, uint64_t *count)
 {
 	struct needing n = { .r = r, .text = BUF_INIT(1 << 20) };
-	struct new_list l;
 	char limits[80];
-	enum err e = new_list_begin(r, o->whole, &l);
+	enum err e = spool_settle(r);
 
-	if (!e)
-		e = spool_settle(r);
 	if (!e)
 		e = lacking_begin(&n);
 	n.fd = sys_open(r->incoming, "need", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
 	if (!e && n.fd < 0)
 		e = err_sys(ERR_FAILED, "incoming/need");
 	if (!e)
-		e = manifest_pairs(&l.base.source, &l.sent.source, need_pair, &n);
+		e = need_all(&n, o);
 	put_range(&n);
 	if (!e && sys_write_all(n.fd, buf_text(&n.text), n.text.len))
 		e = err_sys(ERR_FAILED, "incoming/need");
@@ -361,7 +413,6 @@ enum err offer_need(struct receiver *r, const struct offer *o, uint64_t *count)
 	r->spool_checked = !e;
 	manifest_reading_end(&n.lacking);
 	buf_release(&n.text);
-	new_list_end(&l);
 	*count = n.count;
 	return e;
 }

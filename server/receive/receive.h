@@ -52,6 +52,7 @@ struct receiver {
 	json_t *statements; /* of the changes, each with its signature */
 	struct accepted accepted;
 	int live; /* what the link says; -1: nothing yet */
+	struct look *look; /* that was begun; NULL: none */
 	bool spool_checked; /* by this process: what is in incoming/ under a name of the spool has the right bytes */
 };
 
@@ -59,12 +60,15 @@ struct receiver {
 enum err receiver_init(const char *dir, const char *site, const char *signers) MUST_CHECK;
 enum err receiver_open(struct receiver *r, const char *dir, bool writing) MUST_CHECK; /* ERR_BUSY: a delivery is running */
 void receiver_close(struct receiver *r);
+/* The image that the next release goes to: not the live one, and after a roll-back by hand not the one that was rolled back to. */
+int receiver_idle(const struct receiver *r);
 /* Is what was accepted, and which image is live, still as it was when it was opened? */
 bool receiver_unchanged(const struct receiver *r);
 enum err receiver_accept(struct receiver *r, const struct accepted *now) MUST_CHECK; /* durable */
 enum err receiver_switch(struct receiver *r, int image) MUST_CHECK;
 /* The list of an image; empty if there is none. raw: as manifest.h says; what is new is checked against the signed head. */
 enum err image_list(struct receiver *r, int image, bool raw, struct manifest_reading *out) MUST_CHECK;
+bool image_has_list(struct receiver *r, int image);
 bool image_dirty(struct receiver *r, int image);
 enum err image_set_dirty(struct receiver *r, int image, bool dirty) MUST_CHECK;
 /* delta (a file of the state directory) on top of an image's list; whole: it is the list. */
@@ -101,6 +105,18 @@ struct offer {
 	const char *bytes; /* of the head */
 	bool again; /* it is what was accepted last */
 	bool whole; /* the list is whole, not a difference */
+	/*
+	 * Lines of the list whose bytes the accepted release does not have, by their number among the "+" lines: of few of them
+	 * it need not be read again. More than OFFER_KEPT: there are others.
+	 */
+	struct sent_line *sent;
+	size_t n_sent;
+	struct changes *changes; /* image_compare() */
+};
+#define OFFER_KEPT 64
+struct sent_line {
+	struct manifest_line line;
+	uint64_t i;
 };
 enum err offer_read(struct receiver *r, struct tar *t, struct offer *out) MUST_CHECK;
 /* What is lacking, as ranges of "+" lines of the list, into incoming/need. */
@@ -113,6 +129,7 @@ struct new_list {
 };
 enum err new_list_begin(struct receiver *r, bool whole, struct new_list *out) MUST_CHECK;
 void new_list_end(struct new_list *l);
+struct manifest_line line_kept(struct receiver *r, const struct manifest_line *l); /* of a raw line: as long as r */
 void spool_name(const struct manifest_line *l, char out[104]);
 
 /* rsync.c: files that come beside the stream, into incoming/tree, and count once their bytes were found right */
@@ -130,15 +147,28 @@ enum err spool_clear(struct receiver *r) MUST_CHECK; /* what is left of incoming
 #define LACKING_FILE "lacking"
 int open_below(int dir, const char *path, uint64_t flags);
 enum err file_sha256(int fd, struct sha256 *out, uint64_t *size) MUST_CHECK;
+/* Is the file of a line with notes as it was when they were written? */
+bool file_as_noted(int dir, const char *name, const struct manifest_line *x);
 struct image_counts {
 	uint64_t written, copied, removed, mended;
 };
+/* What differs between the idle image's list and the new one, for image_bring(): where it is little, that reads neither again. */
+enum err image_compare(struct receiver *r, struct offer *o) MUST_CHECK;
 /* The idle image becomes the new list; its own list too. Durable. */
 enum err image_bring(struct receiver *r, int image, const struct offer *o, struct image_counts *out) MUST_CHECK;
 /* Every file below an image, sorted, path only; foreign things (links, devices) have size UINT64_MAX. */
 struct walk;
 struct walk *walk_new(int dir, struct manifest_source *out);
 void walk_free(struct walk *w);
+
+/*
+ * look.c: is every file of the idle image as it was noted? Threads of its own ask the kernel for each, while the list of a
+ * delivery is checked and its bytes come. It reads only; a look that is older than LOOK_GOOD_US when it counts is repeated.
+ */
+#define LOOK_GOOD_US (5 * CLOCK_SECOND)
+void look_begin(struct receiver *r, int image);
+bool look_says_as_noted(struct receiver *r, int image); /* waits for it, and begins it if it was not. false: or nobody could tell */
+void look_end(struct receiver *r);
 
 /* delivery.c */
 int receive_stream(struct receiver *r, int in, int out); /* an exit status */

@@ -184,6 +184,11 @@ enum err receiver_open(struct receiver *r, const char *dir, bool writing)
 	return e;
 }
 
+int receiver_idle(const struct receiver *r)
+{
+	return r->live == 1 ? 0 : 1;
+}
+
 bool receiver_unchanged(const struct receiver *r)
 {
 	struct receiver now = { .a = arena_new(), .dir_name = r->dir_name, .dir = r->dir };
@@ -200,6 +205,7 @@ void receiver_close(struct receiver *r)
 {
 	const int fds[] = { r->dir, r->images, r->incoming, r->lock, r->rsync_lock };
 
+	look_end(r);
 	for (size_t i = 0; i < sizeof(fds) / sizeof(*fds); i++)
 		if (fds[i] >= 0)
 			(void)close(fds[i]);
@@ -270,6 +276,13 @@ enum err image_list(struct receiver *r, int image, bool raw, struct manifest_rea
 	if (!e && file_exists(r->dir, name_of(name, image, "net")))
 		e = manifest_reading_add(out, r->dir, name);
 	return e;
+}
+
+bool image_has_list(struct receiver *r, int image)
+{
+	char name[16];
+
+	return file_exists(r->dir, name_of(name, image, "base"));
 }
 
 bool image_dirty(struct receiver *r, int image)

@@ -334,9 +334,13 @@ def traced(receiver, release, base):
                                        input=pack(release.members(base)), capture_output=True, env=env).stdout.splitlines()[-1])
     assert "receipt" in answer, answer
     disk = Disk(receiver.state)
+    begun = {}  # of calls that another thread's came between
     for line in log.read_text().splitlines():
-        if not re.match(r"\d+ +(\+\+\+|---)", line):
-            disk.call(line)
+        who = line.split()[0]
+        if line.endswith(" <unfinished ...>"):
+            begun[who] = line.removesuffix(" <unfinished ...>")
+        elif not re.match(r"\d+ +(\+\+\+|---)", line):
+            disk.call(begun.pop(who) + line.split("resumed>", 1)[1] if re.match(r"\d+ +<\.\.\.", line) else line)
     assert disk.switched and disk.durable and receiver.live() == release.files
     return disk
 
@@ -369,6 +373,59 @@ def test_an_altered_idle_image_is_mended(receiver, chain):
     (idle / "odd name\\").write_bytes(b"ODD")
     answer = receiver.deliver(three.members(two))
     assert answer["mended"] == 1 and receiver.live() == THREE
+
+
+def away(path, made):
+    path.rename(path.with_name("moved"))
+    made(path)
+
+
+ALTERED = {
+    "bytes": lambda top: (top / "odd name\\").write_bytes(b"ODD"),
+    "time": lambda top: os.utime(top / "odd name\\"),
+    "mode": lambda top: (top / ("long/" * 60 + "x")).chmod(0o666),
+    "another link": lambda top: os.link(top / ("long/" * 60 + "x"), top / "second"),
+    "gone": lambda top: (top / "docs/a.html").unlink(),
+    "another file with its times": lambda top: away(top / "odd name\\", lambda p: subprocess.run(["cp", "-p", top / "moved", p], check=True)),
+    "a link": lambda top: away(top / "odd name\\", lambda p: p.symlink_to("moved")),
+    "a directory that is a link": lambda top: away(top / ("long/" * 50)[:-1], lambda p: p.symlink_to("moved")),
+}
+
+
+@pytest.mark.parametrize("how", ALTERED)
+def test_what_a_delivery_leaves_alone_is_looked_at(receiver, chain, how):
+    one = chain[0]
+    two = Release(one.signer, 2, {**ONE, "/index.html": b"2"}, one)
+    receiver.deliver(one.members())
+    receiver.deliver(two.members(one))
+    three = Release(one.signer, 3, ONE, two)
+    assert receiver.deliver(three.members(two))["mended"] == 0
+    four = Release(one.signer, 4, {**ONE, "/index.html": b"4"}, three)
+    ALTERED[how](receiver.state / "images" / ("a" if os.readlink(receiver.state / "live") == "images/b" else "b"))
+    # A path that leads through a link is neither read nor written.
+    answer = receiver.deliver(four.members(three))
+    assert answer.get("mended") == 1 or "cannot be written" in answer["refused"] and how == "a directory that is a link"
+
+
+def test_what_a_delivery_leaves_alone_is_looked_at_when_it_counts(receiver, chain):
+    """A look goes on beside the wait for bytes. One that is old by then, since the image had to rest, is repeated."""
+    one, two, three = chain
+    receiver.deliver(one.members())
+    receiver.deliver(two.members(one))
+    config = receiver.state / "config"
+    config.write_text(config.read_text().replace("rest 0", "rest 7"))
+    os.utime(receiver.state / "switched")
+    idle = receiver.state / "images" / ("a" if os.readlink(receiver.state / "live") == "images/b" else "b")
+    kw = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([program("drydock-receive"), "receive", receiver.state], **kw) as p:
+        p.stdin.write(pack(three.members(two)))
+        p.stdin.close()
+        while p.stdout.readline() != b".\n":
+            pass
+        time.sleep(1)
+        (idle / "odd name\\").write_bytes(b"ODD")
+        assert json.loads(p.stdout.readline())["mended"] == 1
+    assert receiver.live() == THREE
 
 
 def test_what_was_altered_in_the_live_image_is_asked_for(signer, tmp_path):
