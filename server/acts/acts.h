@@ -304,9 +304,11 @@ enum err act_confirm_removal(struct site *s, struct actor_tools *t, const struct
  * receiver_key says so.
  */
 enum err act_catch_up(struct site *s, struct actor_tools *t, const struct act_request *rq, const char *target, const struct sha256 *shown, struct act_answer *out) MUST_CHECK;
+/* Would an admin of the whole site be let do that now? The same answers; nothing is changed. */
+enum err act_catch_up_check(const struct site *s, struct db *db, const char *target, const struct sha256 *shown, struct arena *a) MUST_CHECK;
 /* What the newest such record before one (0: of all) says; seq 0: there is none. */
 struct caught { uint64_t seq, number, term; struct sha256 head; };
-enum err caught_up(struct db *db, struct site *s, uint64_t before_seq, struct caught *out, struct arena *a) MUST_CHECK;
+enum err caught_up(struct db *db, const struct site *s, uint64_t before_seq, struct caught *out, struct arena *a) MUST_CHECK;
 
 /* Offline: this data directory was restored from the backup of that time, and is what to go on from. acts/restore.c */
 enum err act_restored(struct site *s, struct actor_tools *t, const char *backup_at, const char *reason, struct act_answer *out) MUST_CHECK;

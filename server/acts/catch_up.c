@@ -40,7 +40,7 @@ static bool read_one(void *arg, const struct db_record_row *row)
 	return false;
 }
 
-enum err caught_up(struct db *db, struct site *s, uint64_t before_seq, struct caught *out, struct arena *a)
+enum err caught_up(struct db *db, const struct site *s, uint64_t before_seq, struct caught *out, struct arena *a)
 {
 	const struct db_record_query q = { .site = s->name, .node = node_key_id(s->key), .act = "catch-up", .before_seq = before_seq, .limit = 1 };
 	struct newest x = { out, a, ERR_OK };
@@ -97,19 +97,19 @@ static enum err read_receipt(const struct site *s, const struct conf_target *t, 
  * Every target gets the same heads: what goes on from one release is refused where a later one is held, and where one is held that
  * this server knows neither. So it is the newest of all, once; a receiver that stayed behind it has to begin anew.
  */
-static enum err only_newest(const struct decision *d, const struct catching *c)
+static enum err only_newest(const struct site *s, struct db *db, const struct catching *c)
 {
-	const struct conf_site *conf = d->s->conf;
+	const struct conf_site *conf = s->conf;
 	struct caught before, other;
 	struct db_held row;
-	enum err err = caught_up(d->db, d->s, 0, &before, c->a);
+	enum err err = caught_up(db, s, 0, &before, c->a);
 
 	if (!err && conf->n_targets > 1 && c->held.number <= before.number)
 		return err_set(ERR_STALE, "This server has gone on from release %llu already, and %s holds release %llu: nothing follows from that any more. "
 		    "Its receiver has to begin anew, with drydock-receive init.", (unsigned long long)before.number, c->target, (unsigned long long)c->held.number);
 	for (size_t i = 0; i < conf->n_targets && !err; i++) {
-		err = db_held_get(d->db, d->s->name, conf->targets[i].name, &row, c->a);
-		if (!err && !read_receipt(d->s, &conf->targets[i], &row, &other) && other.number > c->held.number)
+		err = db_held_get(db, s->name, conf->targets[i].name, &row, c->a);
+		if (!err && !read_receipt(s, &conf->targets[i], &row, &other) && other.number > c->held.number)
 			return err_set(ERR_STALE, "%s holds release %llu, which is newer: go on from that one.", conf->targets[i].name, (unsigned long long)other.number);
 		if (err == ERR_NOT_FOUND)
 			err = ERR_OK;
@@ -117,33 +117,50 @@ static enum err only_newest(const struct decision *d, const struct catching *c)
 	return err;
 }
 
+/* May somebody go on from what the target holds? */
+static enum err possible(const struct site *s, struct db *db, struct catching *c, struct db_held *row)
+{
+	const struct conf_target *t = find_target(s, c->target);
+	struct db_release last = { .number = 0 };
+	enum err err;
+
+	if (!t)
+		return err_set(ERR_NOT_FOUND, "There is no target %s.", c->target);
+	err = db_held_get(db, s->name, c->target, row, c->a);
+	if (err)
+		return err == ERR_NOT_FOUND ? err_set(ERR_STALE, "As far as is known %s holds no release that this server does not know. Test it first.", c->target) : err;
+	err = read_receipt(s, t, row, &c->held);
+	if (!err && !sha256_equal(&c->held.head, c->shown))
+		err = err_set(ERR_STALE, "%s holds another release by now: look at it again.", c->target);
+	if (!err)
+		err = only_newest(s, db, c);
+	if (!err)
+		err = db_release_get(db, s->name, 0, &last, c->a);
+	if (err == ERR_NOT_FOUND)
+		err = ERR_OK;
+	if (!err && c->held.number > last.number + FURTHEST)
+		err = err_set(ERR_DENIED, "Release %llu is too far from release %llu, which is the newest here.", (unsigned long long)c->held.number, (unsigned long long)last.number);
+	return err;
+}
+
+enum err act_catch_up_check(const struct site *s, struct db *db, const char *target, const struct sha256 *shown, struct arena *a)
+{
+	struct catching c = { .target = target, .shown = shown, .a = a };
+	struct db_held row;
+
+	return possible(s, db, &c, &row);
+}
+
 static enum err catch_check(struct decision *d, void *arg)
 {
 	struct catching *c = arg;
-	const struct conf_target *t = find_target(d->s, c->target);
 	char head[SHA256_HEX];
-	struct db_release last;
 	struct db_held row;
 	enum err err = act_role(d->rules, request_identity(d->rq), path_root(), ROLE_ADMIN, &d->rule);
 
 	if (err)
 		return err == ERR_NOT_FOUND ? err_set(ERR_DENIED, "You need to be admin of the whole site for this.") : err;
-	if (!t)
-		return err_set(ERR_NOT_FOUND, "There is no target %s.", c->target);
-	err = db_held_get(d->db, d->s->name, c->target, &row, c->a);
-	if (err)
-		return err == ERR_NOT_FOUND ? err_set(ERR_STALE, "As far as is known %s holds no release that this server does not know. Test it first.", c->target) : err;
-	err = read_receipt(d->s, t, &row, &c->held);
-	if (!err && !sha256_equal(&c->held.head, c->shown))
-		err = err_set(ERR_STALE, "%s holds another release by now: look at it again.", c->target);
-	if (!err)
-		err = only_newest(d, c);
-	if (!err)
-		err = db_release_get(d->db, d->s->name, 0, &last, c->a);
-	if (err == ERR_NOT_FOUND)
-		err = ERR_OK;
-	if (!err && c->held.number > last.number + FURTHEST)
-		err = err_set(ERR_DENIED, "Release %llu is too far from release %llu, which is the newest here.", (unsigned long long)c->held.number, (unsigned long long)last.number);
+	err = possible(d->s, d->db, c, &row);
 	if (err)
 		return err;
 	hex_of(head, c->held.head.b, sizeof c->held.head.b);

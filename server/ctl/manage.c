@@ -486,8 +486,11 @@ static enum ctl_exit target_catch_up(struct ctl *c)
 		       "`drydock target test %s` asks it.\n", name, name);
 		rc = c->o->note && *c->o->note ? EXIT_CONFLICT : EXIT_DONE;
 	} else if (!rc && (!c->o->note || !*c->o->note)) {
-		printf("%s holds release %lld, which this server does not know: it is an older copy of itself.\n"
-		       "Compare the two first. To go on from there: the same command with -m REASON\n", name, number_of(held, "release"));
+		printf("%s holds release %lld, which this server does not know: it is an older copy of itself.\n", name, number_of(held, "release"));
+		if (*text_of(held, "refused"))
+			printf("It cannot go on from there: %s\n", text_of(held, "refused"));
+		else
+			puts("Compare the two first. To go on from there: the same command with -m REASON");
 	} else if (!rc) {
 		rc = ctl_act(c, ctl_site(c, arena_printf(c->arena, "/targets/%s/catch-up", name)), json_pack("{s:s, s:s}", "reason", c->o->note, "head", text_of(held, "head")),
 		    "The next release goes on from there, and a sync is asked for");

@@ -109,6 +109,17 @@ static void set_state(struct target_now *t, uint64_t newest)
 		t->state = "waiting";
 }
 
+/* What is offered has to work; what does not says why. */
+static enum err take_refusal(struct req *r, struct target_now *t)
+{
+	const enum err e = act_catch_up_check(r->site, tools_db(r->tools), t->conf->name, &t->held.head, r->arena);
+
+	if (e != ERR_STALE && e != ERR_DENIED)
+		return e;
+	t->held_refused = arena_dup(r->arena, err_text());
+	return ERR_OK;
+}
+
 enum err targets_now(struct req *r, struct target_now **out, size_t *n)
 {
 	const struct conf_site *cs = r->site->conf;
@@ -137,6 +148,8 @@ enum err targets_now(struct req *r, struct target_now **out, size_t *n)
 			e = db_held_get(db, r->site->name, t->conf->name, &t->held, r->arena);
 		if (e == ERR_NOT_FOUND)
 			e = ERR_OK;
+		if (!e && t->held.number)
+			e = take_refusal(r, t);
 		if (!e)
 			e = take_report(r, t);
 	}

@@ -24,6 +24,7 @@ struct target_now {
 	unsigned tries;
 	struct db_receipt receipt; /* for that release; number 0: none */
 	struct db_held held; /* a release that it holds and this server does not know; number 0: none, or not for this viewer */
+	const char *held_refused; /* why this server cannot go on from there; NULL: it can */
 	bool has_report;
 	int64_t report_at;
 	uint64_t report_number; /* the release that was read */

@@ -189,6 +189,14 @@ def test_of_two_targets_the_newest():
             d.sign("/index.html")
             d.sync(state="failed")
             heads = {name: target(d, name)["unknown"]["head"] for name in ("machine", "second")}
+            # What would be refused is not offered, and says why.
+            d.add_account("alice")
+            alice = d.login("alice")
+            page = alice.get("/s/www/sync").text
+            assert "Go on after release 3" in page and "Go on after release 2" not in page
+            assert "cannot go on from there: machine holds release 3, which is newer: go on from that one." in page
+            assert target(d)["unknown"]["refused"] is None and "is newer" in target(d, "second")["unknown"]["refused"]
+            assert "is newer" in d.cli("target", "catch-up", "second").stdout and "-m REASON" in d.cli("target", "catch-up", "machine").stdout
             go_on = lambda name: d.api("POST", d.api_site(f"/targets/{name}/catch-up"), {"reason": "compared", "head": heads[name]})  # noqa: E731
             code, body = go_on("second")[:2]
             assert code == 409 and "machine holds release 3, which is newer" in body["detail"], body
@@ -197,6 +205,8 @@ def test_of_two_targets_the_newest():
             # The older one does not follow, and cannot be chosen any more.
             assert q.accepted()["number"] == 2
             d.must("POST", d.api_site("/targets/second/test"), {})
+            page = alice.get("/s/www/sync").text
+            assert "holds release 2, signed for" in page and "Go on after" not in page and "has gone on from release 3 already" in page
             code, body = go_on("second")[:2]
             assert code == 409 and "has gone on from release 3 already" in body["detail"] and "begin anew" in body["detail"], body
             assert [r["fields"]["held-target"] for r in d.records() if r["act"] == "catch-up"] == ["machine"]
@@ -263,6 +273,8 @@ def test_only_what_the_receiver_signed():
         go_back_in_time(d, lambda: release(d, "2"))
         d.must("POST", d.api_site("/targets/machine/test"), {})
         head = target(d)["unknown"]["head"]
+        d.add_account("alice")
+        alice = d.login("alice")
         before = sql(d, "SELECT receipt FROM target_held")[0][0]
         forged = json.loads(before)
         forged["number"] = 900
@@ -270,4 +282,6 @@ def test_only_what_the_receiver_signed():
             sql(d, f"UPDATE target_held SET {row}")
             code, body = d.api("POST", d.api_site("/targets/machine/catch-up"), {"reason": "x", "head": head})[:2]
             assert code == 403 and "was not signed by its receiver_key" in body["detail"], body
+            page = alice.get("/s/www/sync").text
+            assert "was not signed by its receiver_key" in page and "Go on after" not in page
         assert "catch-up" not in [r["act"] for r in d.records()] and releases(d)[0] == 1

@@ -101,6 +101,7 @@ static void target_item(struct req *r, struct json_out *o, const struct target_n
 		json_out_kint(o, "release", (int64_t)t->held.number);
 		answer_hash(o, "head", &t->held.head);
 		answer_time(o, "at", t->held.at);
+		json_out_kstr(o, "refused", t->held_refused);
 		json_out_end(o, '}');
 	} else {
 		json_out_null(o);

@@ -221,6 +221,7 @@ static void target_row(struct rows *l, const struct target_now *t, const struct 
 		view_set_int(row, VIEW_number, (int64_t)t->held.number);
 		show_hex(row, VIEW_sha256, t->held.head.b, sizeof t->held.head.b);
 		show_time(row, VIEW_since, t->held.at, clock_wall());
+		view_set(row, VIEW_refused, t->held_refused);
 		view_set(row, VIEW_op, page_op(l->r));
 	}
 	if (t->number > l->live && (!strcmp(t->state, "confirmed") || !strcmp(t->state, "active")))
