@@ -52,94 +52,70 @@ struct cycle {
 
 /* --- facts ----------------------------------------------------------------------------------------------------------- */
 
-struct row_search {
-	const char *name;
-	struct db_target *out;
-	bool found;
+struct rows {
+	const struct conf_site *conf;
+	struct db_target *list;
+	struct arena *a;
 };
 
-static bool find_row(void *arg, const struct db_target *t)
+static bool take_row(void *arg, const struct db_target *row)
 {
-	struct row_search *f = arg;
+	struct rows *x = arg;
 
-	if (strcmp(t->target, f->name))
-		return true;
-	*f->out = *t;
-	f->found = true;
-	return false;
+	for (size_t i = 0; i < x->conf->n_targets; i++)
+		if (!strcmp(x->list[i].target, row->target)) {
+			x->list[i] = *row;
+			x->list[i].target = x->conf->targets[i].name;
+			x->list[i].state = arena_dup(x->a, row->state);
+		}
+	return true;
 }
 
-/* The pointers of the row are the caller's: only numbers and the commit are kept. */
-static enum err target_row(struct db *db, const char *site, const char *name, struct db_target *out, bool *active)
+enum err cycle_rows(struct sync *y, struct db *db, struct db_target **out, struct arena *a)
 {
-	struct row_search f = { name, out, false };
-	enum err e;
-
-	*out = (struct db_target){ .target = name };
-	*active = false;
-	e = db_target_list(db, site, find_row, &f);
-	if (!e && f.found)
-		*active = !blob_id_zero(&out->log_commit);
-	out->target = name;
-	out->state = NULL;
-	return e;
-}
-
-enum err cycle_retry_at(struct sync *y, struct db *db, int64_t *at)
-{
-	struct arena *a = arena_new();
-	struct db_release newest;
-	enum err e = db_release_get(db, y->s->name, 0, &newest, a);
-
-	*at = 0;
-	if (e == ERR_NOT_FOUND) {
-		e = ERR_OK;
-		goto out;
-	}
-	for (size_t i = 0; i < y->s->conf->n_targets && !e; i++) {
-		struct db_target row;
-		bool active;
-		int64_t t;
-
-		e = target_row(db, y->s->name, y->s->conf->targets[i].name, &row, &active);
-		if (e || (active && row.number == newest.number))
-			continue;
-		t = row.retry_at ? row.retry_at : 1;
-		if (!*at || t < *at)
-			*at = t;
-	}
-out:
-	arena_free(a);
-	return e;
-}
-
-enum err cycle_unconfirmed(struct sync *y, struct db *db, int64_t *since)
-{
-	struct arena *a = arena_new();
 	const struct conf_site *cs = y->s->conf;
-	struct db_release rel = { .number = UINT64_MAX };
-	const char *node = node_key_id(y->s->key);
+	struct rows x = { cs, arena_alloc(a, (cs->n_targets + 1) * sizeof(**out)), a };
+
+	for (size_t i = 0; i < cs->n_targets; i++)
+		x.list[i] = (struct db_target){ .target = cs->targets[i].name, .state = "" };
+	*out = x.list;
+	return db_target_list(db, y->s->name, take_row, &x);
+}
+
+static bool holds(const struct db_target *t, uint64_t release)
+{
+	return !blob_id_zero(&t->log_commit) && t->number == release;
+}
+
+int64_t cycle_retry_at(const struct db_target *rows, size_t n, uint64_t newest)
+{
+	int64_t at = 0;
+
+	for (size_t i = 0; newest && i < n; i++) {
+		const int64_t t = rows[i].retry_at ? rows[i].retry_at : 1;
+
+		if (!holds(&rows[i], newest) && (!at || t < at))
+			at = t;
+	}
+	return at;
+}
+
+enum err cycle_unconfirmed(struct sync *y, struct db *db, const struct db_target *rows, const struct db_release *newest, int64_t *since, struct arena *a)
+{
+	struct db_release rel = *newest;
 	enum err e = ERR_OK;
 
 	/* What is on every target: the release of the one that is furthest behind. Without targets, the newest. */
-	for (size_t i = 0; i < cs->n_targets && !e; i++) {
-		struct db_target row;
-		bool active;
-
-		e = target_row(db, y->s->name, cs->targets[i].name, &row, &active);
-		if (row.number < rel.number)
-			rel.number = row.number;
-	}
-	if (!e && rel.number)
-		e = db_release_get(db, y->s->name, cs->n_targets ? rel.number : 0, &rel, a);
+	for (size_t i = 0; i < y->s->conf->n_targets; i++)
+		if (!i || rows[i].number < rel.number)
+			rel.number = rows[i].number;
+	if (rel.number && rel.number != newest->number)
+		e = db_release_get(db, y->s->name, rel.number, &rel, a);
 	if (e == ERR_NOT_FOUND) {
-		rel = (struct db_release){ .number = 0 };
+		rel.number = 0;
 		e = ERR_OK;
 	}
-	if (!e)
-		e = db_unconfirmed_since(db, y->s->name, rel.number ? rel.node : node, rel.number ? rel.as_of : 0, since);
-	arena_free(a);
-	return e;
+	return e ? e : db_unconfirmed_since(db, y->s->name, rel.number ? rel.node : node_key_id(y->s->key), rel.number ? rel.as_of : 0, since);
 }
 
 static bool take_before(void *arg, const struct db_release *r)
@@ -156,16 +132,19 @@ static enum err choose_targets(struct cycle *c)
 {
 	const struct conf_site *cs = c->y->s->conf;
 	struct db *db = tools_db(c->y->tools);
+	struct db_target *rows;
 	struct repo *repo;
 	enum err e = tools_repo(c->y->tools, c->y->s, &repo);
 
+	if (!e)
+		e = cycle_rows(c->y, db, &rows, c->a);
 	c->targets = arena_alloc(c->a, (cs->n_targets + 1) * sizeof(*c->targets));
 	for (size_t i = 0; i < cs->n_targets && !e; i++) {
 		struct target_run *t = &c->targets[c->n];
-		bool active;
+		const bool active = !blob_id_zero(&rows[i].log_commit);
 
-		e = target_row(db, c->y->s->name, cs->targets[i].name, &t->row, &active);
-		if (e || (active && t->row.number == c->release.number))
+		t->row = rows[i];
+		if (holds(&t->row, c->release.number))
 			continue;
 		/* An ordinary retry leaves those alone whose time has not come. */
 		if ((c->why == WINDOW_RETRY || (c->why == WINDOW_DOWN && c->y->down_tried)) && t->row.retry_at > c->start)

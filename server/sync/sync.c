@@ -130,41 +130,25 @@ static enum err load_holds(struct sync *y, struct db *db, int64_t last_start, in
 	return e;
 }
 
-struct rows {
-	const struct conf_site *conf;
-	struct sync_target *list;
-};
-
-static bool take_row(void *arg, const struct db_target *row)
+static enum err load_targets(struct sync *y, struct db *db, const struct db_target *rows, struct sync_target **out, struct arena *a)
 {
-	struct rows *x = arg;
-
-	for (size_t i = 0; i < x->conf->n_targets; i++)
-		if (!strcmp(x->conf->targets[i].name, row->target)) {
-			snprintf(x->list[i].state, sizeof(x->list[i].state), "%s", row->state);
-			x->list[i].number = row->number;
-		}
-	return true;
-}
-
-static enum err load_targets(struct sync *y, struct db *db, struct sync_target **out, struct arena *a)
-{
-	struct rows x = { y->s->conf, arena_alloc(a, (y->s->conf->n_targets + 1) * sizeof(**out)) };
+	const size_t n = y->s->conf->n_targets;
 	struct db_target_report report;
-	enum err e;
+	enum err e = ERR_OK;
 
-	for (size_t i = 0; i < x.conf->n_targets; i++)
-		x.list[i] = (struct sync_target){ .name = x.conf->targets[i].name };
-	e = db_target_list(db, y->s->name, take_row, &x);
-	for (size_t i = 0; i < x.conf->n_targets && !e; i++) {
-		e = db_target_report_get(db, y->s->name, x.list[i].name, &report, a);
+	*out = arena_alloc(a, (n + 1) * sizeof(**out));
+	for (size_t i = 0; i < n && !e; i++) {
+		struct sync_target *t = &(*out)[i];
+
+		*t = (struct sync_target){ .name = rows[i].target, .number = rows[i].number };
+		snprintf(t->state, sizeof(t->state), "%s", rows[i].state);
+		e = db_target_report_get(db, y->s->name, t->name, &report, a);
 		if (e == ERR_NOT_FOUND)
 			e = ERR_OK;
-		x.list[i].report_at = report.at;
-		x.list[i].differs_since = report.since;
-		x.list[i].differences = report.bad;
+		t->report_at = report.at;
+		t->differs_since = report.since;
+		t->differences = report.bad;
 	}
-	*out = x.list;
 	return e;
 }
 
@@ -176,28 +160,28 @@ static enum err load(struct sync *y)
 	struct arena *a = arena_new();
 	struct db_schedule schedule;
 	struct db_release newest = { 0 };
-	int64_t retry, unconfirmed = 0, held = 0, hold_end = 0;
+	struct db_target *rows;
+	int64_t unconfirmed = 0, held = 0, hold_end = 0;
 	enum err e = db_schedule_get(db, y->s->name, &schedule, a);
 
 	if (!e)
-		e = cycle_retry_at(y, db, &retry);
+		e = cycle_rows(y, db, &rows, a);
 	if (!e)
-		e = cycle_unconfirmed(y, db, &unconfirmed);
+		e = db_release_get(db, y->s->name, 0, &newest, a);
+	if (e == ERR_NOT_FOUND)
+		e = ERR_OK;
+	if (!e)
+		e = cycle_unconfirmed(y, db, rows, &newest, &unconfirmed, a);
 	if (!e)
 		e = load_holds(y, db, schedule.last_start, &held, &hold_end);
 	if (!e)
-		e = load_targets(y, db, &targets, a);
-	if (!e) {
-		e = db_release_get(db, y->s->name, 0, &newest, a);
-		if (e == ERR_NOT_FOUND)
-			e = ERR_OK;
-	}
+		e = load_targets(y, db, rows, &targets, a);
 	(void)pthread_mutex_lock(&y->lock);
 	if (!e) {
 		set_moment(&y->first_pending, schedule.first_pending);
 		set_moment(&y->last_approval, schedule.last_approval);
 		set_moment(&y->last_start, schedule.last_start);
-		set_future(&y->retry_at, retry);
+		set_future(&y->retry_at, cycle_retry_at(rows, y->s->conf->n_targets, newest.number));
 		y->held_until = held;
 		y->hold_end = hold_end;
 		y->down = schedule.down.at != 0;
