@@ -11,10 +11,12 @@
 #include "base/clock.h"
 #include "base/digest.h"
 #include "base/log.h"
+#include "base/sys.h"
 #include "base/weaken.h"
 #include "web/life.h"
 #include "web/mime.h"
 #include "web/serve.h"
+#include "web/spool.h"
 
 #define LIFETIME (600 * CLOCK_SECOND)
 #define TOKEN_BYTES 16
@@ -23,7 +25,7 @@
 #define TOKENS_LIMIT 8192
 #define SELECTION_LIMIT 10000
 #define BYTES_LIMIT (32u << 20) /* of all selections together: then the oldest previews end early */
-#define FILE_LIMIT (32u << 20)
+#define FILE_LIMIT (UINT64_C(32) << 20)
 
 enum version { VERSION_STAGED, VERSION_APPROVED, VERSION_RECORD };
 
@@ -336,12 +338,9 @@ static void put_policy(struct life *l, const struct preview *p, struct buf *out)
 	buf_release(&own);
 }
 
-static void send_bytes(struct life *l, const struct preview *p, unsigned status, const char *type, struct buf *body)
+static void serve_out(struct life *l, const struct preview *p, unsigned status, const char *type, struct MHD_Response *m, uint64_t n)
 {
 	struct buf policy = BUF_INIT(4096);
-	size_t n;
-	char *bytes = buf_take(body, &n);
-	struct MHD_Response *m = MHD_create_response_from_buffer_with_free_callback(n, bytes, free);
 	bool ok = m != NULL;
 
 	if (p)
@@ -377,37 +376,32 @@ static void send_bytes(struct life *l, const struct preview *p, unsigned status,
 
 static enum err say(struct life *l, const struct preview *p, unsigned status, const char *text)
 {
-	struct buf b = BUF_INIT(1024);
+	char *line = mem_printf("%s\n", text);
+	const size_t n = strlen(line);
 
-	buf_str(&b, text);
-	buf_char(&b, '\n');
-	send_bytes(l, p, status, "text/plain; charset=utf-8", &b);
+	serve_out(l, p, status, "text/plain; charset=utf-8", MHD_create_response_from_buffer_with_free_callback(n, line, free), n);
 	return ERR_OK;
 }
 
+/* What is to be served, checked against its fingerprint before the first byte goes out. */
+struct body { int fd; uint64_t size; };
+
 /* ERR_STALE: the bytes are not those that were named. */
-static enum err staged(struct preview *p, struct path path, const struct sha256 *print, struct buf *out)
+static enum err staged(struct preview *p, struct path path, const struct sha256 *print, struct body *out)
 {
 	struct fingerprint now;
-	enum err e = door_read_all(catalog_door(p->site->catalog), path, out, &now);
+	enum err e = spool_staged(catalog_door(p->site->catalog), path, FILE_LIMIT, &out->fd, &now, NULL);
 
 	if (e)
 		return e;
-	return sha256_equal(&now.sha256, print) || WEAK(preview_print) ? ERR_OK : err_set(ERR_STALE, "changed");
+	out->size = now.size;
+	if (sha256_equal(&now.sha256, print) || WEAK(preview_print))
+		return ERR_OK;
+	sys_close(out->fd);
+	return err_set(ERR_STALE, "changed");
 }
 
-static enum err from_blob(struct repo *repo, const struct blob_id *blob, const struct sha256 *print, struct buf *out)
-{
-	struct sha256 now;
-	enum err e = repo_blob_read(repo, blob, out);
-
-	if (e || !print)
-		return e;
-	sha256_of(&now, buf_text(out), out->len);
-	return sha256_equal(&now, print) ? ERR_OK : err_set(ERR_STALE, "changed");
-}
-
-static enum err approved(struct req *r, struct preview *p, struct path path, const struct sha256 *print, struct buf *out)
+static enum err approved(struct req *r, struct preview *p, struct path path, const struct sha256 *print, struct body *out)
 {
 	struct catalog_entry entry;
 	struct repo *repo;
@@ -422,10 +416,10 @@ static enum err approved(struct req *r, struct preview *p, struct path path, con
 		return err_set(ERR_STALE, "changed");
 	if ((e = tools_repo(r->tools, p->site, &repo)))
 		return e;
-	return from_blob(repo, &entry.approved.blob, &entry.approved.print.sha256, out);
+	return spool_blob(repo, &entry.approved.blob, FILE_LIMIT, &entry.approved.print.sha256, &out->fd, &out->size);
 }
 
-static enum err of_record(struct req *r, struct preview *p, struct path path, const struct sha256 *print, struct buf *out)
+static enum err of_record(struct req *r, struct preview *p, struct path path, const struct sha256 *print, struct body *out)
 {
 	struct db_record_row row;
 	struct blob_id blob;
@@ -435,10 +429,10 @@ static enum err of_record(struct req *r, struct preview *p, struct path path, co
 
 	if (e || (e = tools_repo(r->tools, p->site, &repo)) || (e = repo_find(repo, &row.commit, path, &blob, &exec)))
 		return e;
-	return from_blob(repo, &blob, print, out);
+	return spool_blob(repo, &blob, FILE_LIMIT, print, &out->fd, &out->size);
 }
 
-static enum err read_version(struct req *r, struct preview *p, struct path path, struct buf *out)
+static enum err read_version(struct req *r, struct preview *p, struct path path, struct body *out)
 {
 	bool itself = path_equal(path, p->path);
 	struct expected_file key = { .path = path };
@@ -468,7 +462,7 @@ static bool still_allowed(struct req *r, const struct preview *p, struct path pa
 static enum err serve(struct req *r, struct preview *p)
 {
 	struct life *l = life_of(r);
-	struct buf body = BUF_INIT(FILE_LIMIT);
+	struct body body;
 	const char *rest = l->rest;
 	size_t n = strlen(rest);
 	struct path path;
@@ -481,16 +475,19 @@ static enum err serve(struct req *r, struct preview *p)
 		return say(l, p, 404, "There is no such file.");
 	enum err e = read_version(r, p, path, &body);
 	if (!e) {
-		send_bytes(l, p, 200, mime_type(path.s), &body);
+		struct MHD_Response *m = MHD_create_response_from_fd64(body.size, body.fd);
+
+		if (!m)
+			sys_close(body.fd);
+		serve_out(l, p, 200, mime_type(path.s), m, body.size);
 		return ERR_OK;
 	}
-	buf_release(&body);
 	switch (e) {
 	case ERR_STALE:
 	case ERR_BUSY:
 		return say(l, p, 409, "This file has changed since it was shown. Load the page again to see how it is now.");
 	case ERR_TOO_BIG:
-		return say(l, p, 413, "This file is too large for a preview.");
+		return say(l, p, 413, "This file has more than 32 MiB, too many for a preview. It can be downloaded from its own page.");
 	case ERR_FAILED:
 		log_event(LOG_LEVEL_ERROR, "preview.failed", "text", err_text(), NULL);
 		return say(l, p, 500, "The preview could not be made.");

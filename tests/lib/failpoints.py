@@ -67,7 +67,8 @@ class Failpoints:
 
     @property
     def stops(self):
-        return self._get(ACTION) == STOP
+        """Does what is armed end the daemon? Without memory it ends itself."""
+        return self._get(ACTION) in (STOP, MEMORY)
 
     def sys(self, nth, errno):
         self._arm(SYS, 0, nth, errno)

@@ -1,7 +1,9 @@
 """The frame around all pages: sessions, tokens and origins, headers, kept pages, previews, streams, start and stop."""
+import hashlib
 import http.client
 import json
 import os
+import pathlib
 import re
 import socket
 import threading
@@ -290,6 +292,29 @@ def test_preview_without_a_host():
         assert requests.get(d.url + address.replace("a.html", "s.css"), timeout=10).text == "x"
         assert address.split("/")[2] not in d.log()
         assert "frame-src 'self';" in alice.get("/login").headers["Content-Security-Policy"]
+
+
+def test_a_preview_of_a_large_file_takes_little_memory():
+    def most(d):
+        return int(re.search(r"VmHWM:\s*(\d+) kB", pathlib.Path(f"/proc/{d.process.pid}/status").read_text())[1])
+    line = b"the quick brown fox jumps over the lazy dog, %08d times\n"
+    one, two = (b"".join(line % (n + i) for i in range(580000))[:(32 << 20) - n] for n in (1, 2))
+    with Drydock(files={"/long.txt": one}) as d:
+        alice = d.login()
+        sign(d, "/long.txt")
+        d.write("/long.txt", two)
+        d.must("GET", "/api/v1/sites/www/file?path=/long.txt")
+        addresses = frames(alice, "/long.txt")
+        assert sorted(hashlib.sha256(fetch(d, a).content).digest() for a in addresses) == sorted(hashlib.sha256(x).digest() for x in (one, two))
+        assert most(d) < 64 << 10, "both stood in memory"
+        # one byte too many is said, staged or approved
+        d.write("/long.txt", two + b"xxx")
+        d.must("GET", "/api/v1/sites/www/file?path=/long.txt")
+        answers = [fetch(d, a) for a in frames(alice, "/long.txt")]
+        assert sorted(a.status_code for a in answers) == [200, 413]
+        assert "downloaded from its own page" in next(a.text for a in answers if a.status_code == 413)
+        sign(d, "/long.txt")
+        assert [fetch(d, a).status_code for a in frames(alice, "/long.txt")] == [413]
 
 
 # --- the demo's listener ---------------------------------------------------------------------------------------------

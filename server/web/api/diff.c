@@ -1,13 +1,11 @@
 /* The difference between the approved and the staged version, and the bytes of any version. */
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "base/sys.h"
 #include "web/api/api.h"
 #include "web/compare.h"
 #include "web/history.h"
+#include "web/spool.h"
 
 static const char *const LINE_KINDS[] = { "context", "added", "removed", "hunk", "no-newline" };
 
@@ -81,66 +79,29 @@ enum err api_diff(struct req *r)
 	return answer_send(r, &a, 200);
 }
 
-/* An unnamed file of ours for bytes on their way to a client: large versions never stand in memory. */
-static enum err temporary(int *fd)
-{
-	*fd = sys_open(AT_FDCWD, "/tmp", O_TMPFILE | O_RDWR, 0600);
-	return *fd < 0 ? err_sys(ERR_FAILED, "temporary file") : ERR_OK;
-}
-
 static enum err send_blob(struct req *r, const struct blob_id *blob)
 {
 	struct repo *repo;
 	uint64_t size;
 	int fd;
-	enum err e;
+	enum err e = tools_repo(r->tools, r->site, &repo);
 
-	e = tools_repo(r->tools, r->site, &repo);
 	if (!e)
-		e = repo_blob_size(repo, blob, &size);
-	if (!e)
-		e = temporary(&fd);
-	if (e)
-		return reply_error(r, e, NULL);
-	e = repo_blob_copy(repo, blob, fd);
-	if (e || lseek(fd, 0, SEEK_SET) != 0) {
-		sys_close(fd);
-		return reply_error(r, e ? e : err_sys(ERR_FAILED, "lseek"), NULL);
-	}
-	return reply_fd(r, "application/octet-stream", fd, size, path_name(r->path));
-}
-
-static enum err sink_fd(void *arg, const void *p, size_t n, uint64_t size)
-{
-	const int fd = *(int *)arg;
-
-	(void)size;
-	if (!p)
-		return sys_ftruncate(fd, 0) || lseek(fd, 0, SEEK_SET) != 0 ? err_sys(ERR_FAILED, "temporary file") : ERR_OK;
-	return sys_write_all(fd, p, n) ? err_sys(ERR_FAILED, "temporary file") : ERR_OK;
+		e = spool_blob(repo, blob, UINT64_MAX, NULL, &fd, &size);
+	return e ? reply_error(r, e, NULL) : reply_fd(r, "application/octet-stream", fd, size, path_name(r->path));
 }
 
 static enum err send_staged(struct req *r)
 {
 	struct fingerprint print;
-	struct stage_stat st;
 	enum problem problem = PROBLEM_NONE;
 	char why[PROBLEM_SENTENCE];
 	int fd;
-	enum err e = temporary(&fd);
+	enum err e = spool_staged(catalog_door(r->site->catalog), r->path, UINT64_MAX, &fd, &print, &problem);
 
-	if (e)
-		return reply_error(r, e, NULL);
-	e = door_read(catalog_door(r->site->catalog), r->path, &print, &st, &problem, sink_fd, &fd);
 	if (e == ERR_INPUT && problem != PROBLEM_NONE)
 		e = err_set(ERR_INPUT, "%s: %s.", r->path.s, problem_sentence(problem, r->site->conf->largest_file, why));
-	if (!e && lseek(fd, 0, SEEK_SET) != 0)
-		e = err_sys(ERR_FAILED, "lseek");
-	if (e) {
-		sys_close(fd);
-		return reply_error(r, e, NULL);
-	}
-	return reply_fd(r, "application/octet-stream", fd, print.size, path_name(r->path));
+	return e ? reply_error(r, e, NULL) : reply_fd(r, "application/octet-stream", fd, print.size, path_name(r->path));
 }
 
 struct find_file {

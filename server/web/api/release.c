@@ -1,10 +1,9 @@
 /* Releases: their signed papers, their lists, the difference of two, and where a public file comes from. */
-#include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/sys.h"
 #include "web/api/api.h"
+#include "web/spool.h"
 #include "web/targets.h"
 
 static enum err load(struct req *r, struct db_release *rel)
@@ -82,13 +81,13 @@ enum err api_release_files(struct req *r)
 
 	if (!e)
 		e = site_manifest(r->site, r->tools, rel.number, &reading);
-	if (!e && (fd = sys_open(AT_FDCWD, "/tmp", O_TMPFILE | O_RDWR, 0600)) < 0)
-		e = err_sys(ERR_FAILED, "temporary file");
+	if (!e)
+		e = spool_open(&fd);
 	if (!e)
 		e = write_plain(fd, &reading.source, &size);
 	manifest_reading_end(&reading);
-	if (!e && lseek(fd, 0, SEEK_SET) != 0)
-		e = err_sys(ERR_FAILED, "lseek");
+	if (!e)
+		e = spool_rewind(fd);
 	if (!e)
 		return reply_fd(r, "text/plain", fd, size, "files");
 	if (fd >= 0)
