@@ -1,20 +1,13 @@
 """fsck against a running server, beside acts; the nightly check; what admins are told."""
 import json
 import threading
-import time
 
 import pytest
 
-from world import FILES, Drydock, fsck, git, history, log_ref, names, program, signing, sql
+from waiting import until
+from world import FILES, Drydock, fsck, git, history, log_ref, names, signing, sql
 
 from failpoints import Failpoints  # noqa: E402
-
-
-def wait(what, seconds=60):
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +104,7 @@ def test_a_rule_written_while_rows_are_put_right(d):
     pause.delay("mend_rows", 5000)
     check = threading.Thread(target=fsck, args=(d, "--site", "www", "--repair"))
     check.start()
-    wait(lambda: pause.happened)
+    until(lambda: pause.happened)
     sql(d, "UPDATE rule SET role = 4 WHERE site = 'www' AND path = '/' AND principal = 'own:vera'")
     check.join()
     assert d.login("vera").get(d.api_site("/check")).status_code == 403
@@ -130,7 +123,7 @@ def test_asked_for_in_the_browser(d):
     (d.data / "sites" / "www" / "export" / "<b>.php").write_bytes(b"<?php")
     assert alice.post("/s/www/check", data={"deep": "1"}, allow_redirects=False).headers["Location"] == "/s/www/check"
     assert alice.post("/s/www/check", data={}, headers={"X-CSRF-Token": ""}, allow_redirects=False).status_code == 403
-    wait(lambda: alice.get("/api/v1/sites/www/check").json()["check"] > before)
+    until(lambda: alice.get("/api/v1/sites/www/check").json()["check"] > before)
     page = alice.get("/s/www/check").text
     assert "export-foreign" in page and "/&lt;b&gt;.php" in page and "moves it to export.foreign/" in page
     fsck(d, "--repair", status=1)

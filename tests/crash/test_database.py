@@ -21,6 +21,7 @@ import pytest
 
 from drydock import Drydock, LocalConnection, program
 from mariadb import MariaDB, Proxy
+from waiting import until
 
 KILLS = int(os.environ.get("DRYDOCK_SOAK", 3))
 WRITERS = 4
@@ -212,13 +213,6 @@ class Writer(threading.Thread):
             self.error = e
 
 
-def wait_for(what, wait=120, pause=0.01):
-    end = time.monotonic() + wait
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(pause)
-
-
 def test_killed_under_load():
     with Drydock(files={f"/w{w}/{i}.html": "" for w in range(WRITERS) for i in range(10)}, accounts=()) as d:
         stop, dice = threading.Event(), random.Random(1)
@@ -235,18 +229,18 @@ def test_killed_under_load():
         for i in range(KILLS):
             # Under load: after so many more acknowledged acts, at no special moment.
             before, more = done(), dice.randrange(1, 40)
-            wait_for(lambda: done() >= before + more)  # noqa: B023
+            until(lambda: done() >= before + more)  # noqa: B023
             pid = d.database_pid()
             os.kill(pid, signal.SIGKILL)
             if i % 3 == 2:
                 # The next one at once, while it recovers.
-                wait_for(lambda: d.database_pid() not in (None, pid))  # noqa: B023
+                until(lambda: d.database_pid() not in (None, pid))  # noqa: B023
                 again = d.database_pid()
                 if again:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(again, signal.SIGKILL)
         before = done()
-        wait_for(lambda: done() > before + WRITERS)
+        until(lambda: done() > before + WRITERS)
         stop.set()
         for w in writers:
             w.join(120)
@@ -323,7 +317,7 @@ def test_a_deadlock_that_the_act_loses(private):
         rival.sql("CREATE TABLE IF NOT EXISTS heavy (id INT PRIMARY KEY); BEGIN; INSERT INTO heavy SELECT seq FROM seq_1_to_5000")
         assert rival.sql("SELECT seq FROM log_head WHERE site = 'www' FOR UPDATE")
         thread, answered = in_background(d, "/f000.html", op)
-        wait_for(lambda: waiting(watch), pause=0.25)
+        until(lambda: waiting(watch), pause=0.25)
         assert rival.sql("SELECT 'mine' FROM site WHERE site = 'www' FOR UPDATE") == ["mine"]
         assert int(watch.sql("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'")[0].split()[1]) == before + 1
         rival.sql("ROLLBACK; DROP TABLE heavy")

@@ -17,7 +17,7 @@ import uuid
 import pytest
 
 from drydock import Drydock, LocalConnection, program
-from test_database import wait_for
+from waiting import until
 
 KILLS = int(os.environ.get("DRYDOCK_SOAK", 1))
 PEOPLE = 50 if "DRYDOCK_SOAK" in os.environ else 10
@@ -148,14 +148,14 @@ def test_one_order_for_all():
 
         for kill in range(2 * KILLS):
             before = done()
-            wait_for(lambda: done() >= before + 3 * PEOPLE, wait=180)  # noqa: B023
+            until(lambda: done() >= before + 3 * PEOPLE)  # noqa: B023
             if kill % 2:
                 d.kill()
                 d.start()
             else:
                 os.kill(d.database_pid(), signal.SIGKILL)
         before = done()
-        wait_for(lambda: done() >= before + 3 * PEOPLE, wait=180)
+        until(lambda: done() >= before + 3 * PEOPLE)
         stop.set()
         for p in people:
             p.join(240)

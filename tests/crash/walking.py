@@ -212,6 +212,13 @@ class World:
         self.fp.off()
         return happened
 
+    def tally(self, happened, name):
+        if happened:
+            self.struck.add(name)
+            self.kills += 1
+        else:
+            self.missed += 1
+
     def strike(self, scenario, arm, name=None):
         """One scenario with something armed: what came of it, or None if that was not reached."""
         act = scenario(self)
@@ -315,11 +322,7 @@ class World:
             # what the start does beside the port, or an error that it could live with
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.dead(0.3)
-        if happened:
-            self.struck.add(name)
-            self.kills += 1
-        else:
-            self.missed += 1
+        self.tally(happened, name)
         if self.d.process is None:
             self.start()
         self.after(scenario, name)
@@ -338,11 +341,7 @@ class World:
         self.d.process.terminate()
         self.dead(60)
         happened = self.disarm()
-        if happened:
-            self.struck.add(name)
-            self.kills += 1
-        else:
-            self.missed += 1
+        self.tally(happened, name)
         self.start()
         self.after("end", name)
         return happened
@@ -713,11 +712,7 @@ def strike_fresh(world, arm, name=None):
     if d.process is not None and happened:
         with contextlib.suppress(subprocess.TimeoutExpired):
             world.dead(0.3)
-    if happened:
-        world.struck.add(name)
-        world.kills += 1
-    else:
-        world.missed += 1
+    world.tally(happened, name)
     if d.process is None:
         world.start()
     rows = world.sql(f"SELECT site, act, COUNT(*) FROM {world.database}.record WHERE act IN ('genesis', 'rule') GROUP BY site, act ORDER BY 1, 2")
@@ -762,11 +757,8 @@ def strike_key(world, arm, name=None):
     arm()
     r = d.run(program(), "key", "change", "-m", "a walk", "--data", d.data, check=False, env={**os.environ, **world.fp.env})
     happened = world.disarm()
-    if happened:
-        world.struck.add(name)
-        world.kills += 1
-    else:
-        world.missed += 1
+    world.tally(happened, name)
+    if not happened:
         assert r.returncode == 0, r.stdout + r.stderr
     begun = (d.data / "key-change").exists()
     if begun:
@@ -805,11 +797,8 @@ def strike_repack(world, arm, name=None):
     arm()
     r = d.run(program("repack_driver"), d.repo, "2", check=False, env={**os.environ, **world.fp.env})
     happened = world.disarm()
-    if happened:
-        world.struck.add(name)
-        world.kills += 1
-    else:
-        world.missed += 1
+    world.tally(happened, name)
+    if not happened:
         assert r.returncode == 0, r.stdout + r.stderr
     world.start()
     world.after(strike_repack, name)
@@ -849,9 +838,26 @@ def put_back(world, place):
     world.d.run(program(), "restore", place, "--data", world.d.data)
 
 
-def accepted(world):
+def accept(world):
     world.d.run(program(), "accept-loss", "-m", "walked", "--data", world.d.data)
+
+
+def away(world):
+    """The server has ended with nothing under way: a place for a backup."""
+    world.settle()
+    world.d.stop()
+    return world.d.dir / f"backup-{world.n}"
+
+
+def restored(world, place):
+    """From that backup, of which nothing is left; nobody has said yet that the loss is accepted."""
+    put_back(world, place)
+    shutil.rmtree(place)
+
+
+def goes_on(world, strike, name):
     world.start()
+    world.after(strike, name)
 
 
 def writes_nothing(world, where):
@@ -868,9 +874,7 @@ def writes_nothing(world, where):
 
 def strike_backup(world, arm, name=None):
     """A backup that ended early is none; one that is there is whole."""
-    place = world.d.dir / f"backup-{world.n}"
-    world.settle()
-    world.d.stop()
+    place = away(world)
     r, happened = run_armed(world, arm, name, "backup", place, "--data", world.d.data)
     kept = world.d.data.rename(world.d.dir / "kept")
     again = world.d.run(program(), "restore", place, "--data", world.d.dir / "never", check=False)
@@ -879,56 +883,44 @@ def strike_backup(world, arm, name=None):
     shutil.rmtree(world.d.dir / "never", ignore_errors=True)
     kept.rename(world.d.data)
     shutil.rmtree(place, ignore_errors=True)
-    put_back(world, backup_of(world, place))
-    shutil.rmtree(place)
-    accepted(world)
-    world.after(strike_backup, name)
+    restored(world, backup_of(world, place))
+    accept(world)
+    goes_on(world, strike_backup, name)
     return happened
 
 
 def strike_restore(world, arm, name=None):
     """What was restored by half never goes for the whole."""
-    place = world.d.dir / f"backup-{world.n}"
-    world.settle()
-    world.d.stop()
-    backup_of(world, place)
+    place = backup_of(world, away(world))
     shutil.rmtree(world.d.data)
     world.new_database()
     _, happened = run_armed(world, arm, name, "restore", place, "--data", world.d.data)
     if world.d.data.exists():
         writes_nothing(world, name)
-    put_back(world, place)
-    shutil.rmtree(place)
-    accepted(world)
-    world.after(strike_restore, name)
+    restored(world, place)
+    accept(world)
+    goes_on(world, strike_restore, name)
     return happened
 
 
 def strike_accept(world, arm, name=None):
     """Said for all sites or not: until then nothing is written."""
-    place = world.d.dir / f"backup-{world.n}"
-    world.settle()
-    world.d.stop()
-    put_back(world, backup_of(world, place))
-    shutil.rmtree(place)
+    restored(world, backup_of(world, away(world)))
     _, happened = run_armed(world, arm, name, "accept-loss", "-m", "walked", "--data", world.d.data)
     if (world.d.data / "restored").exists():
         writes_nothing(world, name)
-        world.d.run(program(), "accept-loss", "-m", "walked", "--data", world.d.data)
-    world.start()
-    world.after(strike_accept, name)
+        accept(world)
+    goes_on(world, strike_accept, name)
     return happened
 
 
 def strike_rebuild(world, arm, name=None):
     """The tables are those of before, or those of the log, which are the same."""
-    world.settle()
-    world.d.stop()
+    away(world)
     _, happened = run_armed(world, arm, name, "rebuild", "--replace", "--data", world.d.data)
     world.fsck()
     world.d.run(program(), "rebuild", "--replace", "--data", world.d.data)
-    world.start()
-    world.after(strike_rebuild, name)
+    goes_on(world, strike_rebuild, name)
     return happened
 
 
@@ -936,8 +928,7 @@ def strike_repair(world, arm, name=None):
     """Everything that fsck can put right, at once."""
     must(world, rule(world))
     must(world, sign(world))
-    world.settle()
-    world.d.stop()
+    away(world)
     site = world.d.data / "sites/www"
     (site / "repo.git").chmod(0o777)
     (site / "export/page.html").write_text("nobody signed this")
@@ -953,8 +944,7 @@ def strike_repair(world, arm, name=None):
     if r.returncode not in (0, 1):
         world.fail(f"{name}: {r.returncode}\n{r.stdout}{r.stderr}")
     world.fsck()
-    world.start()
-    world.after(strike_repair, name)
+    goes_on(world, strike_repair, name)
     return happened
 
 
@@ -1045,7 +1035,7 @@ class Private(World):
 
         def well():
             try:
-                return "private_ended" in self.d.log()[-20000:] and self.d.api("GET", "/healthz")[0] == 200 and self.d.database_pid() not in (None, pid)
+                return "private_ended" in self.d.log()[-20000:] and self.d.database_pid() not in (None, pid) and self.d.api("GET", self.d.api_site("/log"))[0] == 200
             except OSError:  # it ends just now
                 return False
 

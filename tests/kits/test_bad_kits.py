@@ -2,14 +2,13 @@
 and the export stay as they are, and nothing of them runs on."""
 import os
 import pathlib
-import subprocess
 import sys
-import time
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests" / "lib"))
 
 from drydock import Drydock  # noqa: E402
+from waiting import until  # noqa: E402
 
 PAGES = {"/index.html": "<h1>one</h1>", "/docs/a.html": "a", "/docs/b.html": "b"}
 SH = "#!/bin/sh\n"
@@ -186,12 +185,7 @@ def test_each_is_named_and_nothing_is_touched():
         for t in run["targets"]:
             assert len(t["output"].encode()) <= 300 * 1024
         assert "\x1b" not in "".join(t["output"] for t in run["targets"])
-        end = time.monotonic() + 10
-        left = running(os.fsencode(d.dir))
-        while left and time.monotonic() < end:
-            time.sleep(0.1)
-            left = running(os.fsencode(d.dir))
-        assert not left, left
+        until(lambda: not running(os.fsencode(d.dir)), 10, lambda: running(os.fsencode(d.dir)))
         check = d.run(pathlib.Path(d.argv()[0]), "fsck", "--data", d.data, check=False)
         assert check.returncode == 0, check.stdout
 
@@ -211,11 +205,6 @@ def test_a_kit_ends_with_the_daemon():
         d.start()
         d.sign("/index.html")
         d.must("POST", d.api_site("/sync/force"), {"reason": "a test"})
-        end = time.monotonic() + 30
-        while not ((place / "pid").exists() and (place / "pid").read_text()) and time.monotonic() < end:
-            time.sleep(0.05)
-        pid = int((place / "pid").read_text())
+        pid = int(until(lambda: (place / "pid").exists() and (place / "pid").read_text()))
         d.kill()
-        while pathlib.Path(f"/proc/{pid}").exists() and time.monotonic() < end:
-            time.sleep(0.05)
-        assert not pathlib.Path(f"/proc/{pid}").exists()
+        until(lambda: not pathlib.Path(f"/proc/{pid}").exists(), 30)

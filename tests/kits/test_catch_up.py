@@ -14,6 +14,7 @@ sys.path.insert(0, str(TOP / "tests" / "check"))
 
 from drydock import program  # noqa: E402
 from failpoints import Failpoints  # noqa: E402
+from waiting import until  # noqa: E402
 from world import sql  # noqa: E402
 
 
@@ -54,11 +55,8 @@ def releases(d):
     return [r["number"] for r in d.must("GET", d.api_site("/releases"))["items"]]
 
 
-def settled(d, number, seconds=40):
-    end = time.monotonic() + seconds
-    while not (target(d)["state"] == "confirmed" and target(d)["release"] == number):
-        assert time.monotonic() < end, target(d)
-        time.sleep(0.1)
+def settled(d, number):
+    until(lambda: target(d)["state"] == "confirmed" and target(d)["release"] == number, why=lambda: target(d))
 
 
 def test_a_restored_server_goes_on():

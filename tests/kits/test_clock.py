@@ -10,6 +10,7 @@ sys.path.insert(0, str(TOP / "tests" / "lib"))
 
 from clock import Clock  # noqa: E402
 from drydock import Drydock  # noqa: E402
+from waiting import until  # noqa: E402
 
 DAY, HOUR = 86400, 3600
 
@@ -20,13 +21,6 @@ def started(files, **options):
     d.start(env=clock.env)
     until(lambda: state(d)["run"] == 1 and not state(d)["running"])  # the first one, which finds nothing
     return d, clock
-
-
-def until(fn, wait=20):
-    end = time.monotonic() + wait
-    while not fn():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def state(d):

@@ -9,6 +9,7 @@ sys.path.insert(0, str(TOP / "tests" / "check"))
 
 from drydock import Drydock  # noqa: E402
 from failpoints import Failpoints  # noqa: E402
+from waiting import until  # noqa: E402
 from world import fsck  # noqa: E402
 
 LONG = 4  # seconds that the sums of a very large site might take
@@ -19,19 +20,15 @@ def begin_cut(d, fp):
     before = d.must("GET", d.api_site("/sync"))["run"]
     fp.delay("release_prepared", LONG * 1000)
     d.must("POST", d.api_site("/sync/force"), {"reason": "a test"})
-    end = time.monotonic() + 20
-    while not fp.happened:
-        assert time.monotonic() < end
-        time.sleep(0.005)
+    until(lambda: fp.happened)
     return before
 
 
 def ended(d, before):
-    end = time.monotonic() + 60
-    while (now := d.must("GET", d.api_site("/sync")))["running"] or now["run"] == before:
-        assert time.monotonic() < end, now
-        time.sleep(0.01)
-    return now
+    def now():
+        state = d.must("GET", d.api_site("/sync"))
+        return None if state["running"] or state["run"] == before else state
+    return until(now)
 
 
 def since(d, path):

@@ -1,4 +1,5 @@
 """Holds, take-downs, plans that were shown, and too many files that would go: with a real server and kits."""
+import contextlib
 import json
 import pathlib
 import re
@@ -12,19 +13,13 @@ sys.path.insert(0, str(TOP / "tests" / "kits"))
 
 from drydock import Drydock  # noqa: E402
 from test_kits import add_target, write_kit  # noqa: E402
+from waiting import until  # noqa: E402
 
 
 def ctl(d, *args, code=0):
     r = d.cli(*args)
     assert r.returncode == code, r.stdout + r.stderr
     return r.stdout + r.stderr
-
-
-def until(fn, wait=30):
-    end = time.monotonic() + wait
-    while not fn():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def sync_now(d):
@@ -111,38 +106,15 @@ def test_a_hold_ends_by_itself_also_while_the_server_is_down():
         d.sync(state=None)
         over = time.monotonic() + 2
         d.stop()
-        until(lambda: time.monotonic() > over)
+        time.sleep(max(0, over - time.monotonic()))
         d.start()
         until(lambda: d.live()["/docs/a.html"] == b"a three")
 
 
-def test_a_take_down_ends_running_kits():
-    with Drydock(files=FILES, accounts=(), start=False) as d:
-        copy = 'rsync -rlt --checksum --delete "$DRYDOCK_EXPORT/" "$DRYDOCK_PLACE/"'
-        write_kit(d, "slow", f'#!/bin/sh\nif [ "$DRYDOCK_RELEASE" = 2 ]; then echo hanging; sleep 300; fi\n{copy}\n')
-        place = add_target(d, "slow", "slow")
-        d.start()
-        d.sign("/", recursive=True)
-        d.sync()
-        d.write("/index.html", "two")
-        d.sign("/index.html")
-        ctl(d, "sync", "force", "-m", "now")
-        run = sync_now(d)["run"]
-
-        def hangs():
-            status, run_now = d.api("GET", d.api_site(f"/sync/runs/{sync_now(d)['run']}"))
-            return status == 200 and run_now["release"] == 2 and sync_now(d)["running"] and "slow" in str(run_now["targets"])
-        until(hangs)
-        run = sync_now(d)["run"]
-        ctl(d, "revoke", "--take-down", "--as-staged", "-m", "at once", "/other.html")
-        until(lambda: "/other.html" not in d.live() and not (place / "other.html").exists())
-        until(lambda: next(r for r in runs(d) if r["trigger"] == "take-down")["state"] == "ok")
-        assert next(r for r in runs(d) if r["run"] == run)["state"] == "interrupted"
-        assert (place / "index.html").read_text() == "two"
-
-
-def test_a_hold_of_the_site_ends_the_run():
-    """What was not switched yet stays as it was, and goes out when the hold is lifted; a hold of a path comes too late for it."""
+@contextlib.contextmanager
+def hanging():
+    """Release 2 is under way, and a second target's kit does not come to its end before its file `go` is there: (server, the target's
+    place, the number of the run)."""
     with Drydock(files=FILES, accounts=(), start=False) as d:
         copy = 'rsync -rlt --checksum --delete "$DRYDOCK_EXPORT/" "$DRYDOCK_PLACE/"'
         write_kit(d, "slow", f'#!/bin/sh\nif [ "$DRYDOCK_RELEASE" = 2 ] && [ ! -e "$0.go" ]; then echo hanging; sleep 300; fi\n{copy}\n')
@@ -157,14 +129,27 @@ def test_a_hold_of_the_site_ends_the_run():
         def hangs():
             now = sync_now(d)
             status, run = d.api("GET", d.api_site(f"/sync/runs/{now['run']}"))
-            return status == 200 and run["release"] == 2 and now["running"] and "slow" in str(run["targets"])
-        until(hangs)
-        run = sync_now(d)["run"]
+            return status == 200 and run["release"] == 2 and now["running"] and "slow" in str(run["targets"]) and now["run"]
+        yield d, place, until(hangs)
+
+
+def test_a_take_down_ends_running_kits():
+    with hanging() as (d, place, run):
+        ctl(d, "revoke", "--take-down", "--as-staged", "-m", "at once", "/other.html")
+        until(lambda: "/other.html" not in d.live() and not (place / "other.html").exists())
+        until(lambda: next(r for r in runs(d) if r["trigger"] == "take-down")["state"] == "ok")
+        assert next(r for r in runs(d) if r["run"] == run)["state"] == "interrupted"
+        assert (place / "index.html").read_text() == "two"
+
+
+def test_a_hold_of_the_site_ends_the_run():
+    """What was not switched yet stays as it was, and goes out when the hold is lifted; a hold of a path comes too late for it."""
+    with hanging() as (d, place, run):
         ctl(d, "hold", "add", "/docs", "--until", "1h", "-m", "only here")
         time.sleep(0.5)
         assert sync_now(d)["running"] and sync_now(d)["run"] == run
         ctl(d, "hold", "add", "/", "--until", "1h", "-m", "everything stops")
-        until(lambda: not sync_now(d)["running"], wait=15)
+        until(lambda: not sync_now(d)["running"])
         ended = d.must("GET", d.api_site(f"/sync/runs/{run}"))
         assert ended["state"] == "interrupted" and "the site is held now" in ended["message"], ended
         assert (place / "index.html").read_text() == "one"

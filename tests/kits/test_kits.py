@@ -12,7 +12,9 @@ import pytest
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests" / "lib"))
 
+from clock import Clock  # noqa: E402
 from drydock import Drydock  # noqa: E402
+from waiting import until  # noqa: E402
 
 BUILD = pathlib.Path(os.environ.get("DRYDOCK_BUILD", TOP / "build"))
 # What a kit of the test's own does to be believed: DryDock reads the place again.
@@ -46,6 +48,19 @@ def output(run, target):
 
 def state(run, target):
     return next(t for t in run["targets"] if t["name"] == target)["state"]
+
+
+def runs(d):
+    """The newest first."""
+    return d.must("GET", d.api_site("/sync/runs"))["items"]
+
+
+def begun(d):
+    """Started, and its first cycle over, which takes along what is signed before: its clock."""
+    clock = Clock(d.dir / "clock", own=d._own)
+    d.start(env=clock.env)
+    until(lambda: [r for r in runs(d) if r["state"] != "running"])
+    return clock
 
 
 @pytest.fixture
@@ -99,7 +114,7 @@ def test_a_failing_kit_does_not_hold_up_the_others(stopped):
     write_kit(d, "bad", f'#!/bin/sh\nif [ -e "$DRYDOCK_PLACE/.mended" ]; then {COPY}echo "mode $DRYDOCK_MODE release $DRYDOCK_RELEASE"; exit 0; fi\n'
                         'echo \'{"error":"the other side does not answer"}\'; exit 3\n')
     place = add_target(d, "bad", "bad")
-    d.start()
+    begun(d)
     d.sign("/", recursive=True)
     run = d.sync(state="failed")
     assert "bad: the other side does not answer" in run["message"]
@@ -120,16 +135,12 @@ def test_a_failed_target_is_tried_again_by_itself(stopped):
     d = stopped
     write_kit(d, "once", '#!/bin/sh\nif [ -e "$DRYDOCK_PLACE/.tried" ]; then\n' + COPY + 'exit 0; fi\ntouch "$DRYDOCK_PLACE/.tried"; exit 1\n')
     add_target(d, "once", "once")
-    d.start()
+    clock = begun(d)
     d.sign("/index.html")
     d.sync(state="failed")
-    end = time.monotonic() + 40
-    while time.monotonic() < end:
-        runs = d.must("GET", d.api_site("/sync/runs"))["items"]
-        if runs[0]["trigger"] == "retry" and runs[0]["state"] != "running":
-            break
-        time.sleep(0.2)
-    run = d.must("GET", d.api_site(f"/sync/runs/{runs[0]['run']}"))
+    clock.sleep(16)
+    last = until(lambda: [r for r in runs(d)[:1] if r["trigger"] == "retry" and r["state"] != "running"])[0]
+    run = d.must("GET", d.api_site(f"/sync/runs/{last['run']}"))
     assert run["trigger"] == "retry" and run["state"] == "ok"
     assert [t["name"] for t in run["targets"]] == ["once"]
 
@@ -212,9 +223,7 @@ def test_stopping_the_server_interrupts_a_kit(stopped):
     d.start()
     d.sign("/index.html")
     d.must("POST", d.api_site("/sync/force"), {"reason": "a test"})
-    end = time.monotonic() + 20
-    while time.monotonic() < end and not d.must("GET", d.api_site("/sync"))["running"]:
-        time.sleep(0.02)
+    until(lambda: d.must("GET", d.api_site("/sync"))["running"])
     # Signing goes on meanwhile, and does not reach the run.
     d.write("/late.html", "late")
     d.sign("/late.html")
@@ -223,14 +232,8 @@ def test_stopping_the_server_interrupts_a_kit(stopped):
     assert time.monotonic() - start < 15
     (place / ".go").touch()
     d.start()
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        runs = d.must("GET", d.api_site("/sync/runs"))["items"]
-        if runs[0]["state"] == "ok":
-            break
-        time.sleep(0.05)
-    assert runs[0]["state"] == "ok"
-    assert any(r["state"] == "interrupted" for r in runs)
+    until(lambda: runs(d)[0]["state"] == "ok")
+    assert any(r["state"] == "interrupted" for r in runs(d))
 
 
 def test_a_missing_kit_and_one_that_is_no_program(stopped):
@@ -332,14 +335,12 @@ def test_many_forces_at_once(stopped):
     [t.start() for t in threads]
     [t.join() for t in threads]
     assert all(200 <= c < 300 for c in codes)
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
+
+    def over():
         now = d.must("GET", d.api_site("/sync"))
-        if not now["running"] and now["release"] == 1 and now["because"] != "forced":
-            break
-        time.sleep(0.05)
-    runs = d.must("GET", d.api_site("/sync/runs"))["items"]
-    assert all(r["state"] in ("ok", "nothing") for r in runs)
+        return not now["running"] and now["release"] == 1 and now["because"] != "forced"
+    until(over)
+    assert all(r["state"] in ("ok", "nothing") for r in runs(d))
     assert d.live() == {"/index.html": b"<h1>one</h1>"}
 
 
@@ -348,11 +349,7 @@ def test_the_quiet_period(stopped):
     d.conf.write_text(d.conf.read_text().replace("\tstaging =", '\tquiet_period = "1s"\n\tstaging =', 1))
     d.start()
     d.sign("/index.html")
-    end = time.monotonic() + 20
-    run = {}
-    while time.monotonic() < end and not (run.get("release") and run["state"] != "running"):
-        time.sleep(0.05)
-        run = (d.must("GET", d.api_site("/sync/runs"))["items"] or [{}])[0]
+    run = until(lambda: [r for r in runs(d)[:1] if r.get("release") and r["state"] != "running"])[0]
     assert d.live() == {"/index.html": b"<h1>one</h1>"}
     assert run["trigger"] == "quiet" and run["added"] == 1
 

@@ -4,7 +4,6 @@ import email.policy
 import hashlib
 import hmac
 import json
-import os
 import pathlib
 import sys
 import time
@@ -14,8 +13,10 @@ import pytest
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests" / "lib"))
 
+from clock import Clock  # noqa: E402
 from drydock import Drydock, program  # noqa: E402
 from sink import HookSink, MailSink, certificate  # noqa: E402
+from waiting import until  # noqa: E402
 
 TITLE = "Hafenbehörde “Süd” <b>&"
 # Fails while the file `broken` is there.
@@ -23,16 +24,6 @@ KIT = '''#!/bin/sh
 [ ! -e "$DRYDOCK_PLACE/broken" ] || { echo '{"error":"no route\\\\nto \\u202ehost"}'; exit 3; }
 cp -R "$DRYDOCK_EXPORT/." "$DRYDOCK_PLACE/"
 '''
-
-
-def until(what, wait=40):
-    end = time.monotonic() + wait
-    while time.monotonic() < end:
-        value = what()
-        if value:
-            return value
-        time.sleep(0.1)
-    raise AssertionError("it did not come")
 
 
 def text_of(raw):
@@ -143,7 +134,8 @@ def test_failure_and_recovery_are_told_once_each():
 def test_who_cannot_be_reached_is_told_later_what_holds_then():
     with Told() as t:
         d = t.d
-        d.start()
+        clock = Clock(d.dir / "clock", own=d._own)
+        d.start(env=clock.env)
         t.goes("ok")
         t.mail.refuse, t.hook.status, t.hook.location = "550 no such mailbox", 302, "http://127.0.0.1:9/elsewhere"
         t.breaks("a")
@@ -161,6 +153,7 @@ def test_who_cannot_be_reached_is_told_later_what_holds_then():
         assert done.returncode == 0 and done.stdout.count("taken") == 2, done.stdout
         assert "Nothing has happened" in text_of(t.mail.got[-1][2])[1] and json.loads(t.hook.got[-1][2])["event"] == "test"
         tests = len(t.mail.got)
+        clock.sleep(15)
         until(lambda: len(t.mail.got) > tests)
         assert text_of(t.mail.got[-1][2])[0]["Subject"].endswith("a failed")
 

@@ -1,7 +1,6 @@
 """What `drydock-receive verify` found, on its way to people: with a sync, with a test, by `release verify`; and what is not believed."""
 import json
 import subprocess
-import time
 
 import pytest
 from test_ssh import Production, target, world  # noqa: F401  (found beside this file)
@@ -9,6 +8,7 @@ from test_ssh import Production, target, world  # noqa: F401  (found beside this
 from delivery import Signer, sha, stamp
 from drydock import program
 from sink import HookSink, MailSink
+from waiting import until
 
 
 def verify(d, p, code=None):
@@ -171,9 +171,9 @@ def test_told_by_mail_and_hook():
         damage(p)
         verify(d, p, 1)
         ask(d)
-        said = wait(lambda: [json.loads(b) for _, _, b in hook.got])
+        said = until(lambda: [json.loads(b) for _, _, b in hook.got])
         assert [s["event"] for s in said] == ["production_differs"] and said[0]["targets"][0]["name"] == "machine"
-        wait(lambda: mail.got)
+        until(lambda: mail.got)
         assert b"production differs on machine" in mail.got[0][2] and b"3 live files" in mail.got[0][2]
         # Until it is read again nobody knows what of that holds for the next release.
         d.write("/index.html", "2")
@@ -187,16 +187,8 @@ def test_told_by_mail_and_hook():
         assert "something else is live on: machine" in d.cli("notice", "list").stdout
         verify(d, p, 0)
         ask(d)
-        wait(lambda: any(b"production_well" in b for _, _, b in hook.got))
+        until(lambda: any(b"production_well" in b for _, _, b in hook.got))
         assert [json.loads(b)["event"] for _, _, b in hook.got if b"production_" in b] == ["production_differs", "production_well"]
-
-
-def wait(what, seconds=40):
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.1)
-    return what()
 
 
 def test_a_site_where_nothing_happens_asks_by_itself():
@@ -207,7 +199,7 @@ def test_a_site_where_nothing_happens_asks_by_itself():
         d.stop()
         d.conf.write_text(d.conf.read_text().replace("\tstaging =", '\tlongest_interval = "2s"\n\tstaging =', 1))
         d.start()
-        wait(lambda: report_of(d), 90)
+        until(lambda: report_of(d))
         assert report_of(d)["differences"] == 3 and p.accepted()["number"] == 1
 
 

@@ -3,13 +3,13 @@ import json
 import pathlib
 import re
 import sys
-import time
 import urllib.parse
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests" / "lib"))
 
 from drydock import Drydock  # noqa: E402
+from waiting import until  # noqa: E402
 
 ONE = {"/index.html": "one", "/gone.html": "was here", "/same.html": "same", "/docs/a.html": "a one", "/docs/b.html": "b one"}
 
@@ -34,18 +34,12 @@ def two_releases(d):
     assert d.live()["/index.html"] == b"two"
 
 
-def wait_live(d, want, wait=30):
-    end = time.monotonic() + wait
-    while d.live() != want:
-        assert time.monotonic() < end, (d.live(), d.log()[-2000:])
-        time.sleep(0.05)
+def wait_live(d, want):
+    until(lambda: d.live() == want, why=lambda: (d.live(), d.log()[-2000:]))
 
 
-def wait_idle(d, wait=30):
-    end = time.monotonic() + wait
-    while d.must("GET", d.api_site("/sync"))["running"]:
-        assert time.monotonic() < end
-        time.sleep(0.05)
+def wait_idle(d):
+    until(lambda: not d.must("GET", d.api_site("/sync"))["running"])
 
 
 def test_terminal():

@@ -4,7 +4,6 @@ Real daemons, a MariaDB that none of them started, and a receiver behind a real 
 `sites` lies on storage that they share. Each has a clock of its own, so that a minute need not be waited for.
 """
 import contextlib
-import json
 import os
 import pathlib
 import re
@@ -23,6 +22,7 @@ from drydock import Drydock, free_ports, program  # noqa: E402
 from failpoints import Failpoints  # noqa: E402
 from mariadb import MariaDB, Proxy  # noqa: E402
 from test_ssh import PAGES, Production, machine, staged, user_name  # noqa: E402
+from waiting import until  # noqa: E402
 
 # A kit that can be held up before it begins, to stop its server in the middle of a push.
 SLOW = """#!/bin/sh
@@ -32,16 +32,6 @@ if [ "$1" = sync ] && [ -e "$here/hold" ]; then
 fi
 exec "$here/tar-ssh" "$@"
 """
-
-
-def until(fn, wait=60, what=None):
-    end = time.monotonic() + wait
-    while True:
-        found = fn()
-        if found:
-            return found
-        assert time.monotonic() < end, what() if what else fn
-        time.sleep(0.05)
 
 
 class Server:
@@ -245,7 +235,7 @@ def test_who_waits_takes_over():
         assert not a.may_write()
         # One that stops says so: the other need not wait for a minute.
         assert b.place.stop() == 0
-        until(a.may_write, what=lambda: a.place.log()[-3000:])
+        until(a.may_write, why=lambda: a.place.log()[-3000:])
         w.d.write("/index.html", "a again")
         sign(a, "/index.html")
         assert machine(a.place.sync())["state"] == "confirmed"
@@ -297,7 +287,7 @@ def test_a_server_that_was_away():
         a.clock.sleep(61)
         time.sleep(0.5)
         a.clock.sleep(61)
-        until(lambda: "is not in the repository here" in (a.trouble() or ""), what=a.place.log)
+        until(lambda: "is not in the repository here" in (a.trouble() or ""), why=a.place.log)
         assert not a.may_write()
         w.d.write("/index.html", "four")
         b.start()
@@ -365,7 +355,7 @@ def test_the_database_is_cut_off():
         os.unlink(w.proxy.path)
         with Proxy(w.database.socket, w.proxy.path):
             a.clock.sleep(60)
-            until(lambda: "another server has the turn" in (a.trouble() or ""), what=lambda: a.place.log()[-3000:])
+            until(lambda: "another server has the turn" in (a.trouble() or ""), why=lambda: a.place.log()[-3000:])
             assert b.may_write() and w.production.accepted()["term"] == 2
             b.place.stop()
             until(a.may_write)

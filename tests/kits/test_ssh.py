@@ -6,7 +6,6 @@ import pathlib
 import re
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -14,6 +13,7 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests" / "lib"))
 
 from drydock import Drydock, free_ports, program  # noqa: E402
+from waiting import until  # noqa: E402
 
 KITS = ("tar-ssh", "rsync-ssh")
 PAGES = {"/index.html": "<h1>one</h1>", "/docs/a b.html": "a", "/docs/b.html": "b", "/odd\\name": "odd"}
@@ -56,10 +56,9 @@ class Production:
         kw = {"user": self.d.uid, "group": self.d.gid, "extra_groups": []} if os.geteuid() == 0 else {}
         self.log = open(self.dir / "sshd.log", "w")
         self.sshd = subprocess.Popen(["/usr/sbin/sshd", "-D", "-e", "-f", self.sshd_config], stderr=self.log, stdin=subprocess.DEVNULL, **kw)
-        end = time.monotonic() + 20
-        while "Server listening" not in (self.dir / "sshd.log").read_text():
-            assert time.monotonic() < end and self.sshd.poll() is None, (self.dir / "sshd.log").read_text()
-            time.sleep(0.02)
+        said = (self.dir / "sshd.log").read_text
+        until(lambda: "Server listening" in said() or self.sshd.poll() is not None, why=said)
+        assert self.sshd.poll() is None, said()
 
     def stop(self):
         if self.sshd:
@@ -237,19 +236,11 @@ def states(d):
     return {t: s for t, s in re.findall(r'(?m)^drydock_target_state\{site="www",target="(\w+)",state="(\w+)"\} 1$', text)}
 
 
-def wait_for(what, seconds=20):
-    """The scheduler's thread learns of an act a moment after it."""
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def test_receipts_are_kept_and_checked_with_stock_tools(tmp_path):
     with world() as (d, p):
         assert target(d)["state"] == "waiting" and not target(d)["confirmed"]
         d.sign("/index.html")
-        wait_for(lambda: metric(d, "drydock_oldest_unconfirmed_seconds") > 0)
+        until(lambda: metric(d, "drydock_oldest_unconfirmed_seconds") > 0)  # the scheduler's thread learns of an act a moment after it
         # Nobody answers: what is approved is on one target and not on the other.
         p.stop()
         first = d.sync(state="failed")
@@ -259,7 +250,7 @@ def test_receipts_are_kept_and_checked_with_stock_tools(tmp_path):
         assert d.must("GET", d.api_site("/sync"))["unconfirmed_since"] == signed["at"]
         p.start()
         run = d.sync()
-        wait_for(lambda: metric(d, "drydock_oldest_unconfirmed_seconds") == 0)
+        until(lambda: metric(d, "drydock_oldest_unconfirmed_seconds") == 0)
         assert d.must("GET", d.api_site("/sync"))["unconfirmed_since"] is None
         told = machine(d.must("GET", d.api_site(f"/sync/runs/{run['run']}")))
         signers, signature = tmp_path / "signers", tmp_path / "signature"

@@ -20,6 +20,7 @@ sys.path.insert(0, str(TOP / "tests" / "kits"))
 from delivery import pack  # noqa: E402
 from drydock import Drydock, program  # noqa: E402
 from test_ssh import Production, user_name  # noqa: E402
+from waiting import until  # noqa: E402
 
 SOAK = "DRYDOCK_SOAK" in os.environ
 FILES, RELEASES = (10000, 20) if SOAK else (500, 6)
@@ -169,10 +170,8 @@ def test_two_targets_through_everything(tmp_path):
             old = numbers[len(numbers) // 2]
             shown = d.must("GET", d.api_site(f"/releases/{old}/rollback"))["digest"]
             d.must("POST", d.api_site(f"/releases/{old}/rollback"), {"reason": "the test", "shown": shown})
-            end = time.monotonic() + 120
-            while not settled(now := d.must("GET", d.api_site("/sync"))) or now["release"] == numbers[-1]:
-                assert time.monotonic() < end, now
-                time.sleep(0.05)
+            now = lambda: d.must("GET", d.api_site("/sync"))  # noqa: E731
+            until(lambda: settled(now()) and now()["release"] != numbers[-1], why=now)
             for m in machines:
                 assert m.live() == then[old] and m.accepted()["number"] > numbers[-1]
             runs = d.must("GET", d.api_site("/sync"))["run"]

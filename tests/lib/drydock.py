@@ -223,7 +223,7 @@ class Drydock:
             self.conf.write_text(text)
             self.url = f"http://127.0.0.1:{self.port}"
 
-    def start(self, wait=60, env=None):
+    def start(self, wait=60, env=None, address="127.0.0.1"):
         assert self.process is None
         kw = {"user": self.uid, "group": self.gid, "extra_groups": []} if os.geteuid() == 0 else {}
         with open(self.log_file, "ab") as log:
@@ -237,7 +237,7 @@ class Drydock:
                 raise RuntimeError(f"drydockd ended with {code}:\n{self.log()[-4000:]}")
             try:
                 # Its own socket, too: somebody else may have the port.
-                with socket.socket(socket.AF_UNIX) as own, socket.create_connection(("127.0.0.1", self.port), 1):
+                with socket.socket(socket.AF_UNIX) as own, socket.create_connection((address, self.port), 1):
                     own.connect(self.socket)
                     return self
             except OSError:

@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import tempfile
-import time
 
 import pytest
 
@@ -42,16 +41,6 @@ def port():
 def start(place, *argv, **kw):
     r = quickstart("--data", place / "demo", "--port", port(), "--detach", *argv, **kw)
     return r, re.search(r"DryDock: +(\S+)", r.stdout)[1], re.search(r"Public site: +(\S+)", r.stdout)[1]
-
-
-def wait_for(what, seconds=30):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        value = what()
-        if value:
-            return value
-        time.sleep(0.1)
-    raise AssertionError("it did not happen")
 
 
 def owner_of_daemon(place):

@@ -15,7 +15,8 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests" / "lib"))
 
 from drydock import program  # noqa: E402
-from quick import drydock, owner_of_daemon, place, port, quickstart, start, wait_for  # noqa: E402, F401
+from quick import drydock, owner_of_daemon, place, port, quickstart, start  # noqa: E402, F401
+from waiting import until  # noqa: E402
 
 STATES = {"signed", "changed", "unsigned", "missing", "revoked", "preapproved", "unpublishable"}
 
@@ -25,13 +26,13 @@ def test_from_nothing_to_a_page_that_goes_live(place):
     assert requests.get(url + "healthz", timeout=10).text == "ok\n"
     shown = drydock(place, "status", "-r").stdout
     assert STATES - {"signed", "preapproved"} <= {line.split()[1] for line in shown.splitlines() if line[:1] in "○◐⊘✕!"}, shown
-    home = wait_for(lambda: (lambda r: r.status_code == 200 and r.text)(requests.get(live, timeout=10)))
+    home = until(lambda: (lambda r: r.status_code == 200 and r.text)(requests.get(live, timeout=10)))
     assert "Welcome to Port Selwyn" in home
     assert requests.get(live + "notices/2026-042.html", timeout=10).status_code == 404
     assert "12.50" in requests.get(live + "dues.html", timeout=10).text, "staging has 13.00, unsigned"
     assert drydock(place, "sign", "--as-staged", "/dues.html").returncode == 0
     assert drydock(place, "sync", "force", "-m", "now").returncode == 0
-    wait_for(lambda: "13.00" in requests.get(live + "dues.html", timeout=10).text)
+    until(lambda: "13.00" in requests.get(live + "dues.html", timeout=10).text)
     # The passwords that were printed are good.
     name, password = re.search(r"account (alice) +password (\S+)", r.stdout).groups()
     s = requests.Session()
@@ -63,7 +64,7 @@ def test_own_directories(place):
     (staging / "docs" / "a.html").write_text("<h1>a</h1>")
     _, _, live = start(place, "--staging", staging, "--production", production, "--quiet-period", "0")
     assert drydock(place, "sign", "-r", "--as-staged", "/").returncode == 0
-    wait_for(lambda: (production / "docs" / "a.html").exists())
+    until(lambda: (production / "docs" / "a.html").exists())
     assert requests.get(live + "docs/a.html", timeout=10).text == "<h1>a</h1>"
     r = quickstart("--data", place / "demo", "--staging", place, "--detach", check=False)
     assert r.returncode and "was made for the staging tree" in r.stderr
@@ -150,7 +151,7 @@ def test_interrupted_before_everything_was_there(place):
     process = subprocess.Popen([str(TOP / "quickstart"), "--data", str(place / "demo"), "--port", str(port())], stdin=subprocess.DEVNULL,
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                env={**os.environ, "DRYDOCK_BUILD": str(pathlib.Path(program()).parent)}, start_new_session=True)
-    wait_for((place / "demo" / "quickstart.unfinished").exists)
+    until((place / "demo" / "quickstart.unfinished").exists)
     time.sleep(0.5)
     os.killpg(process.pid, signal.SIGINT)
     process.wait(60)

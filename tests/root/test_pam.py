@@ -18,7 +18,8 @@ import requests
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests/lib"))
 from drydock import Drydock, program  # noqa: E402
-from test_root import answers, children, uid_of, wait_for  # noqa: E402
+from test_root import answers, children, uid_of  # noqa: E402
+from waiting import until  # noqa: E402
 
 NAME = f"ddt{os.getpid() % 100000}"
 USER, OTHER, GROUP, ROOT = NAME + "a", NAME + "b", NAME + "g", NAME + "r"
@@ -69,7 +70,7 @@ def monitored(service, config=""):
         with open(d.log_file, "ab") as log:
             d.monitor = subprocess.Popen([program(), "serve", "--data", str(d.data)], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
-            wait_for(lambda: answers(d.url + "/healthz") == 200, 60)
+            until(lambda: answers(d.url + "/healthz") == 200)
             yield d
         finally:
             d.monitor.terminate()
@@ -142,13 +143,13 @@ def test_a_group_that_he_left(d):
     run("gpasswd", "--delete", USER, GROUP)
     try:
         for g in groups:
-            wait_for(lambda g=g: f"unix:@{GROUP}" not in g())
+            until(lambda g=g: f"unix:@{GROUP}" not in g())
         assert b.post("/api/v1/sites/www/sign", json={"paths": ["/docs/a.html"], "as_staged": True}).status_code == 404
         assert b.get("/s/www/file/docs/a.html").status_code == 404
     finally:
         run("gpasswd", "--add", USER, GROUP)
     for g in groups:
-        wait_for(lambda g=g: f"unix:@{GROUP}" in g())
+        until(lambda g=g: f"unix:@{GROUP}" in g())
 
 
 def test_the_daemon_is_not_root_and_its_helper_for_nss_neither(d):
@@ -215,7 +216,7 @@ def test_many_at_once(d):
 def test_a_helper_that_is_killed_comes_back(d):
     for pid in crews(d):
         os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: post_login(d, USER).status_code == 200)
+    until(lambda: post_login(d, USER).status_code == 200)
     assert "monitor.helper" in d.log()
 
 
@@ -235,8 +236,8 @@ def test_someone_who_left(d):
         assert r.status_code == 200, r.text
     finally:
         run("userdel", gone)
-    wait_for(lambda: b.get("/api/v1/whoami").status_code == 401)
-    wait_for(lambda: by_token() == 401)
+    until(lambda: b.get("/api/v1/whoami").status_code == 401)
+    until(lambda: by_token() == 401)
     assert post_login(d, gone).status_code == 403
     assert any(x["user"] == f"unix:{gone}" and x["note"] == "before he left" for x in d.records()), "history keeps his name"
     # somebody else of that name starts anew
@@ -276,7 +277,7 @@ def test_pam_that_hangs_holds_up_nobody_else(users):
         threads = [threading.Thread(target=lambda i=i: done.append(post_login(d, USER if not i else f"{NAME}-{i}"))) for i in range(8)]
         for t in threads:
             t.start()
-        wait_for(lambda: len(sleeping()) == 8)
+        until(lambda: len(sleeping()) == 8)
         alice = d.login("alice")
         for page in ("/s/www/", "/s/www/tree/", "/s/www/history", "/account", "/s/www/sync"):
             assert alice.get(page).status_code == 200
@@ -285,7 +286,7 @@ def test_pam_that_hangs_holds_up_nobody_else(users):
         for t in threads:
             t.join(60)
         assert [r.status_code for r in done] == [503] * 8
-        wait_for(lambda: not sleeping())
+        until(lambda: not sleeping())
         assert "crew.killed" in d.log() and refusal(d, "did not") or refusal(d, "has ended")
 
 

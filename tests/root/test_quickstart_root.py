@@ -15,7 +15,8 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests" / "lib"))
 
 from drydock import program  # noqa: E402
-from quick import drydock, owner_of_daemon, place, port, quickstart, start, wait_for  # noqa: E402, F401
+from quick import drydock, owner_of_daemon, place, port, quickstart, start  # noqa: E402, F401
+from waiting import until  # noqa: E402
 
 
 def test_as_root_the_daemon_is_another_user(place):
@@ -92,12 +93,12 @@ def test_the_monitor_starts_the_daemon_again(place):
             return owner_of_daemon(place)[0] != pid and requests.get(url + "healthz", timeout=10).ok
         except (OSError, ValueError):
             return False
-    wait_for(back)
+    until(back)
     # No capability, no way back to root.
     status = pathlib.Path(f"/proc/{owner_of_daemon(place)[0]}/status").read_text()
     assert re.search(r"^CapEff:\s*0+$", status, re.M) and re.search(r"^CapPrm:\s*0+$", status, re.M)
     os.kill(monitor, signal.SIGTERM)
-    wait_for(lambda: not pathlib.Path(f"/proc/{monitor}").exists())
+    until(lambda: not pathlib.Path(f"/proc/{monitor}").exists())
     with pytest.raises(OSError):
         requests.get(url + "healthz", timeout=10)
 

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 
 import pytest
@@ -17,18 +16,9 @@ import pytest
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests/lib"))
 from drydock import Drydock, free_ports, program  # noqa: E402
+from waiting import until  # noqa: E402
 
 assert os.geteuid() == 0, "these tests run as root: ./runtests root, as root or with sudo"
-
-
-def wait_for(what, seconds=20):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        answer = what()
-        if answer:
-            return answer
-        time.sleep(0.1)
-    raise AssertionError(f"it did not come about within {seconds} s")
 
 
 def answers(url):
@@ -87,13 +77,13 @@ def test_started_as_root_the_daemon_is_not_root_and_comes_back():
         with open(d.log_file, "ab") as log:
             monitor = subprocess.Popen([program(), "serve", "--data", str(d.data)], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
-            wait_for(lambda: answers(d.url + "/healthz") == 200, 60)
+            until(lambda: answers(d.url + "/healthz") == 200)
             assert uid_of(monitor.pid) == 0
             [daemon] = [p for p in children(monitor.pid) if "drydockd" in pathlib.Path(f"/proc/{p}/comm").read_text()]
             assert uid_of(daemon) == d.uid
             os.kill(daemon, signal.SIGKILL)
-            [again] = wait_for(lambda: [p for p in children(monitor.pid) if p != daemon and "drydockd" in pathlib.Path(f"/proc/{p}/comm").read_text()], 30)
-            wait_for(lambda: answers(d.url + "/healthz") == 200, 60)
+            [again] = until(lambda: [p for p in children(monitor.pid) if p != daemon and "drydockd" in pathlib.Path(f"/proc/{p}/comm").read_text()])
+            until(lambda: answers(d.url + "/healthz") == 200)
             assert uid_of(again) == d.uid
         finally:
             monitor.terminate()

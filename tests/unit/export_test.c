@@ -480,13 +480,7 @@ static void longest_paths(void **state)
 	char deep[PATH_LIMIT + 1], wide[PATH_LIMIT + 1];
 	struct act a;
 
-	for (size_t i = 0; i < PATH_LIMIT; i++)
-		deep[i] = i % 2 ? 'd' : '/';
-	deep[PATH_LIMIT] = '\0';
-	memset(wide, 'w', sizeof(wide));
-	for (size_t i = 0; i < PATH_LIMIT; i += PATH_PART_LIMIT + 1)
-		wide[i] = '/';
-	wide[PATH_LIMIT] = '\0';
+	fixture_longest_paths(deep, wide);
 	act_begin(&a, f);
 	act_text(&a, deep, "deep");
 	act_text(&a, wide, "wide");

@@ -260,4 +260,15 @@ static inline char *fixture_list(struct fixture *f, const struct blob_id *commit
 	return fixture_git(f, "ls-tree", "-r", "--format=%(objectmode) %(objectname) /%(path)", spec, NULL);
 }
 
+/* Two paths as long as any can be: of the most directories, and of the longest names. */
+static inline void fixture_longest_paths(char deep[PATH_LIMIT + 1], char wide[PATH_LIMIT + 1])
+{
+	for (size_t i = 0; i < PATH_LIMIT; i++)
+		deep[i] = i % 2 ? 'd' : '/';
+	memset(wide, 'w', PATH_LIMIT);
+	for (size_t i = 0; i < PATH_LIMIT; i += PATH_PART_LIMIT + 1)
+		wide[i] = '/';
+	deep[PATH_LIMIT] = wide[PATH_LIMIT] = '\0';
+}
+
 #endif

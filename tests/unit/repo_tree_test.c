@@ -376,13 +376,7 @@ static void longest_paths(void **state)
 	bool exec;
 	char *list;
 
-	for (size_t i = 0; i < PATH_LIMIT; i++)
-		deep[i] = i % 2 ? 'd' : '/';
-	deep[PATH_LIMIT] = '\0';
-	memset(wide, 'w', sizeof(wide));
-	for (size_t i = 0; i < PATH_LIMIT; i += PATH_PART_LIMIT + 1)
-		wide[i] = '/';
-	wide[PATH_LIMIT] = '\0';
+	fixture_longest_paths(deep, wide);
 	act_begin(&a, f);
 	act_text(&a, deep, "deep");
 	act_text(&a, wide, "wide");

@@ -12,7 +12,7 @@ import subprocess
 import pytest
 
 from drydock import Drydock, real_tree
-from quick import wait_for
+from waiting import until
 
 
 def digests(place):
@@ -75,7 +75,7 @@ def test_20_sign_everything_in_one_batch(job):
     assert done["files"] == job.n
     # so many files are answered before the export directory has them; it follows by itself
     assert f"follows now, with {job.n} files" in done["pending"]
-    wait_for(lambda: not d.must("GET", d.api_site("/sync"))["export_behind"], 300)
+    until(lambda: not d.must("GET", d.api_site("/sync"))["export_behind"], 300)
     same_trees(d.staging, d.data / "sites" / "www" / "export")
     job.approved = digests(d.staging)
     counts = d.status(limit=1)["counts"]

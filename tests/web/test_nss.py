@@ -1,12 +1,11 @@
 """A user database that does not answer, and passwords of UNIX users where there is no PAM."""
-import os
 import subprocess
-import time
 
 import pytest
 import requests
 
 from drydock import Drydock
+from waiting import until
 
 # NSS as it is when its server is away: while the file is there, questions for a user do not come back.
 HANG = r"""
@@ -36,15 +35,6 @@ int getpwnam_r(const char *s, struct passwd *p, char *b, size_t n, struct passwd
 """
 
 
-def wait_for(what, seconds=30):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if what():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it did not come about")
-
-
 def test_a_user_database_that_does_not_answer():
     with Drydock(files={"/index.html": "hi"}, config='workers = 2\nnss_deadline = "500ms"\ngroup_cache = "1s"', start=False) as d:
         place, library = d.dir / "hangs", d.dir / "hang.so"
@@ -56,7 +46,7 @@ def test_a_user_database_that_does_not_answer():
         assert d.api("GET", "/api/v1/whoami")[0] == 200
         place.write_text("")
         # what was known is known for as long as it is remembered, then nobody is let in on the strength of it
-        wait_for(lambda: d.api("GET", "/api/v1/whoami")[0] == 503)
+        until(lambda: d.api("GET", "/api/v1/whoami")[0] == 503)
         for _ in range(20):
             status, answer = d.api("GET", "/api/v1/whoami")
             assert status == 503 and "users of this machine" in answer["detail"], answer
@@ -67,7 +57,7 @@ def test_a_user_database_that_does_not_answer():
         d.login("alice")
         assert [line for line in d.log().splitlines() if "auth.nss.down" in line and "in time" in line]
         place.unlink()
-        wait_for(lambda: d.api("GET", "/api/v1/whoami")[0] == 200)
+        until(lambda: d.api("GET", "/api/v1/whoami")[0] == 200)
         assert "auth.nss.back" in d.log()
         # children that hung were ended by their own deadline
         assert "crew.killed" in d.log()

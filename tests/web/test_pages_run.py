@@ -2,22 +2,14 @@
 import os
 import pathlib
 import sys
-import time
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests" / "lib"))
 
 from drydock import Drydock  # noqa: E402
+from waiting import until  # noqa: E402
 
 REFRESH = '<noscript><meta http-equiv="refresh" content="2"></noscript>'
-
-
-def until(ask, what, seconds=20):
-    end = time.monotonic() + seconds
-    while not (answer := ask()):
-        assert time.monotonic() < end, what
-        time.sleep(0.05)
-    return answer
 
 
 def test_loads_itself_again_while_it_is_on():
@@ -36,11 +28,11 @@ def test_loads_itself_again_while_it_is_on():
         d.must("POST", d.api_site("/sign"), {"paths": ["/index.html"], "as_staged": True})
         d.must("POST", d.api_site("/sync/force"), {"reason": "look at it"})
         runs = d.api_site("/sync/runs")
-        run = until(lambda: [r for r in d.must("GET", runs)["items"] if not r.get("finished_at")], "no run is on")[0]["run"]
-        page = until(lambda: (text := alice.get(f"/s/www/sync/{run}").text) and "begun" in text and text, "the kit says nothing")
+        run = until(lambda: [r for r in d.must("GET", runs)["items"] if not r.get("finished_at")])[0]["run"]
+        page = until(lambda: (text := alice.get(f"/s/www/sync/{run}").text) and "begun" in text and text)
         assert REFRESH in page and "not yet" in page
         with open(d.production / "gate", "w") as f:
             f.write("it is over\n")
-        until(lambda: [r for r in d.must("GET", runs)["items"] if r["run"] == run and r.get("finished_at")], "the run does not end")
+        until(lambda: [r for r in d.must("GET", runs)["items"] if r["run"] == run and r.get("finished_at")])
         page = alice.get(f"/s/www/sync/{run}").text
         assert "it is over" in page and "not yet" not in page and "http-equiv" not in page
