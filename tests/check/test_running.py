@@ -4,10 +4,10 @@ import threading
 
 import pytest
 
-from waiting import until
 from world import FILES, Drydock, fsck, git, history, log_ref, names, signing, sql
 
 from failpoints import Failpoints  # noqa: E402
+from waiting import until  # noqa: E402
 
 
 @pytest.fixture(scope="module")

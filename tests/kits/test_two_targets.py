@@ -27,16 +27,17 @@ FILES, RELEASES = (10000, 20) if SOAK else (500, 6)
 SEED = int(os.environ.get("DRYDOCK_SEED", "5"))
 
 
-def processes(*words):
-    """Those whose command line has one of the words."""
+def processes(d, *words):
+    """Those of this test, by their environment, whose command line has one of the words."""
     out = []
     for entry in pathlib.Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 line = (entry / "cmdline").read_bytes().decode(errors="replace")
+                ours = os.fsencode(d.dir) in (entry / "environ").read_bytes() + (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            if any(word in line for word in words):
+            if ours and any(word in line for word in words):
                 out.append(int(entry.name))
     return out
 
@@ -88,9 +89,9 @@ def through(d, machines, dice, kills):
                 d.kill()
                 d.start()
             elif what == "kit":
-                kill_some(processes("sync-scripts/tar-ssh", "sync-scripts/rsync-ssh"), dice)
+                kill_some(processes(d, "sync-scripts/tar-ssh", "sync-scripts/rsync-ssh"), dice)
             else:
-                kill_some(processes(*(f"receive {m.state}" for m in machines), *(f"receive\0{m.state}" for m in machines)), dice)
+                kill_some(processes(d, *(f"receive {m.state}" for m in machines), *(f"receive\0{m.state}" for m in machines)), dice)
             kills[what] = kills.get(what, 0) + 1
             left -= 1
         now = d.must("GET", d.api_site("/sync"))
