@@ -54,7 +54,7 @@ static void rule(struct world *w, const char *principal, const char *path, enum 
 
 /* What all tests of the program share. */
 static struct {
-	char dir[64];
+	char dir[80];
 	struct testdb *db;
 	struct node_key *key;
 	unsigned sites;
@@ -65,7 +65,7 @@ static void all_begin(void)
 	if (all.db)
 		return;
 	assert_int_equal(testdb_start(&all.db), 0);
-	snprintf(all.dir, sizeof all.dir, "/tmp/drydock-acts-XXXXXX");
+	snprintf(all.dir, sizeof all.dir, "%s/drydock-acts-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
 	assert_non_null(mkdtemp(all.dir));
 	assert_ok(node_key_create(all.dir));
 	assert_ok(node_key_load(&all.key, all.dir));

@@ -48,7 +48,7 @@ int testdb_start_empty(struct testdb **out)
 	struct testdb *t = mem_alloc(sizeof(*t));
 	enum err e;
 
-	snprintf(t->dir, sizeof(t->dir), "/tmp/drydock-testdb-XXXXXX");
+	snprintf(t->dir, sizeof(t->dir), "%s/drydock-testdb-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
 	if (!mkdtemp(t->dir)) {
 		perror(t->dir);
 		free(t);

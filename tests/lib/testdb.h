@@ -12,7 +12,7 @@
 #include "db/db.h"
 
 struct testdb {
-	char dir[64];
+	char dir[96];
 	struct private_db *server;
 	struct db_address owner, program;
 	pid_t guard; /* ends the server if the test crashes */
