@@ -3,7 +3,6 @@ import json
 import shutil
 import sys
 import threading
-import time
 
 import pytest
 
@@ -251,10 +250,7 @@ def test_a_rollback_that_is_being_prepared():
         done = []
         back = threading.Thread(target=lambda: done.append(d.cli("release", "rollback", "1", "-m", "as it was", "--plan", digest)))
         back.start()
-        end = time.monotonic() + 30
-        while not pause.happened:
-            assert time.monotonic() < end
-            time.sleep(0.02)
+        until(lambda: pause.happened)
         assert d.cli("target", "catch-up", "machine", "-m", "compared").returncode == 0
         back.join()
         assert done[0].returncode == 0, done[0]

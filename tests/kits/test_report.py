@@ -181,7 +181,7 @@ def test_told_by_mail_and_hook():
         d.sync(state="failed")
         d.sync()
         assert [json.loads(b)["event"] for _, _, b in hook.got if b"production_" in b] == ["production_differs"]
-        wait(lambda: {(n["failing"], n["differing"]) for n in d.must("GET", d.api_site("/notices"))["items"]} == {("", "machine")})
+        until(lambda: {(n["failing"], n["differing"]) for n in d.must("GET", d.api_site("/notices"))["items"]} == {("", "machine")})
         d.add_account("root", "admin", "/")
         assert "something else is live on machine" in d.login("root").get("/s/www/notices").text
         assert "something else is live on: machine" in d.cli("notice", "list").stdout
