@@ -27,6 +27,8 @@ struct turns {
 	struct sha256 place;
 	bool alone, hurry;
 	char host[HOST_LIMIT + 1];
+	pthread_mutex_t saying; /* around what is written into the table: a beat would undo a stop */
+	bool stopped;
 	pthread_mutex_t lock; /* around the rest */
 	int64_t sure_at; /* boot clock */
 	struct seen *list;
@@ -63,6 +65,7 @@ enum err turns_new(struct turns **out, int lock, bool alone)
 	t->alone = alone;
 	t->sure_at = clock_boot();
 	pthread_mutex_init(&t->lock, NULL);
+	pthread_mutex_init(&t->saying, NULL);
 	if (gethostname(t->host, HOST_LIMIT))
 		snprintf(t->host, sizeof t->host, "server");
 	t->host[strspn(t->host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")] = '\0';
@@ -82,6 +85,7 @@ void turns_free(struct turns *t)
 	if (!t)
 		return;
 	pthread_mutex_destroy(&t->lock);
+	pthread_mutex_destroy(&t->saying);
 	free(t->list);
 	free(t);
 }
@@ -106,9 +110,14 @@ static void sure(struct turns *t)
 enum err turns_beat(struct turns *t, struct db *db)
 {
 	const int64_t before = clock_boot();
-	enum err e = db_publisher_beat(db, &t->place);
+	enum err e;
+	bool stopped;
 
-	if (e)
+	pthread_mutex_lock(&t->saying);
+	stopped = t->stopped;
+	e = stopped ? ERR_OK : db_publisher_beat(db, &t->place);
+	pthread_mutex_unlock(&t->saying);
+	if (e || stopped)
 		return e;
 	pthread_mutex_lock(&t->lock);
 	t->sure_at = before;
@@ -126,10 +135,20 @@ bool turns_unsure(struct turns *t)
 	return unsure;
 }
 
+void turns_hush(struct turns *t)
+{
+	pthread_mutex_lock(&t->saying);
+	t->stopped = true;
+	pthread_mutex_unlock(&t->saying);
+}
+
 void turns_stop(struct turns *t, struct db *db)
 {
+	pthread_mutex_lock(&t->saying);
+	t->stopped = true;
 	if (db_publisher_stop(db, &t->place))
 		log_event(LOG_LEVEL_WARN, "turn.stop", "why", err_text(), NULL);
+	pthread_mutex_unlock(&t->saying);
 }
 
 enum err turns_nobody_else(const struct turns *t, struct db *db)
@@ -538,6 +557,18 @@ static enum err drop_nobodies(struct site *s, struct db *db)
 	return e;
 }
 
+static enum err say_here(struct site *s, struct db *db)
+{
+	struct turns *t = s->turns;
+	enum err e;
+
+	pthread_mutex_lock(&t->saying);
+	t->stopped = false;
+	e = db_publisher_put(db, s->name, s->server, &t->place);
+	pthread_mutex_unlock(&t->saying);
+	return e;
+}
+
 static enum err join_queue(struct site *s, struct actor_tools *t)
 {
 	const struct named_store store = db_named(tools_db(t));
@@ -554,7 +585,7 @@ static enum err join_queue(struct site *s, struct actor_tools *t)
 		e = ERR_OK;
 	}
 	if (!e)
-		e = db_publisher_put(tools_db(t), s->name, s->server, &s->turns->place);
+		e = say_here(s, tools_db(t));
 	FAILPOINT_OR(e, turn_placed);
 	if (!e)
 		e = last_term(s, t, &term);

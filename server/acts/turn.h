@@ -28,13 +28,19 @@ enum err turns_new(struct turns **out, int lock, bool alone) MUST_CHECK;
 void turns_hurry(struct turns *t);
 void turns_free(struct turns *t);
 bool turns_alone(const struct turns *t);
-/* Heard of now, on all sites. Keeps when that worked last. */
+/* Heard of now, on all sites, unless it has stopped. Keeps when that worked last. */
 enum err turns_beat(struct turns *t, struct db *db) MUST_CHECK;
 /* The last one that worked is so long ago that another server may have taken over. */
 bool turns_unsure(struct turns *t);
 /* For what changes the database without asking for a turn. ERR_BUSY: another server uses it, or was not stopped and may still. */
 enum err turns_nobody_else(const struct turns *t, struct db *db) MUST_CHECK;
-void turns_stop(struct turns *t, struct db *db); /* give all turns away */
+void turns_hush(struct turns *t); /* no more beats, until it joins again: others hear after TURN_OVERDUE */
+void turns_stop(struct turns *t, struct db *db); /* give all turns away, until it joins again */
+/* acts/heart.c: a thread with a connection of its own beats, from before the first site joins until after turns_stop. */
+struct heart;
+enum err heart_start(struct heart **out, struct turns *t, const struct db_address *database) MUST_CHECK;
+void heart_stop(struct heart *h); /* NULL: fine */
+bool heart_silent(const struct heart *h); /* the last beat failed */
 
 enum turn { TURN_MINE, TURN_WAITS, TURN_DUE /* all before it are overdue */, TURN_LOST /* it is not in the queue any more */ };
 /* How it stands; nothing changes but what is known about the others. */

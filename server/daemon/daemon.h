@@ -26,14 +26,15 @@ enum err daemon_init(const struct init_options *o) MUST_CHECK;
 
 /* An installation that is open: data directory locked, database at hand and at the newest schema. */
 struct installation;
-struct turns;
+/* What outlives an installation that is opened again; empty at first. */
+struct turns_kept { struct turns *turns; struct heart *heart; };
 /* Control sockets of the helper processes (base/crew.h); 0: none, NSS is asked in this process. */
 struct helpers { int pam, nss; };
 /*
  * helpers NULL: none. turns: made if *turns is NULL, borrowed, and kept when it is opened again; NULL: a command that has
  * to have the turn of each site, now, and gives it away when it is closed.
  */
-enum err installation_open(struct installation **out, const struct conf *conf, const struct helpers *helpers, struct turns **turns) MUST_CHECK;
+enum err installation_open(struct installation **out, const struct conf *conf, const struct helpers *helpers, struct turns_kept *turns) MUST_CHECK;
 void installation_close(struct installation *in); /* stops the private database; NULL is allowed */
 /* The same, keeping the sentence of e, and its code. */
 enum err installation_close_after(struct installation *in, enum err e) MUST_CHECK;

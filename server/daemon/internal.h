@@ -22,14 +22,19 @@ struct installation {
 	size_t n_sites;
 	bool key_was_changed; /* this opening completed a change of the key */
 	struct turns *turns; /* acts/turn.h */
-	bool turns_borrowed; /* they outlive it, and so does its turn */
+	struct heart *heart; /* NULL: nobody else can be there */
+	bool turns_borrowed; /* both outlive it, and so does its turn */
+	bool not_opened; /* it gives its turn away all the same */
+	bool library; /* db_library_start */
 };
 
 /* --- turns.c: for servers that share a database --------------------------------------------------------------------- */
 
+void turns_kept_free(struct turns_kept *k);
+
 struct sync;
 struct turn_keeper;
-/* A thread that says that this server lives, and looks at the others. */
+/* A thread that looks at the others. */
 enum err turn_keeper_start(struct turn_keeper **out, struct installation *in, struct sync **syncs) MUST_CHECK;
 void turn_keeper_stop(struct turn_keeper *k); /* NULL: fine */
 /* A turn came or went: the installation has to be opened again. */

@@ -18,6 +18,7 @@
 #include "base/sys.h"
 #include "daemon/datadir.h"
 #include "daemon/internal.h"
+#include "stage/door.h"
 #include "web/web.h"
 
 #define CONNECTIONS_BESIDE_WORKERS (16 + WEB_PATIENT) /* scheduler and kits, janitor, migrations, who looks at the database; logins */
@@ -207,6 +208,7 @@ enum err installation_open_stores(struct installation **out, const struct conf *
 	FAILPOINT_OR(e, open_keyed);
 	if (!e)
 		e = db_library_start();
+	in->library = !e;
 	if (!e)
 		e = open_database(in, migrate);
 	FAILPOINT_OR(e, open_database_there);
@@ -216,23 +218,43 @@ enum err installation_open_stores(struct installation **out, const struct conf *
 	return ERR_OK;
 }
 
-static enum err open_turns(struct installation *in, struct turns **kept)
+static enum err open_turns(struct installation *in, struct turns_kept *kept)
 {
 	enum err e = ERR_OK;
 
-	if (kept && *kept) {
-		in->turns = *kept;
+	if (kept && kept->turns) {
+		in->turns = kept->turns;
+		in->heart = kept->heart;
 	} else {
 		e = turns_new(&in->turns, in->lock, in->private != NULL);
+		if (!e && !turns_alone(in->turns))
+			e = heart_start(&in->heart, in->turns, &in->program);
 		if (e)
 			return e;
 		if (kept)
-			*kept = in->turns;
+			*kept = (struct turns_kept){ in->turns, in->heart };
 		else
 			turns_hurry(in->turns);
 	}
 	in->turns_borrowed = kept != NULL;
 	return ERR_OK;
+}
+
+/* Told before anybody's turn is taken: two servers on storage that is gone would take it from one another, each time as a record. */
+static enum err check_staging(const struct conf *conf)
+{
+	enum err e = ERR_OK;
+
+	for (size_t i = 0; i < conf->n_sites && !e; i++) {
+		struct door *door;
+
+		e = door_open(&door, conf->sites[i].staging, conf->sites[i].largest_file);
+		if (e)
+			e = err_prefix(e, "site %s", conf->sites[i].name);
+		else
+			door_close(door);
+	}
+	return e;
 }
 
 /* For a command there is no waiting. */
@@ -243,20 +265,28 @@ static enum err need_turn(const struct installation *in, const struct site *s)
 	return err_set(ERR_BUSY, "another server of this database runs, or ended within the last minute: do this there, or stop it first");
 }
 
+void turns_kept_free(struct turns_kept *k)
+{
+	heart_stop(k->heart);
+	turns_free(k->turns);
+	*k = (struct turns_kept){ NULL, NULL };
+}
+
 static void leave_turns(struct installation *in)
 {
 	struct db *db = NULL;
 
-	if (!in->turns || in->turns_borrowed)
+	if (!in->turns || (in->turns_borrowed && !in->not_opened))
 		return;
 	if (!turns_alone(in->turns) && !db_open(&db, &in->program)) {
 		turns_stop(in->turns, db);
 		db_close(db);
 	}
-	turns_free(in->turns);
+	if (!in->turns_borrowed)
+		turns_kept_free(&(struct turns_kept){ in->turns, in->heart });
 }
 
-static enum err open_once(struct installation **out, const struct conf *conf, const struct helpers *helpers, struct turns **turns, bool *again)
+static enum err open_once(struct installation **out, const struct conf *conf, const struct helpers *helpers, struct turns_kept *turns, bool *again)
 {
 	struct auth_options auth = { .idle_us = conf->session_idle_us, .absolute_us = conf->session_absolute_us, .group_cache_us = conf->group_cache_us,
 		.proxy = *conf->proxy_user && *conf->proxy_user_header, .login_order = conf->login_order, .pam = helpers ? helpers->pam : 0, .nss = helpers ? helpers->nss : 0,
@@ -264,13 +294,18 @@ static enum err open_once(struct installation **out, const struct conf *conf, co
 	struct installation *in;
 	enum err e = installation_open_stores(&in, conf, true);
 
+	if (e && turns && turns->turns)
+		turns_hush(turns->turns);
 	if (e)
 		return e;
 	in->auth = auth_new(&auth);
 	in->tools = tools_new(&in->program);
 	e = open_turns(in, turns);
 	if (!e)
-		e = site_open_installation(&in->self, conf, in->key, in->turns, in->tools);
+		e = check_staging(conf);
+	if (e)
+		goto out;
+	e = site_open_installation(&in->self, conf, in->key, in->turns, in->tools);
 	if (!e)
 		e = need_turn(in, in->self);
 	FAILPOINT_OR(e, open_installation_there);
@@ -291,6 +326,8 @@ static enum err open_once(struct installation **out, const struct conf *conf, co
 		in->sites[i]->auth = in->auth;
 		in->n_sites++;
 		FAILPOINT_OR(e, open_site_there);
+		if (e)
+			goto out;
 	}
 	e = key_change_complete(in, again);
 	if (!e && *again) {
@@ -302,13 +339,14 @@ static enum err open_once(struct installation **out, const struct conf *conf, co
 	if (!e && !node_key_next(in->key))
 		e = take_first_admins(in);
 out:
+	in->not_opened = e != ERR_OK;
 	if (e || *again)
 		return installation_close_after(in, e);
 	*out = in;
 	return ERR_OK;
 }
 
-enum err installation_open(struct installation **out, const struct conf *conf, const struct helpers *helpers, struct turns **turns)
+enum err installation_open(struct installation **out, const struct conf *conf, const struct helpers *helpers, struct turns_kept *turns)
 {
 	bool again = false, changed;
 	enum err e = open_once(out, conf, helpers, turns, &again);
@@ -341,7 +379,8 @@ void installation_close(struct installation *in)
 	if (in->private)
 		private_db_stop(in->private, false);
 	node_key_free(in->key);
-	db_library_stop();
+	if (in->library)
+		db_library_stop();
 	explicit_bzero(&in->program, sizeof(in->program));
 	explicit_bzero(&in->owner, sizeof(in->owner));
 	datadir_unlock(in->lock);

@@ -33,7 +33,7 @@ struct serve {
 	struct notice **notices;
 	struct web *web;
 	struct keeper *keeper;
-	struct turns *turns; /* kept while the installation is opened again */
+	struct turns_kept turns; /* while the installation is opened again */
 	struct turn_keeper *turn_keeper; /* NULL: there are no other servers */
 	char *socket;
 	pthread_t janitor;
@@ -245,7 +245,7 @@ static enum err start(struct serve *s)
 	if (pthread_create(&s->janitor, NULL, janitor, s))
 		return err_set(ERR_FAILED, "A thread cannot be started");
 	s->janitor_runs = true;
-	if (!turns_alone(s->turns) && (e = turn_keeper_start(&s->turn_keeper, s->in, s->syncs)))
+	if (s->in->heart && (e = turn_keeper_start(&s->turn_keeper, s->in, s->syncs)))
 		return e;
 	FAILPOINT(serve_started);
 	return ERR_OK;
@@ -283,7 +283,7 @@ static void stop(struct serve *s, bool again)
 		s->in->turns_borrowed = again;
 	installation_close(s->in);
 	if (!again && !s->in)
-		turns_free(s->turns);
+		turns_kept_free(&s->turns);
 	s->turn_keeper = NULL;
 	s->web = NULL;
 	s->keeper = NULL;
@@ -308,6 +308,9 @@ static bool open_again(struct serve *s, const sigset_t *set)
 		int sig;
 
 		log_event(LOG_LEVEL_ERROR, "serve.again.failed", "why", err_text(), NULL);
+		/* Somebody else may be able to. */
+		if (s->in)
+			s->in->not_opened = true;
 		stop(s, true);
 		sig = sigtimedwait(set, NULL, &pause);
 		if (sig == SIGTERM || sig == SIGINT)

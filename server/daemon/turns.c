@@ -1,4 +1,4 @@
-/* The thread of a server that shares its database: says that it lives, and looks at the others (acts/turn.h). */
+/* The thread of a server that shares its database that looks at the others (acts/turn.h). */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <time.h>
@@ -17,7 +17,6 @@ struct turn_keeper {
 	pthread_mutex_t lock; /* around stop */
 	pthread_cond_t wake;
 	bool stop;
-	bool silent; /* the last beat failed */
 	atomic_bool wants;
 };
 
@@ -56,17 +55,14 @@ static void look(struct turn_keeper *k, struct actor_tools *tools, size_t i)
 		lose(k, i);
 }
 
-static void beat(struct turn_keeper *k, struct actor_tools *tools)
+static void look_at_all(struct turn_keeper *k, struct actor_tools *tools)
 {
-	const bool failed = turns_beat(k->in->turns, tools_db(tools)) != ERR_OK;
+	const bool silent = heart_silent(k->in->heart);
 
-	if (failed != k->silent)
-		log_event(failed ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, failed ? "turn.silent" : "turn.heard", "why", failed ? err_text() : "", NULL);
-	k->silent = failed;
-	for (size_t i = 0; i <= k->in->n_sites && !failed; i++)
+	for (size_t i = 0; i <= k->in->n_sites && !silent; i++)
 		look(k, tools, i);
 	/* Who cannot say that he lives may have been taken for dead. */
-	for (size_t i = 0; i < k->in->n_sites && failed && turns_unsure(k->in->turns); i++)
+	for (size_t i = 0; i < k->in->n_sites && silent && turns_unsure(k->in->turns); i++)
 		sync_break(k->syncs[i]);
 }
 
@@ -80,7 +76,7 @@ static void *keep(void *arg)
 		struct timespec until;
 
 		(void)pthread_mutex_unlock(&k->lock);
-		beat(k, tools);
+		look_at_all(k, tools);
 		(void)pthread_mutex_lock(&k->lock);
 		clock_deadline(TURN_BEAT, &until);
 		if (!k->stop && !atomic_load(&k->wants))

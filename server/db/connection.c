@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <mysqld_error.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -237,16 +238,27 @@ enum err db_error(struct db *db, unsigned number, const char *text, const char *
 
 static atomic_uint expected_schema;
 
+static pthread_mutex_t library_lock = PTHREAD_MUTEX_INITIALIZER;
+static unsigned library_users;
+
 enum err db_library_start(void)
 {
-	if (mysql_server_init(0, NULL, NULL))
-		return err_set(ERR_FAILED, "the database client library cannot be started");
-	return ERR_OK;
+	int failed = 0;
+
+	(void)pthread_mutex_lock(&library_lock);
+	if (!library_users)
+		failed = mysql_server_init(0, NULL, NULL);
+	library_users += !failed;
+	(void)pthread_mutex_unlock(&library_lock);
+	return failed ? err_set(ERR_FAILED, "the database client library cannot be started") : ERR_OK;
 }
 
 void db_library_stop(void)
 {
-	mysql_server_end();
+	(void)pthread_mutex_lock(&library_lock);
+	if (library_users && !--library_users)
+		mysql_server_end();
+	(void)pthread_mutex_unlock(&library_lock);
 }
 
 void db_schema_expect(unsigned version)

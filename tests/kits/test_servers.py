@@ -13,6 +13,8 @@ import sys
 import threading
 import time
 
+import pytest
+
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests" / "lib"))
 sys.path.insert(0, str(TOP / "tests" / "kits"))
@@ -418,6 +420,52 @@ def test_who_comes_back_while_it_is_taken_over():
         sign(a, "/index.html")
 
 
+def test_it_is_heard_of_while_it_opens_and_stops():
+    """Longer than a minute, on a large site: nobody takes over meanwhile."""
+    with world() as w:
+        sign(w.a.start())
+        w.a.place.stop()
+        heard = lambda: w.database.sql("SELECT seen_at FROM publisher WHERE site = 'www'").stdout.strip()
+        pause = Failpoints(w.d.dir / "pause", own=w.d._own)
+        for name, go in (("recover_begun", lambda: w.a.start(env=pause.env)), ("stop_syncs_ended", w.a.place.stop)):
+            pause.delay(name, 6000, nth=2 if name == "recover_begun" else 1)  # of the site, after the installation
+            going = threading.Thread(target=go)
+            going.start()
+            until(lambda: pause.happened)
+            first = until(heard)
+            until(lambda: heard() != first)
+            assert going.is_alive() and heard() != "0"
+            going.join()
+        assert heard() == "0"
+
+
+def test_who_cannot_open_has_no_turn():
+    with world() as w:
+        a = w.a.start()
+        sign(a)
+        a.place.stop()
+        heard = lambda: w.database.sql("SELECT MAX(seen_at) FROM publisher").stdout.strip()
+        stop = Failpoints(w.d.dir / "stop", own=w.d._own)
+        stop.error("open_installation_there")
+        with pytest.raises(RuntimeError, match="ended with 6"):
+            a.start(env=stop.env)
+        assert heard() == "0"
+        # One that runs, and cannot take over, neither: it would take the turn away from who can, time after time, each as a record.
+        a.start()
+        b = w.second().start()
+        w.d.staging.rename(w.d.dir / "away")
+        a.place.stop()
+        until(lambda: "serve.again.failed" in b.place.log())
+        assert "staging" in b.place.log().split("serve.again.failed")[1].split("\n")[0]
+        until(lambda: heard() == "0")
+        with pytest.raises(RuntimeError, match="staging"):
+            a.start()
+        assert heard() == "0" and w.database.sql("SELECT COUNT(*) FROM record WHERE act = 'turn'").stdout.strip() == "0"
+        (w.d.dir / "away").rename(w.d.staging)
+        until(b.may_write)
+        assert len(b.records("turn")) == 1 and heard() != "0"
+
+
 def test_each_site_is_checked_where_its_turn_is():
     """A lock of the one that waits keeps no act of the other back: it would take what is under way for a fault, and mend it."""
     with world() as w:
@@ -451,13 +499,13 @@ def test_what_repairs_asks_for_the_others():
             assert r.returncode == status and "uses this database too" in r.stderr and "stop it first" in r.stderr, (argv, r)
         w.d.write("/index.html", "meanwhile")
         sign(a, "/index.html")
-        before = a.place.records()
+        before = a.records("sign")
         # Killed: nobody knows for a minute.
         a.place.kill()
         assert drydockd("rebuild", "--replace").returncode == 6
         a.start().place.stop()
         assert drydockd("rebuild", "--replace").returncode == 0 and drydockd("fsck", "--repair").returncode == 0
-        assert a.start().place.records() == before
+        assert a.start().records("sign") == before
 
 
 def test_the_key_was_changed_elsewhere():
