@@ -54,6 +54,7 @@ struct job {
 	size_t *item_of; /* index in sel for each of items */
 	size_t n_items;
 	struct approve_file *files; /* one for each of sel */
+	bool ahead; /* what it adds to the export is being made */
 };
 
 /* Only if there are any: what was asked before there were fields has the digest that it had. */
@@ -276,6 +277,8 @@ static enum err read_files(struct job *j)
 			/* A review of bytes that nobody signed: git does not keep them. */
 			f->blob = (struct blob_id){ 0 };
 	}
+	if (r.later)
+		j->ahead = reading_ahead(&r);
 	return ERR_OK;
 }
 
@@ -425,6 +428,8 @@ enum err act_files(struct site *s, struct actor_tools *t, const struct act_reque
 	/* Of an act that came to nothing, nothing is kept. */
 	if ((err || out->repeated) && j.kind->keep && j.n_items)
 		export_discard(s->export);
+	if (j.ahead)
+		export_ahead_end(s->export, !err && !out->repeated);
 out:
 	repo_pack_free(j.pack);
 	selection_release(&j.sel);

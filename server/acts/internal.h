@@ -251,6 +251,8 @@ struct reading {
 };
 /* The sentence is that of the first failure, and *failed its index. */
 enum err reading_run(struct reading *r, size_t *failed) MUST_CHECK;
+/* After it, all read: what export_ahead() says of these files. */
+bool reading_ahead(struct reading *r);
 
 /* --- approve.c: the part that sign and pick-up share --------------------------------------------------------------- */
 

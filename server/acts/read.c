@@ -175,3 +175,19 @@ enum err reading_run(struct reading *r, size_t *failed)
 		*failed = l.failed;
 	return l.err ? err_set(l.err, "%s", l.why) : ERR_OK;
 }
+
+bool reading_ahead(struct reading *r)
+{
+	struct repo_shelf *shelf;
+	struct plan files;
+	uint64_t bytes = 0;
+
+	if (!r->s->export || !r->pack || repo_pack_shelf(r->pack, &shelf))
+		return false;
+	plan_init(&files);
+	for (size_t i = 0; i < r->n; i++) {
+		plan_add(&files, PLAN_ADD, r->items[i].path, &r->items[i].blob, r->items[i].print.exec);
+		bytes += r->items[i].print.size;
+	}
+	return export_ahead(r->s->export, shelf, &files, bytes);
+}

@@ -16,38 +16,23 @@
 #include "export/internal.h"
 
 #define FEW 16 /* changes up to here are not synced: see bring_locked() */
-#define LATEST INT64_C(9000000000) /* seconds: what nanoseconds in 64 bits can still hold (year 2255) */
 #define KEEP_PREPARED (3600 * CLOCK_SECOND)
 
-struct bring {
-	struct export_dir *e;
-	struct repo *r;
-	const struct blob_id *to;
-	const struct plan *plan;
-	export_time_fn *when;
-	void *arg;
-	bool replay; /* what is there may be of this very change, half made */
-	char parent[PATH_LIMIT + 1]; /* of the descriptor below; a run of files has mostly one */
-	int parent_fd;
-	bool parent_made; /* by place_make_parent */
-	struct arena *arena;
-};
-
-static void parent_close(struct bring *b)
+void bring_parent_close(struct bring *b)
 {
 	if (b->parent_fd >= 0)
 		sys_close(b->parent_fd);
 	b->parent_fd = -1;
 }
 
-static enum err parent_open(struct bring *b, struct path path, bool make)
+enum err bring_parent(struct bring *b, struct path path, bool make)
 {
 	size_t n = (size_t)(strrchr(path.s, '/') - path.s);
 	enum err err;
 
 	if (b->parent_fd >= 0 && (b->parent_made || !make) && strlen(b->parent) == n && memcmp(b->parent, path.s, n) == 0)
 		return ERR_OK;
-	parent_close(b);
+	bring_parent_close(b);
 	err = make ? place_make_parent(b->e, path, &b->parent_fd) : place_parent(b->e, path, &b->parent_fd);
 	if (err) {
 		b->parent_fd = -1;
@@ -65,7 +50,7 @@ static enum err remove_file(struct bring *b, struct path path)
 {
 	const char *name = path_name(path);
 	struct stat st;
-	enum err err = parent_open(b, path, false);
+	enum err err = bring_parent(b, path, false);
 
 	if (err)
 		return err == ERR_NOT_FOUND ? ERR_OK : err;
@@ -134,7 +119,7 @@ static enum err remove_directory(struct bring *b, const char *text)
 	enum err err = path_check(&path, text);
 
 	if (!err)
-		err = parent_open(b, path, false);
+		err = bring_parent(b, path, false);
 	if (err)
 		return err == ERR_NOT_FOUND ? ERR_OK : err;
 	name = path_name(path);
@@ -165,132 +150,6 @@ static enum err remove_emptied(struct bring *b)
 	return err;
 }
 
-/* --- additions ---------------------------------------------------------------------------------------------------- */
-
-static int64_t floor_second(int64_t us)
-{
-	int64_t s = us / CLOCK_SECOND;
-	return us % CLOCK_SECOND < 0 ? s - 1 : s;
-}
-
-/* That second, or the one after the time that a file there had. */
-static int64_t later(int64_t s, const struct stat *there)
-{
-	if (s <= there->st_mtim.tv_sec)
-		s = (int64_t)there->st_mtim.tv_sec + 1;
-	return s < LATEST ? s : LATEST;
-}
-
-/* Is the regular file found there one that we put there? */
-static enum err was_ours(struct bring *b, const struct plan_item *item, bool *ours)
-{
-	struct blob_id blob;
-	enum err err;
-
-	*ours = true;
-	if (b->replay || item->kind == PLAN_CHANGE)
-		return ERR_OK;
-	*ours = false;
-	if (blob_id_zero(&b->e->held))
-		return ERR_OK;
-	err = repo_find(b->r, &b->e->held, item->path, &blob, NULL);
-	*ours = err == ERR_OK;
-	return err == ERR_NOT_FOUND ? ERR_OK : err;
-}
-
-/* A file in export.tmp/ with the bytes, mode and time. */
-static enum err make_temporary(struct bring *b, const struct plan_item *item, int64_t mtime_s, char name[PREPARED_NAME])
-{
-	const mode_t mode = item->exec ? 0755 : 0644;
-	struct stat st;
-	enum err err = ERR_OK;
-	int fd;
-
-	if (prepared_claim(b->e, &item->blob, name)) {
-		fd = sys_open(b->e->tmp, name, O_WRONLY | O_NOFOLLOW, 0);
-	} else {
-		fd = temporary_create(b->e, &item->blob, name);
-		if (fd >= 0)
-			err = repo_blob_copy(b->r, &item->blob, fd);
-	}
-	if (fd < 0)
-		return err_sys(ERR_FAILED, "cannot write to export.tmp");
-	if (!err && (fstat(fd, &st) != 0 || ((st.st_mode & 07777) != mode && sys_fchmod(fd, mode) != 0) ||
-	                sys_futimens(fd, mtime_s * 1000000000) != 0))
-		err = err_sys(ERR_FAILED, "cannot write to export.tmp");
-	if (sys_close(fd) != 0 && !err)
-		err = err_sys(ERR_FAILED, "cannot write to export.tmp");
-	if (err)
-		sys_unlink(b->e->tmp, name, 0);
-	return err;
-}
-
-/* It stands there already, from the try before: mode or time may be what is missing. */
-static enum err keep(struct bring *b, const struct plan_item *item, const struct stat *st)
-{
-	const mode_t mode = item->exec ? 0755 : 0644;
-	const int64_t at = floor_second(b->when(b->arg, item->path));
-	const bool bad_mode = (st->st_mode & 07777) != mode, bad_time = st->st_mtim.tv_nsec != 0 || st->st_mtim.tv_sec < at;
-	enum err err = ERR_OK;
-	int fd;
-
-	if (!bad_mode && !bad_time)
-		return ERR_OK;
-	fd = openat(b->parent_fd, path_name(item->path), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0 || (bad_mode && sys_fchmod(fd, mode) != 0) ||
-	    (bad_time && sys_futimens(fd, later(at, st) * 1000000000) != 0))
-		err = err_sys(ERR_FAILED, "cannot set mode and time of %s in the export", item->path.s);
-	if (fd >= 0)
-		sys_close(fd);
-	return err;
-}
-
-static enum err put_file(struct bring *b, const struct plan_item *item)
-{
-	const char *name = path_name(item->path);
-	int64_t mtime;
-	struct stat st;
-	bool there, ours, same = false;
-	char tmp[PREPARED_NAME];
-	enum err err = parent_open(b, item->path, true);
-
-	if (err)
-		return err;
-	there = fstatat(b->parent_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
-	if (!there && errno != ENOENT)
-		return err_sys(ERR_FAILED, "cannot examine %s in the export", item->path.s);
-	if (there && S_ISREG(st.st_mode) && b->replay && !b->e->distrust) {
-		err = place_same(b->r, b->parent_fd, name, &item->blob, &same);
-		if (err)
-			return err;
-		if (same)
-			return keep(b, item, &st);
-	}
-	if (there) {
-		ours = false;
-		if (S_ISREG(st.st_mode))
-			err = was_ours(b, item, &ours);
-		if (!err && !ours) {
-			err = place_move_foreign(b->e, b->parent_fd, name, item->path.s);
-			there = false;
-		}
-		if (err)
-			return err;
-	}
-	mtime = floor_second(b->when(b->arg, item->path));
-	mtime = there ? later(mtime, &st) : mtime < LATEST ? mtime : LATEST;
-	err = make_temporary(b, item, mtime, tmp);
-	if (err)
-		return err;
-	FAILPOINT(export_ready);
-	if (sys_rename(b->e->tmp, tmp, b->parent_fd, name) != 0) {
-		err = err_sys(ERR_FAILED, "cannot put %s into the export", item->path.s);
-		sys_unlink(b->e->tmp, tmp, 0);
-	}
-	FAILPOINT_OR(err, export_placed);
-	return err;
-}
-
 enum err bring_sync(struct export_dir *e)
 {
 	if (sys_syncfs(e->root) != 0)
@@ -311,12 +170,8 @@ static enum err carry_out(struct bring *b)
 	if (!err)
 		err = remove_emptied(b);
 	FAILPOINT_OR(err, export_emptied);
-	parent_close(b);
-	for (size_t i = 0; i < b->plan->n && !err; i++)
-		if (b->plan->items[i].kind != PLAN_REMOVE)
-			err = put_file(b, &b->plan->items[i]);
-	parent_close(b);
-	return err;
+	bring_parent_close(b);
+	return err ? err : additions(b);
 }
 
 /* The paths in which any commit of export.at differs from the wanted one, as the wanted one has them. */
@@ -409,6 +264,8 @@ static enum err bring_locked(struct export_dir *e, struct repo *r, const struct 
 		goto out;
 	}
 	sync = b.replay || b.plan->n > FEW;
+	if (b.plan->n >= EXPORT_AHEAD)
+		ahead_wait(e);
 	b.arena = arena_new();
 	if (e->known && state_full(&e->state, to)) {
 		err = bring_sync(e);
@@ -437,6 +294,8 @@ static enum err bring_locked(struct export_dir *e, struct repo *r, const struct 
 	}
 	e->distrust = err != ERR_OK;
 	prepared_drop(e, clock_boot() - KEEP_PREPARED);
+	if (!err)
+		ahead_drop(e, true);
 out:
 	arena_free(b.arena);
 	plan_release(&own);

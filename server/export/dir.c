@@ -69,6 +69,7 @@ enum err export_open(struct export_dir **out, const char *base)
 	e->base = e->root = e->tmp = e->state.fd = -1;
 	pthread_mutex_init(&e->lock, NULL);
 	pthread_mutex_init(&e->prepared.lock, NULL);
+	pthread_mutex_init(&e->ahead_lock, NULL);
 	err = file_mkdirs(base, 0700);
 	if (err)
 		goto out;
@@ -114,6 +115,7 @@ void export_close(struct export_dir *e)
 {
 	if (!e)
 		return;
+	ahead_drop(e, false);
 	if (e->tmp >= 0)
 		prepared_drop(e, INT64_MAX);
 	FAILPOINT(export_closing);
@@ -129,6 +131,7 @@ void export_close(struct export_dir *e)
 		sys_close(e->base);
 	pthread_mutex_destroy(&e->lock);
 	pthread_mutex_destroy(&e->prepared.lock);
+	pthread_mutex_destroy(&e->ahead_lock);
 	free(e->path);
 	free(e);
 }
@@ -149,6 +152,7 @@ enum err export_clean(struct export_dir *e)
 	enum err err;
 	bool made;
 
+	ahead_drop(e, false);
 	prepared_drop(e, INT64_MAX);
 	sys_close(e->tmp);
 	e->tmp = -1;
@@ -250,6 +254,18 @@ bool prepared_claim(struct export_dir *e, const struct blob_id *id, char name[PR
 	}
 	pthread_mutex_unlock(&e->prepared.lock);
 	return found;
+}
+
+bool prepared_has(struct export_dir *e, const struct blob_id *id)
+{
+	struct prepared *p;
+	bool has;
+
+	pthread_mutex_lock(&e->prepared.lock);
+	p = *prepared_slot(&e->prepared, id);
+	has = p && p->ready;
+	pthread_mutex_unlock(&e->prepared.lock);
+	return has;
 }
 
 void prepared_drop(struct export_dir *e, int64_t before)

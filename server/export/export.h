@@ -4,7 +4,7 @@
  * Beside it: `export.at` and `export.tmp/`. export.at names, durably before the first step of a change, every log commit
  * that the directory may hold parts of, until all of it is known to be on disk. The way forward is always the tree
  * difference from there to the wanted commit, replayable: removals, then emptied directories, then additions (temporary
- * file, rename; one syncfs after many). After a machine failed, what is in doubt is compared byte by byte before it
+ * file, or a new directory as a whole, rename; one syncfs after many). After a machine failed, what is in doubt is compared byte by byte before it
  * counts. At no instant does it hold a byte that was not approved. Exported files carry the time of the record that put
  * this version at this path, never earlier than the path's previous one plus a second. Foreign things found in the way
  * are moved to export.foreign/, never used.
@@ -34,6 +34,17 @@ void export_at(const struct export_dir *e, struct blob_id *commit);
 enum err export_prepare(struct export_dir *e, const struct blob_id *id, const void *p, size_t n) MUST_CHECK;
 /* Remove what was prepared and not used (an act that came to nothing; those of other acts are read from git then). */
 void export_discard(struct export_dir *e);
+
+/*
+ * Directories that an act makes, if it is decided, filled in export.tmp/ by a thread of their own meanwhile: a later
+ * export_bring() finds them there, and renames each if exactly those files belong into it. Takes over both: files, sorted,
+ * and where their bytes are (may be NULL); bytes: of all files together. False: nothing is made, since there are fewer than
+ * EXPORT_AHEAD files, another act's are there, or the disk is too full.
+ */
+#define EXPORT_AHEAD 1000
+bool export_ahead(struct export_dir *e, struct repo_shelf *shelf, struct plan *files, uint64_t bytes);
+/* To be called after true: the act is decided, and what is left after the next export_bring() goes; or it came to nothing. */
+void export_ahead_end(struct export_dir *e, bool decided);
 
 /* When the version at a path was put there (microseconds): asked for each file that is written. */
 typedef int64_t export_time_fn(void *arg, struct path path);

@@ -5,9 +5,40 @@
 #define DRYDOCK_EXPORT_INTERNAL_H
 
 #include <pthread.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "export/export.h"
+
+/* --- bring: a change under way ------------------------------------------------------------------------------------------- */
+
+struct bring {
+	struct export_dir *e;
+	struct repo *r;
+	struct repo_shelf_hand *shelf; /* where bytes are looked for first; NULL: nowhere but in r */
+	const struct blob_id *to;
+	const struct plan *plan;
+	export_time_fn *when;
+	void *arg;
+	pthread_mutex_t *asking; /* around when(); NULL: there is one thread */
+	bool replay; /* what is there may be of this very change, half made */
+	struct aside *aside; /* what the next two are of; NULL: of the export */
+	char parent[PATH_LIMIT + 1]; /* of the descriptor below; a run of files has mostly one */
+	int parent_fd;
+	bool parent_made; /* by place_make_parent */
+	struct arena *arena;
+};
+void bring_parent_close(struct bring *b);
+enum err bring_parent(struct bring *b, struct path path, bool make) MUST_CHECK;
+enum err additions(struct bring *b) MUST_CHECK;
+#define NO_TIME INT64_MIN
+/* A new file in b->parent_fd; NO_TIME: whatever the clock says. */
+enum err additions_make(struct bring *b, const struct plan_item *item, int64_t mtime_s) MUST_CHECK;
+/* Bytes of the path before its last slash. */
+static inline size_t path_above(struct path path)
+{
+	return (size_t)(strrchr(path.s, '/') - path.s);
+}
 
 /* --- state: export.at --------------------------------------------------------------------------------------------- */
 
@@ -49,6 +80,38 @@ struct prepared_set {
 	uint64_t bytes;
 };
 
+/* --- aside: directories that are filled in export.tmp/ and become part of the export as a whole -------------------------- */
+
+#define ASIDE_NAME 32
+struct aside {
+	struct aside *next;
+	char *dir; /* "/a/new": it is not there, and what is above it is */
+	size_t len;
+	size_t from, to; /* of the plan: all that is below it */
+	char name[ASIDE_NAME]; /* in export.tmp/; "": nowhere */
+	struct sha256 sum; /* of paths, ids and modes below it */
+	bool made; /* by ahead.c: of its files only the times are missing */
+};
+struct bring;
+/* The one that the plan's i-th path lies in, if it has enough files; last: one that was looked at before (i: none). NULL. */
+struct aside *aside_find(const struct export_dir *e, const struct plan *plan, size_t i, size_t last, struct arena *a);
+void aside_sum(struct aside *x, const struct plan *plan);
+enum err aside_begin(struct export_dir *e, struct aside *x) MUST_CHECK;
+/* b->parent_fd becomes the directory in it that a path belongs in, made where it is missing. */
+enum err aside_parent(struct bring *b, const struct aside *x, struct path path) MUST_CHECK;
+enum err aside_place(struct bring *b, struct aside *x) MUST_CHECK; /* where it belongs; then it is nowhere beside */
+void aside_drop(struct export_dir *e, struct aside *x);
+
+/* --- ahead: such directories made while their act is not decided yet ------------------------------------------------------ */
+
+struct ahead;
+/* With e->lock held. Wait until it has made what it makes. */
+void ahead_wait(struct export_dir *e);
+/* Has it made this one, with these very files? Then x takes it over. */
+void ahead_match(struct export_dir *e, const struct plan *plan, struct aside *x);
+struct repo_shelf_hand *ahead_hand(const struct export_dir *e); /* on the bytes that it has; NULL: none */
+void ahead_drop(struct export_dir *e, bool decided_only);
+
 /* --- the directory ------------------------------------------------------------------------------------------------ */
 
 struct export_dir {
@@ -60,6 +123,8 @@ struct export_dir {
 	struct blob_id held; /* ...the tree of this commit */
 	bool distrust; /* a call failed in this process: what looks right may not be on disk, so write it again */
 	struct prepared_set prepared;
+	pthread_mutex_t ahead_lock; /* of the pointer; who takes it away holds lock too */
+	struct ahead *ahead; /* NULL: nothing is made before its act is decided */
 	unsigned counter; /* atomic: names in export.tmp/ and export.foreign/ */
 };
 
@@ -71,6 +136,7 @@ enum err bring_sync(struct export_dir *e) MUST_CHECK;
 int temporary_create(struct export_dir *e, const struct blob_id *id, char name[PREPARED_NAME]);
 /* A file prepared with that id leaves the set; it has that name in export.tmp/. False if there is none. */
 bool prepared_claim(struct export_dir *e, const struct blob_id *id, char name[PREPARED_NAME]);
+bool prepared_has(struct export_dir *e, const struct blob_id *id);
 /* Forget and remove those that were prepared before that time (clock_boot). */
 void prepared_drop(struct export_dir *e, int64_t before);
 

@@ -63,6 +63,8 @@ bool object_known(struct repo *r, const struct blob_id *id);
 bool packs_read(struct repo *r, const struct blob_id *id, struct object *out) MUST_CHECK;
 bool packs_blob(struct repo *r, const struct blob_id *id, struct buf *out) MUST_CHECK; /* within its ceiling */
 bool packs_size(struct repo *r, const struct blob_id *id, git_object_t *type, uint64_t *size) MUST_CHECK;
+/* Of an object in a pack, its n first bytes or more given: the length of its head; 0: it is not stored whole. */
+size_t object_head(const uint8_t *p, size_t n, git_object_t *type, uint64_t *size);
 uint64_t packs_place(struct repo *r, const struct blob_id *id); /* 0: not there */
 void packs_drop(struct repo *r); /* with the handle's lock held, or at its end */
 

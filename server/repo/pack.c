@@ -252,6 +252,7 @@ static enum err append(struct repo_pack *p, size_t index, const uint8_t *bytes, 
 		p->end = at + n;
 		p->entries[index].at = at;
 		p->entries[index].crc = crc;
+		p->entries[index].len = (uint32_t)n;
 		p->written++;
 		if (fd < 0) {
 			if (p->end > p->mem_cap)

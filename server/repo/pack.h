@@ -11,7 +11,7 @@
 struct entry {
 	struct blob_id id;
 	uint64_t at; /* offset in the pack; 0: not in this pack, since the repository has it */
-	uint32_t crc;
+	uint32_t crc, len; /* of what stands there */
 	struct recent *kept; /* bytes of trees, commits and small blobs; NULL: not kept */
 };
 

@@ -318,8 +318,7 @@ static int fd_of(struct packs_hand *h, uint32_t pack)
 	return h->open[i].fd;
 }
 
-/* What is stored whole; 0: something else. */
-static size_t entry_head(const uint8_t *p, size_t n, git_object_t *type, uint64_t *size)
+size_t object_head(const uint8_t *p, size_t n, git_object_t *type, uint64_t *size)
 {
 	size_t i = 0;
 	unsigned shift = 4;
@@ -381,7 +380,7 @@ static const char *inflated(struct packs_hand *h, const struct blob_id *id, uint
 	const struct place *at = h ? place_of(h, id) : NULL;
 	const uint8_t *raw = !at || at->len > LARGEST || !h->inflate ? NULL : stored(h, at, (size_t)at->len);
 	uint64_t size;
-	size_t head = raw ? entry_head(raw, (size_t)at->len, type, &size) : 0;
+	size_t head = raw ? object_head(raw, (size_t)at->len, type, &size) : 0;
 
 	if (!head || size > most)
 		return NULL;
@@ -430,7 +429,7 @@ bool packs_size(struct repo *r, const struct blob_id *id, git_object_t *type, ui
 		const size_t n = at->len < ENTRY_HEAD ? (size_t)at->len : ENTRY_HEAD;
 		const uint8_t *head = stored(r->packs, at, n);
 
-		done = head && entry_head(head, n, type, size);
+		done = head && object_head(head, n, type, size);
 	}
 	pthread_mutex_unlock(&r->lock);
 	return done;

@@ -89,6 +89,18 @@ enum err repo_pack_begin(struct repo *r, const struct uuid *op, struct repo_pack
 /* A blob from memory (at most REPO_LOOSE_ABOVE). Not written again if the repository has it. */
 enum err repo_pack_blob(struct repo_pack *p, const void *bytes, size_t n, struct blob_id *id) MUST_CHECK;
 /*
+ * The blobs of a pack in the making, for who reads all of them while the act goes on or afterwards: from where they lie,
+ * without a look at the repository. NULL: it is small, and not written yet. A hand is one thread's.
+ */
+struct repo_shelf;
+struct repo_shelf_hand;
+enum err repo_pack_shelf(struct repo_pack *p, struct repo_shelf **out) MUST_CHECK;
+void repo_shelf_free(struct repo_shelf *s);
+struct repo_shelf_hand *repo_shelf_hand_new(const struct repo_shelf *s);
+void repo_shelf_hand_free(struct repo_shelf_hand *h);
+/* A blob's bytes into a file. ERR_NOT_FOUND: it is not there, or not to be read; nothing was written. */
+enum err repo_shelf_copy(struct repo_shelf_hand *h, const struct blob_id *id, int fd) MUST_CHECK;
+/*
  * A large blob in pieces; size is known first. end() checks that size came and gives the id; it is kept under a
  * temporary name until repo_pack_publish. cancel() if the bytes turned out to be unwanted.
  */

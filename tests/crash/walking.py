@@ -393,8 +393,9 @@ def sign(world):
 
 
 def sign_many(world):
-    """Twenty files in three directories: past what is exported without a sync."""
-    return signing(world, staged(world, [f"/many/{i % 3}/f{i}.html" for i in range(20)]))
+    """Twenty files in three directories: past what is exported without a sync. Ten more in two that are new each time."""
+    world.many = getattr(world, "many", 0) + 1
+    return signing(world, staged(world, [f"/many/{i % 3}/f{i}.html" for i in range(20)] + [f"/many/new{world.many}/{i % 2}/f{i}.html" for i in range(10)]))
 
 
 def sign_large(world):

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <sys/stat.h>
 
+#include "base/digest.h"
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "base/pool.h"
@@ -244,6 +245,110 @@ static void prepared_are_used(void **state)
 	assert_int_equal(prepared(&one, NULL), 1);
 	export_discard(e);
 	assert_int_equal(prepared(&one, NULL), 0);
+	assert_false(has_foreign());
+	export_close(e);
+}
+
+/* --- directories that are made before their act is decided ---------------------------------------------------------------- */
+
+#define AHEAD_FILES 1100 /* more than EXPORT_AHEAD; of 4 kB, so that their pack is not in memory */
+
+static void put_new(struct act *a, const char *top, struct plan *all)
+{
+	char path[64], bytes[4096];
+
+	snprintf(path, sizeof(path), "/%s/again", top);
+	act_text(a, path, "known");
+	for (int i = 0; i < AHEAD_FILES; i++) {
+		random_bytes(bytes, sizeof(bytes));
+		snprintf(path, sizeof(path), "/%s/d%02d/f%04d", top, i / 50, i);
+		act_put(a, path, bytes, sizeof(bytes), i % 7 == 0);
+	}
+	plan_init(all);
+	for (size_t i = 0; i < a->plan.n; i++)
+		plan_add(all, PLAN_ADD, a->plan.items[i].path, &a->plan.items[i].blob, a->plan.items[i].exec);
+}
+
+static unsigned beside_export(void)
+{
+	unsigned n = 0;
+	DIR *d = opendir(at("/export.tmp"));
+
+	assert_non_null(d);
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n - 2;
+}
+
+static void begin_ahead(struct export_dir *e, struct act *a, struct plan *all)
+{
+	struct repo_shelf *shelf;
+
+	assert_ok(repo_pack_shelf(a->pack, &shelf));
+	assert_non_null(shelf);
+	assert_true(export_ahead(e, shelf, all, AHEAD_FILES * 4096));
+}
+
+static void made_ahead(void **state)
+{
+	struct fixture *f = *state;
+	struct export_dir *e = open_export(f);
+	struct blob_id head = { 0 }, swapped;
+	struct stat before, after;
+	struct plan all;
+	struct act a;
+
+	act_begin(&a, f);
+	act_text(&a, "/old", "known");
+	act_end(&a, &head);
+	assert_ok(export_bring(e, f->r, &head, NULL, when, NULL));
+	/* its file is the one that was made while the act was not decided */
+	act_begin(&a, f);
+	put_new(&a, "new", &all);
+	begin_ahead(e, &a, &all);
+	/* the name after that of the one file that was put before */
+	before = (struct stat){ 0 };
+	for (int i = 0; i < 30000 && before.st_size < 4096; i++) {
+		clock_sleep(CLOCK_SECOND / 1000);
+		(void)!lstat(at("/export.tmp/new.2/d21/f1099"), &before);
+	}
+	assert_int_not_equal(lstat(at("/export/new"), &after), 0);
+	act_end(&a, &head);
+	export_ahead_end(e, true);
+	assert_ok(export_bring(e, f->r, &head, NULL, when, NULL));
+	assert_int_equal(lstat(at("/export/new/d21/f1099"), &after), 0);
+	assert_int_equal(before.st_ino, after.st_ino);
+	expect_tree(f, e, &head);
+	assert_int_equal(beside_export(), 0);
+	/* what is decided is something else */
+	act_begin(&a, f);
+	put_new(&a, "other", &all);
+	swapped = all.items[20].blob;
+	all.items[20].blob = all.items[21].blob;
+	all.items[21].blob = swapped;
+	begin_ahead(e, &a, &all);
+	act_end(&a, &head);
+	export_ahead_end(e, true);
+	assert_ok(export_bring(e, f->r, &head, NULL, when, NULL));
+	expect_tree(f, e, &head);
+	assert_int_equal(beside_export(), 0);
+	/* and nothing is */
+	act_begin(&a, f);
+	put_new(&a, "third", &all);
+	begin_ahead(e, &a, &all);
+	act_drop(&a);
+	export_ahead_end(e, false);
+	assert_int_equal(beside_export(), 0);
+	expect_tree(f, e, &head);
+	/* the same with nobody's help, by two threads */
+	act_begin(&a, f);
+	put_new(&a, "fourth", &all);
+	plan_release(&all);
+		act_end(&a, &head);
+	assert_ok(export_bring(e, f->r, &head, NULL, when, NULL));
+	expect_tree(f, e, &head);
+	assert_int_equal(beside_export(), 0);
 	assert_false(has_foreign());
 	export_close(e);
 }
@@ -511,10 +616,10 @@ static const char *const versions[VERSIONS] = {
 	"+/a +/b/c +/b/d +/e/f/g +/same +/x",
 	"+/a -/b/c -/b/d +/b -/e/f/g +/e/f +/y/1 +/y/2",
 	"-/a +/a/a +/a/b -/b +/b/c -/e/f +/e -/y/1",
-	"-/a/a -/a/b -/b/c -/e +/e/f/g +/a -/x +/x/x",
+	"-/a/a -/a/b -/b/c -/e +/e/f/g +/a -/x +/x/x +/w/1 +/w/2 */w/v/1 +/w/v/2 +/w/v/u/3 +/w/4 +/w/5 +/w/6 +/w/7",
 	"+/1 +/2 +/3 +/4 +/5 +/6 +/7 +/8 +/9 +/d/1 +/d/2 -/y/2 -/x/x",
 	"-/1 +/1/1 -/2 +/2/2 -/3 +/3/3 -/d/1 -/d/2 +/d */a",
-	"-/1/1 +/1 -/2/2 -/3/3 -/d +/d/d/d/d -/a +/a",
+	"-/1/1 +/1 -/2/2 -/3/3 -/d +/d/d/d/d -/a +/a -/w/1 -/w/2 -/w/v/1 -/w/v/2 -/w/v/u/3 -/w/4 -/w/5 -/w/6 -/w/7 +/w",
 	"-/same",
 	"+/same -/4 -/5 -/6 -/7 -/8 -/9",
 	"-/d/d/d/d +/d -/e/f/g +/e/f",
@@ -790,6 +895,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(follows_acts, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(prepared_are_used, fixture_begin, fixture_end),
+		cmocka_unit_test_setup_teardown(made_ahead, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(times_rise, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(foreign_things_move_away, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(damage_is_found_and_repaired, fixture_begin, fixture_end),
