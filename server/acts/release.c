@@ -3,7 +3,7 @@
  * signed head says (core/head.h), its log commit anchors it; refs/heads/main gets a commit with the same tree, and a
  * signed tag names it.
  *
- * A release is what was approved at one record of the log (its `as_of`, where that is not the one before its own). The sums
+ * A release is what was approved at one record of the log: its `as_of`, or its own where nothing was recorded in between. The sums
  * over all files are made before the site is locked; who signs meanwhile waits for none of it, and his files are in the next one.
  */
 #include <stdio.h>
@@ -237,21 +237,36 @@ enum err cutting_write(struct cutting *c, struct decision *d)
 	return err;
 }
 
-/* Tags that are no longer kept. The log, whose commits have the same trees, stays. */
-static enum err drop_old_tags(struct decision *d, uint64_t number)
-{
-	const unsigned keep = d->s->conf ? d->s->conf->release_keep : 0;
-	enum err err = ERR_OK;
+struct old { unsigned newer; uint64_t number; };
 
-	for (uint64_t n = number > keep ? number - keep : 0; keep && n && !err; n--) {
+static bool see_old(void *arg, const struct db_release *r)
+{
+	struct old *o = arg;
+
+	if (!o->newer)
+		o->number = r->number;
+	return o->newer-- != 0;
+}
+
+/* Tags that are no longer kept. The log, whose commits have the same trees, stays. Numbers may have gaps (catch-up). */
+static enum err drop_old_tags(struct decision *d)
+{
+	struct old o = { .newer = d->s->conf ? d->s->conf->release_keep : 0 };
+	enum err err = o.newer ? db_release_list(d->db, d->s->name, 0, o.newer + 1, see_old, &o) : ERR_OK;
+
+	while (!err && o.number) {
+		const uint64_t number = o.number;
 		struct blob_id tag;
 		char ref[96];
 
-		snprintf(ref, sizeof ref, RELEASE_TAG_PREFIX "%llu", (unsigned long long)n);
+		snprintf(ref, sizeof ref, RELEASE_TAG_PREFIX "%llu", (unsigned long long)number);
 		if (repo_ref_get(d->repo, ref, &tag))
 			break;
 		err = repo_ref_remove(d->repo, ref);
 		FAILPOINT(release_tag_dropped);
+		o = (struct old){ 0 };
+		if (!err)
+			err = db_release_list(d->db, d->s->name, number, 1, see_old, &o);
 	}
 	return err;
 }
@@ -269,7 +284,7 @@ void cutting_after(struct cutting *c, struct decision *d)
 		err = carry_ref(d->repo, ref, &c->tag);
 	FAILPOINT_OR(err, release_tagged);
 	if (!err)
-		err = drop_old_tags(d, c->now.number);
+		err = drop_old_tags(d);
 	if (err) {
 		d->s->unsettled = true;
 		log_event(LOG_LEVEL_ERROR, "release.refs", "site", d->s->name, "why", err_text(), NULL);

@@ -171,6 +171,10 @@ static enum err take_first_admins(struct installation *in)
 		for (size_t i = 0; i < in->n_sites && !e; i++) {
 			struct act_answer answer;
 
+			/* Somebody may have decided otherwise before it has the turn: now or not at all. */
+			if (in->sites[i]->waits)
+				log_event(LOG_LEVEL_WARN, "admin.elsewhere", "site", in->sites[i]->name, "principal", line, "why",
+				    "another server has the turn: give drydockd admin there", NULL);
 			if (in->sites[i]->waits || is_admin(in->sites[i], line))
 				continue;
 			e = act_admin_offline(in->sites[i], in->tools, line, &answer);

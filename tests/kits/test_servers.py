@@ -466,6 +466,22 @@ def test_who_cannot_open_has_no_turn():
         assert len(b.records("turn")) == 1 and heard() != "0"
 
 
+def test_first_admins_of_one_that_waits():
+    """They are made now or not at all: whoever decides otherwise meanwhile has the last word."""
+    with world() as w:
+        a = w.a.start()
+        sign(a)
+        b = w.second()
+        note = b.place.data / "first-admins"
+        note.write_text("unix:nobody\n")
+        w.d._own(note)
+        b.start()
+        assert not note.exists() and 'event=admin.elsewhere site=www principal=unix:nobody' in b.place.log()
+        a.place.stop()
+        until(b.may_write)
+        assert b.records("admin") == [] and "unix:nobody" not in str(b.place.must("GET", b.place.api_site("/roles")))
+
+
 def test_each_site_is_checked_where_its_turn_is():
     """A lock of the one that waits keeps no act of the other back: it would take what is under way for a fault, and mend it."""
     with world() as w:
