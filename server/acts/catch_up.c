@@ -60,14 +60,6 @@ struct catching {
 	struct arena *a;
 };
 
-static const struct conf_target *find_target(const struct site *s, const char *name)
-{
-	for (size_t i = 0; s->conf && i < s->conf->n_targets; i++)
-		if (!strcmp(s->conf->targets[i].name, name))
-			return &s->conf->targets[i];
-	return NULL;
-}
-
 /* The words that were signed are read, and not what was kept beside them. */
 static enum err read_receipt(const struct site *s, const struct conf_target *t, const struct db_held *row, struct caught *out)
 {
@@ -120,7 +112,7 @@ static enum err only_newest(const struct site *s, struct db *db, const struct ca
 /* May somebody go on from what the target holds? */
 static enum err possible(const struct site *s, struct db *db, struct catching *c, struct db_held *row)
 {
-	const struct conf_target *t = find_target(s, c->target);
+	const struct conf_target *t = conf_target(s->conf, c->target);
 	struct db_release last = { .number = 0 };
 	enum err err;
 

@@ -100,6 +100,7 @@ enum err conf_load(struct conf **out, const char *file) MUST_CHECK;
 enum err conf_load_unchecked(struct conf **out, const char *file) MUST_CHECK;
 void conf_free(struct conf *c);
 const struct conf_site *conf_site(const struct conf *c, const char *name); /* NULL */
+const struct conf_target *conf_target(const struct conf_site *s, const char *name); /* NULL */
 
 /*
  * What differs between two configurations: fn for each option, "site www: quiet_period" or "port", and whether the

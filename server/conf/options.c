@@ -360,7 +360,7 @@ static void compare_rows(const struct option *o, const void *a, const void *b, c
 		}
 }
 
-static const struct conf_target *find_target(const struct conf_site *s, const char *name)
+const struct conf_target *conf_target(const struct conf_site *s, const char *name)
 {
 	for (size_t i = 0; i < s->n_targets; i++)
 		if (!strcmp(s->targets[i].name, name))
@@ -378,7 +378,7 @@ void conf_compare(const struct conf *a, const struct conf *b, void (*fn)(void *a
 		if (y) {
 			compare_rows(conf_site_options, x, y, where, fn, arg);
 			for (size_t j = 0; j < x->n_targets; j++) {
-				const struct conf_target *t = find_target(y, x->targets[j].name);
+				const struct conf_target *t = conf_target(y, x->targets[j].name);
 				char *at = mem_printf("site %s: target %s: ", x->name, x->targets[j].name);
 
 				if (t)
@@ -389,7 +389,7 @@ void conf_compare(const struct conf *a, const struct conf *b, void (*fn)(void *a
 				fn(arg, where, false);
 			else
 				for (size_t j = 0; j < y->n_targets; j++)
-					if (!find_target(x, y->targets[j].name))
+					if (!conf_target(x, y->targets[j].name))
 						fn(arg, where, false);
 		} else {
 			fn(arg, where, false);

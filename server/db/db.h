@@ -94,9 +94,7 @@ void private_db_stop(struct private_db *p, bool leave_running);
 struct db_site {
 	uint64_t rules_version;
 	char writer[65];
-	/* The head of the queue and its ticket; "" and 0: nobody queues. Told by db_site_lock only. */
-	char publisher[NAMED_PROCESS_LIMIT + 1];
-	uint64_t term;
+	char publisher[NAMED_PROCESS_LIMIT + 1]; /* the head of the queue; "": nobody queues. Told by db_site_lock only */
 };
 enum err db_site_create(struct db *db, const char *site, const char *node, int64_t at) MUST_CHECK; /* existing: fine */
 enum err db_site_created(struct db *db, const char *site, int64_t at) MUST_CHECK; /* what its first record says */

@@ -37,7 +37,7 @@ enum err db_site_get(struct db *db, const char *site, struct db_site *out)
 	return site_read(db, &GET, site, out);
 }
 
-/* Who stands at the head of the queue; nobody queues: the term is 0. */
+/* Who stands at the head of the queue; nobody queues: it stays empty. */
 static enum err take_head(struct cursor *c, struct db_site *out)
 {
 	struct named q = { .kind = NAMED_QUEUE, .value = cursor_u64(c, 2) };
@@ -45,10 +45,8 @@ static enum err take_head(struct cursor *c, struct db_site *out)
 	const void *members = cursor_bytes(c, 3, &n);
 	enum err e = named_members_parse(&q, members, n);
 
-	if (!e && q.n) {
-		out->term = q.members[0].ticket;
+	if (!e && q.n)
 		snprintf(out->publisher, sizeof(out->publisher), "%s", q.members[0].process);
-	}
 	named_release(&q);
 	return e;
 }

@@ -158,9 +158,9 @@ static void compare_some(void *arg, size_t nth)
 	for (;;) {
 		const size_t from = __atomic_fetch_add(&c->next, TURN, __ATOMIC_RELAXED);
 
-		if (from >= c->plan.n || (c->stop && *c->stop))
+		if (from >= c->plan.n)
 			break;
-		for (size_t i = from; i < c->plan.n && i < from + TURN; i++)
+		for (size_t i = from; i < c->plan.n && i < from + TURN && !(c->stop && *c->stop); i++)
 			if (c->seen[i] && c->sizes[i] != UINT64_MAX)
 				c->other[i] = !has_bytes(c->e, &parent, c->plan.items[i].path, &c->plan.items[i].blob, c->sizes[i]);
 	}

@@ -601,12 +601,9 @@ static enum err run_test(struct sync *y, struct actor_tools *tools, const struct
 
 enum err sync_test(struct sync *y, struct actor_tools *tools, const char *target, struct buf *text, bool *ok, char why[512])
 {
-	const struct conf_target *t = NULL;
+	const struct conf_target *t = conf_target(y->s->conf, target);
 	enum err e;
 
-	for (size_t i = 0; i < y->s->conf->n_targets; i++)
-		if (!strcmp(y->s->conf->targets[i].name, target))
-			t = &y->s->conf->targets[i];
 	if (!t)
 		return err_set(ERR_NOT_FOUND, "There is no target %s.", target);
 	e = begin_test(y);
