@@ -66,8 +66,11 @@ struct log {
 	size_t n;
 	struct check *check; /* who is told */
 };
-/* The commits from `tip` back to the first. ERR_NOT_FOUND, ERR_FAILED with *broken: the commit that cannot be read. */
-enum err log_open(struct log *l, const struct blob_id *tip, struct blob_id *broken) MUST_CHECK;
+/*
+ * The commits from `tip` back to the first, or to the one behind `after` (then log_one() alone is for them: their numbers are not
+ * their records'). ERR_NOT_FOUND, ERR_FAILED with *broken: the commit that cannot be read.
+ */
+enum err log_open(struct log *l, const struct blob_id *tip, const struct blob_id *after, struct blob_id *broken) MUST_CHECK;
 void log_close(struct log *l);
 /* Every record in order, verified; what is wrong is told. fn sees damaged ones too. The files are in path order. */
 enum err log_each(struct log *l, enum err (*fn)(void *arg, const struct log_entry *e), void *arg) MUST_CHECK;
@@ -127,6 +130,10 @@ enum err rows_compare(struct rows *r, struct db *db) MUST_CHECK;
 uint64_t rows_next(const struct rows *r, uint64_t seq);
 /* After the rows of those were expected once more. */
 enum err rows_name(struct rows *r, struct db *db) MUST_CHECK;
+/* A record that was written since the rows were read: what it may have written too is not to be put right. */
+void rows_overtaken(struct rows *r, const struct log_entry *e);
+/* Are there such rows? */
+bool rows_left(const struct rows *r);
 /* In a pass that mends: is there a row that can be put right, and do so, all in one transaction. Nobody may act meanwhile. */
 bool rows_mendable(const struct rows *r);
 enum err rows_mend(struct rows *r, struct db *db) MUST_CHECK;

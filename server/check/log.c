@@ -16,7 +16,7 @@
 #define THREADS 2
 #define SMALL_FILES (256 * 1024) /* bytes: longer lists are read when their turn comes, so that memory stays bounded */
 
-enum err log_open(struct log *l, const struct blob_id *tip, struct blob_id *broken)
+enum err log_open(struct log *l, const struct blob_id *tip, const struct blob_id *after, struct blob_id *broken)
 {
 	struct blob_id at = *tip;
 	size_t cap = 0;
@@ -24,7 +24,7 @@ enum err log_open(struct log *l, const struct blob_id *tip, struct blob_id *brok
 
 	l->ids = NULL;
 	l->n = 0;
-	while (!e && !blob_id_zero(&at)) {
+	while (!e && !blob_id_zero(&at) && !(after && blob_id_equal(&at, after))) {
 		struct blob_id now = at;
 
 		if (l->n == cap)
@@ -34,6 +34,8 @@ enum err log_open(struct log *l, const struct blob_id *tip, struct blob_id *brok
 		if (e)
 			*broken = now;
 	}
+	if (!e && after && blob_id_zero(&at))
+		e = err_set(ERR_NOT_FOUND, "the log does not lead back to the commit that it is followed from");
 	for (size_t i = 0; i < l->n / 2; i++) {
 		struct blob_id x = l->ids[i];
 

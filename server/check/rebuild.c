@@ -181,7 +181,7 @@ static enum err rebuild_open(struct rebuild *r)
 	/* A site whose log has not begun has nothing to be made. */
 	if (e)
 		return e == ERR_NOT_FOUND ? ERR_OK : e;
-	if (log_open(&r->log, &tip, &broken)) {
+	if (log_open(&r->log, &tip, NULL, &broken)) {
 		found(&r->c, FINDING_OBJECT_MISSING, commit_hex(&broken, hex), "the log cannot be read before this commit: %s", err_text());
 		return err_set(ERR_DENIED, "the log of %s is broken at commit %s: nothing was made from it", p->name, hex);
 	}

@@ -30,6 +30,7 @@ struct rows {
 	struct wrong { /* a row of a table that can be mended; the rows are in the arena */
 		enum db_table_id id;
 		const struct db_value *is, *ought; /* NULL: there is none, there ought to be none */
+		bool left; /* a later record may have written it */
 	} *wrong;
 	size_t n_wrong, wrong_cap;
 	bool excused; /* a row differs in what cannot be known */
@@ -217,7 +218,7 @@ static void note_wrong(struct rows *r, enum db_table_id id, const struct db_valu
 		copy_row(r, copy, is, n);
 	}
 	r->wrong = mem_grow(r->wrong, &r->wrong_cap, r->n_wrong + 1, sizeof(*r->wrong));
-	r->wrong[r->n_wrong++] = (struct wrong){ id, copy, ought };
+	r->wrong[r->n_wrong++] = (struct wrong){ id, copy, ought, false };
 }
 
 static bool is_zero(const struct db_value *v)
@@ -400,6 +401,60 @@ enum err rows_name(struct rows *r, struct db *db)
 
 /* --- mending --------------------------------------------------------------------------------------------------------- */
 
+/* Of the tables that are mended, these write rows of files, and no others. */
+static bool writes_files_only(const char *act)
+{
+	static const char *const ACTS[] = { "sign", "review", "revoke", "pickup", "reapprove", "rollback", "release", "force" };
+
+	for (size_t i = 0; i < sizeof(ACTS) / sizeof(*ACTS); i++)
+		if (strcmp(ACTS[i], act) == 0)
+			return true;
+	return false;
+}
+
+static int by_path(const void *a, const void *b)
+{
+	return path_compare(((const struct record_file *)a)->path, ((const struct record_file *)b)->path);
+}
+
+static bool names_path(const struct log_entry *e, const struct db_value *path)
+{
+	const json_t *superseded = json_object_get(e->record.fields, "superseded");
+	const struct record_file key = { .path = { path->p, path->n } };
+
+	if (e->record.files_count && bsearch(&key, e->files, e->record.files_count, sizeof(key), by_path))
+		return true;
+	for (size_t i = 0; i < json_array_size(superseded); i++) {
+		const char *s = json_string_value(json_array_get(superseded, i));
+
+		if (s && strlen(s) == path->n && memcmp(s, path->p, path->n) == 0)
+			return true;
+	}
+	return false;
+}
+
+void rows_overtaken(struct rows *r, const struct log_entry *e)
+{
+	const bool others = !writes_files_only(e->record.act);
+
+	for (size_t i = 0; i < r->n_wrong; i++) {
+		struct wrong *w = &r->wrong[i];
+
+		if (w->id == TABLE_file_state)
+			w->left |= names_path(e, &(w->is ? w->is : w->ought)[FILE_STATE_PATH]);
+		else
+			w->left |= others;
+	}
+}
+
+bool rows_left(const struct rows *r)
+{
+	for (size_t i = 0; i < r->n_wrong; i++)
+		if (r->wrong[i].left)
+			return true;
+	return false;
+}
+
 static enum err mend_all(struct db *db, void *arg)
 {
 	const struct rows *r = arg;
@@ -408,6 +463,8 @@ static enum err mend_all(struct db *db, void *arg)
 	for (size_t i = 0; i < r->n_wrong && !e; i++) {
 		const struct wrong *w = &r->wrong[i];
 
+		if (w->left)
+			continue;
 		if (w->is)
 			e = db_table_take(db, w->id, w->is);
 		if (!e && w->ought)
@@ -419,7 +476,10 @@ static enum err mend_all(struct db *db, void *arg)
 
 bool rows_mendable(const struct rows *r)
 {
-	return r->n_wrong > 0;
+	for (size_t i = 0; i < r->n_wrong; i++)
+		if (!r->wrong[i].left)
+			return true;
+	return false;
 }
 
 enum err rows_mend(struct rows *r, struct db *db)
@@ -435,7 +495,7 @@ const struct path *rows_strayed(struct rows *r, size_t *n)
 	for (size_t i = 0; i < r->n_wrong; i++) {
 		const struct db_value *row = r->wrong[i].is;
 
-		if (row && r->wrong[i].id == TABLE_file_state && path_parse(&paths[*n], row[FILE_STATE_PATH].p, row[FILE_STATE_PATH].n, r->arena) == ERR_OK)
+		if (row && !r->wrong[i].left && r->wrong[i].id == TABLE_file_state && path_parse(&paths[*n], row[FILE_STATE_PATH].p, row[FILE_STATE_PATH].n, r->arena) == ERR_OK)
 			(*n)++;
 	}
 	return paths;

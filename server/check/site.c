@@ -188,7 +188,7 @@ static enum err check_records(struct pass *x)
 	tip = choose_tip(x, &ref, ref_err);
 	if (blob_id_zero(&tip))
 		return ERR_OK;
-	if (log_open(&x->log, &tip, &broken)) {
+	if (log_open(&x->log, &tip, NULL, &broken)) {
 		found(c, FINDING_OBJECT_MISSING, commit_hex(&broken, hex), "the log cannot be read before this commit: %s", err_text());
 		x->incomplete = c->log_damaged = true;
 		return ERR_OK;
@@ -214,30 +214,59 @@ static enum err check_records(struct pass *x)
 	return e;
 }
 
+static enum err taken_since(void *arg, const struct log_entry *e)
+{
+	struct pass *x = arg;
+
+	rows_overtaken(x->rows, e);
+	return ERR_OK;
+}
+
+/* The records that were written since the rows were read, or since this was asked last. */
+static enum err follow(struct pass *x)
+{
+	const struct check_place *p = x->c->p;
+	struct log since = { .repo = x->repo, .site = p->name, .key = p->key, .check = x->c };
+	struct db_head now;
+	struct blob_id broken;
+	enum err e = x->head.seq ? db_head_get(p->db, p->name, node_key_id(p->key), &now) : err_set(ERR_STALE, "no head");
+
+	if (e || now.seq == x->head.seq)
+		return e;
+	repo_refresh(x->repo);
+	e = log_open(&since, &now.commit, &x->head.commit, &broken);
+	for (size_t i = 0; i < since.n && !e; i++)
+		e = log_one(&since, i + 1, taken_since, x);
+	log_close(&since);
+	x->head = now;
+	return e;
+}
+
 /*
- * Rows are compared as they were at one moment, and put right in another: beside acts only if none came in between (then
- * check_passes looks once more, with none), and with none until memory knows it.
+ * Rows are compared as they were at one moment, and put right in another. Beside acts only those that none of them may have
+ * written since (the others' turn comes when check_passes looks once more), and with none until memory knows it.
  */
 static enum err mend_rows(struct pass *x)
 {
 	const struct check_place *p = x->c->p;
 	const struct path *strayed;
-	struct db_head now;
 	size_t n;
 	enum err e = ERR_OK;
 
 	if (!x->rows || !x->c->mend || x->c->log_damaged || !rows_mendable(x->rows))
 		return ERR_OK;
+	/* Most of it while acts go on. */
+	if (p->writer)
+		e = follow(x);
 	hold(p);
-	if (p->writer && x->head.seq)
-		e = db_head_get(p->db, p->name, node_key_id(p->key), &now);
-	if (!e && p->writer && (!x->head.seq || now.seq != x->head.seq)) {
-		x->c->overtaken = true;
+	if (p->writer && !e)
+		e = follow(x);
+	x->c->overtaken = e || rows_left(x->rows);
+	if (e || !rows_mendable(x->rows)) {
 		let_go(p);
 		return ERR_OK;
 	}
-	if (!e)
-		e = rows_mend(x->rows, p->db);
+	e = rows_mend(x->rows, p->db);
 	x->c->mended |= !e;
 	FAILPOINT_OR(e, mend_rows);
 	if (!e && p->reload) {

@@ -5,7 +5,8 @@
 
 A site with FILES approved files (4 kB each on average) and then acts on single files, most of them signatures, until there are
 RECORDS. Prints the time, and the processor time of everything that ran, of fsck, of fsck --deep beside that of sha256sum over the same
-files, and of rebuild: the medians of N runs (3), of which each begins with what the one before left in the page cache. --keep: the
+files, and of rebuild: the medians of N runs (3), of which each begins with what the one before left in the page cache. Then, with the
+server running, how long somebody waits who signs one file after the other while fsck --repair puts a row right. --keep: the
 site stays in DIR, and gets only what is missing when it is there already (also one of tests/bench/care.py); --prepare makes it and
 measures nothing. In /dev/shm 100,000 acts take a quarter of an hour. Programs as in tests/lib/drydock.py.
 """
@@ -16,6 +17,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
@@ -70,6 +72,39 @@ def measure(d, n):
     print(f"rebuild: {took:.2f} s, {cpu:.2f} s of processors ({said})", flush=True)
 
 
+class Signing(threading.Thread):
+    """Signs versions of one file, each after the other: how long each took."""
+
+    def __init__(self, d):
+        super().__init__()
+        self.client, self.times, self.over = care.Client(d), [], False
+
+    def run(self):
+        while not self.over:
+            start = time.monotonic()
+            self.client.sign("/index.html", f"version {start}".encode())
+            self.times.append(time.monotonic() - start)
+
+    def end(self):
+        self.over = True
+        self.join()
+        return f"{len(self.times)} signatures, median {statistics.median(self.times) * 1000:.0f} ms, longest {max(self.times) * 1000:.0f} ms"
+
+
+def measure_repair(d, n):
+    for what, options in (("nothing", None), ("fsck", ()), *[("fsck --repair", ("--repair",))] * n):
+        sql = "UPDATE drydock.file_state SET size = size + 1 WHERE path <> '/index.html' LIMIT 1"
+        if options:
+            d.run("mariadb", "--no-defaults", f"--socket={d.data}/db.sock", "-e", sql)
+        signing = Signing(d)
+        signing.start()
+        start = time.monotonic()
+        r = d.run(program(), "fsck", *options, "--data", d.data, check=False) if options is not None else time.sleep(5)
+        took = time.monotonic() - start
+        print(f"beside {what} ({took:.1f} s): {signing.end()}", flush=True)
+        assert not r or r.returncode == bool(options), (r.stdout[-2000:], r.stderr[-2000:])
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--keep", type=pathlib.Path)
@@ -88,6 +123,8 @@ def main():
         d.stop()
         if not o.prepare:
             measure(d, o.runs)
+            d.start()
+            measure_repair(d, o.runs)
 
 
 if __name__ == "__main__":

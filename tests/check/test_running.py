@@ -81,6 +81,12 @@ def test_rows_are_put_right_beside_acts(d):
     assert all(f["repaired"] for f in items), items
     assert {f["subject"].split(":")[0] for f in items} == {
         "file_state", "rule", "membership", "own_group", "requirement", "field", "preapproval", "hold"}, items
+    assert "event=check.alone" not in d.log(), "nobody had to wait: no act wrote these rows"
+    # A row that acts write again and again, in a column that they leave alone.
+    sql(d, "UPDATE file_state SET review_seq = 9999 WHERE site = 'www' AND path = '/index.html'")
+    with signing(d):
+        _, items, answer = fsck(d, "--repair", status=1)
+    assert [(f["subject"].split(":")[0], f["repaired"]) for f in items] == [("file_state", True)], items
     fsck(d, status=0)
     assert git(d, "rev-parse", log_ref(d) + ":rules") == before
     assert d.api("GET", d.api_site("/file?path=/forged.html"))[0] == 404 and d.file("/a/b.html/index.html")["state"] == "signed"
