@@ -267,9 +267,10 @@ enum err reply_error(struct req *r, enum err code, json_t *extra)
 			reply_status(l, 503, "The server's disk is full", "The disk of the server is full: this could not be written. Make room there, then try again.", extra);
 		else
 			reply_status(l, status, NULL, "The server could not finish this. What happened is in its log.", extra);
-		return ERR_OK;
+	} else {
+		reply_status(l, status, NULL, err_text()[0] ? err_text() : err_name(code), extra);
 	}
-	reply_status(l, status, NULL, err_text()[0] ? err_text() : err_name(code), extra);
+	json_decref(extra);
 	return ERR_OK;
 }
 

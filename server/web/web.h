@@ -162,7 +162,7 @@ enum err reply_json(struct req *r, unsigned status, struct buf *body); /* takes 
 enum err reply_bytes(struct req *r, unsigned status, const char *type, struct buf *body, const char *download_name); /* takes; download_name NULL: inline */
 enum err reply_redirect(struct req *r, const char *location); /* 303, our own addresses only */
 enum err reply_empty(struct req *r, unsigned status);
-/* A code and err_text() as a page or problem+json; the only place that maps codes to statuses. extra: members of the problem (may be NULL). */
+/* A code and err_text() as a page or problem+json; the only place that maps codes to statuses. extra: members of the problem, taken (NULL: none). */
 enum err reply_error(struct req *r, enum err code, json_t *extra);
 void reply_header(struct req *r, const char *name, const char *value); /* before the reply */
 void reply_retry_after(struct req *r); /* of the thread's last ERR_WAIT; before the reply */

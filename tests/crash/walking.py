@@ -124,11 +124,11 @@ class World:
         """An orderly end, and what sanitizers and leak checks said until then."""
         try:
             code = self.d.stop() if self.d.process else 0
-            said = [line for line in self.d.log().splitlines() if "Sanitizer" in line or "runtime error:" in line]
+            said = self.d.sanitized()
         finally:
             self.stack.close()
         if code or said:
-            raise Violation(f"the server ended with {code}: {said[:20]}")
+            raise Violation(f"the server ended with {code}: {said}")
 
     def __enter__(self):
         return self

@@ -317,6 +317,7 @@ class Drydock:
                 time.sleep(0.05)
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
+        said = self.sanitized()
         if not self.keep and not os.environ.get("DRYDOCK_TEST_KEEP"):
             # what a test made unreadable goes too
             for path, dirs, _ in os.walk(self.dir):
@@ -325,6 +326,7 @@ class Drydock:
                         if not os.path.islink(os.path.join(path, name)):
                             os.chmod(os.path.join(path, name), 0o700)
             shutil.rmtree(self.dir, ignore_errors=True)
+        assert not said, said
 
     def __enter__(self):
         return self
@@ -340,6 +342,11 @@ class Drydock:
         with contextlib.suppress(OSError):
             return self.log_file.read_text(errors="replace")
         return ""
+
+    def sanitized(self):
+        """What AddressSanitizer and its like, and the look for leaks at the end, have said in a build with them."""
+        text = self.log()
+        return text[-20000:] if "Sanitizer" in text or "runtime error:" in text else ""
 
     def wait_log(self, since, words, wait=10):
         """The lines of the log from a position on, once these words are there: what is logged after an answer comes late."""

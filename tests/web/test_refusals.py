@@ -1,11 +1,12 @@
 """Who is refused learns why: beside every button that is missing for lack of a right, and on the page of a refusal; and each
 refused login is a line in the log with its reason."""
 import html
+import pathlib
 import re
 
 import pytest
 
-from drydock import PASSWORD, Drydock
+from drydock import PASSWORD, Drydock, program
 from page import Page
 
 LINK = re.compile(r'<a href="([^"]*/rules/explain\?path=[^"]*)"[^>]*>([^<]*)</a>')
@@ -260,3 +261,25 @@ def test_a_login_of_nobody_takes_as_much_work(d):
     print(least)
     assert min(least.values()) > 0.005, "a password hash is not to be had for less"
     assert max(least.values()) < 5 * min(least.values())
+
+
+# --- what is refused costs nothing that stays ------------------------------------------------------------------------------
+
+def test_refusals_leave_no_memory_behind():
+    """A signature of what was not shown has the list of what would be signed with its refusal: 500 KiB here, forty times."""
+    with Drydock(files={f"/d{i % 20}/{i:04}.html": "x" for i in range(2000)}, accounts=()) as d:
+        def refused():
+            answer = d.api("POST", d.api_site("/sign"), {"paths": ["/"], "recursive": True, "selection": "0" * 64, "note": ""}, expect=409)[1]
+            assert answer["selection"]["items"]
+
+        def resident():
+            return int(re.search(r"VmRSS:\s*(\d+) kB", pathlib.Path(f"/proc/{d.process.pid}/status").read_text())[1])
+
+        for _ in range(20):  # each worker and the allocator have what they keep
+            refused()
+        before = resident()
+        for _ in range(40):
+            refused()
+        print("KiB more:", resident() - before)
+        # AddressSanitizer keeps for a while what was freed, and looks for what was not at the end (Drydock.close).
+        assert resident() - before < 10 * 1024 or b"AddressSanitizer" in pathlib.Path(program()).read_bytes()
