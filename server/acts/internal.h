@@ -43,7 +43,7 @@ struct decision {
 	const char *shown; /* "" if nothing was */
 	struct repo_pack *pack; /* blobs of the act; NULL: begun when needed. Freed by decide() */
 	bool takes_turn; /* does not need to have it already */
-	bool bulk; /* one syncfs in place of a fsync for each file */
+	bool bulk; /* one syncfs in place of many fsyncs, where there are many large files */
 	/* Told when it waits for the site, is recorded, is carried out: "wait", "record", "export"; may be NULL. */
 	void (*progress)(void *arg, const char *step, uint64_t done, uint64_t total);
 	void *progress_arg;

@@ -88,13 +88,10 @@ static enum err copy_bytes(struct bring *b, const struct plan_item *item, int fd
 	return err == ERR_NOT_FOUND && b->r ? repo_blob_copy(b->r, &item->blob, fd) : err;
 }
 
+/* The mode is set each time: what the umask left of it is not known here. */
 static enum err finish(const struct plan_item *item, int64_t mtime_s, int fd, enum err err)
 {
-	const mode_t mode = item->exec ? 0755 : 0644;
-	struct stat st;
-
-	if (!err && (fstat(fd, &st) != 0 || ((st.st_mode & 07777) != mode && sys_fchmod(fd, mode) != 0) ||
-	                (mtime_s != NO_TIME && sys_futimens(fd, mtime_s * 1000000000) != 0)))
+	if (!err && (sys_fchmod(fd, item->exec ? 0755 : 0644) != 0 || (mtime_s != NO_TIME && sys_futimens(fd, mtime_s * 1000000000) != 0)))
 		err = err_sys(ERR_FAILED, "cannot write to export.tmp");
 	if (sys_close(fd) != 0 && !err)
 		err = err_sys(ERR_FAILED, "cannot write to export.tmp");

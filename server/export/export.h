@@ -28,7 +28,7 @@ void export_at(const struct export_dir *e, struct blob_id *commit);
 
 /*
  * Bytes that are already at hand while an act reads them: written to export.tmp/ as <blob id>; a later export_bring()
- * renames instead of reading git. They need not be durable yet: the act's syncfs or export_bring() sees to it.
+ * renames instead of reading git. They need not be durable yet: export_bring() sees to it.
  */
 /* Thread-safe. */
 enum err export_prepare(struct export_dir *e, const struct blob_id *id, const void *p, size_t n) MUST_CHECK;

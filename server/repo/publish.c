@@ -11,6 +11,8 @@
 #include "base/sys.h"
 #include "repo/pack.h"
 
+#define FEW_LOOSE 16 /* large blobs: so many are synced one by one */
+
 static void put_u32(uint8_t *at, uint32_t v)
 {
 	at[0] = (uint8_t)(v >> 24);
@@ -263,6 +265,8 @@ enum err repo_pack_publish(struct repo_pack *p, bool with_syncfs)
 		return err_set(ERR_FAILED, "the pack is broken by an earlier failure");
 	if (p->written == 0 && p->n_loose == 0)
 		return ERR_OK;
+	/* it waits for what anybody on the machine has written: only where it saves many others */
+	with_syncfs = with_syncfs && p->n_loose > FEW_LOOSE;
 	if (p->written > 0) {
 		e = finish_pack(p, sum);
 		FAILPOINT_OR(e, pack_written);

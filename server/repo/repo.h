@@ -137,8 +137,8 @@ enum err repo_pack_tag(struct repo_pack *p, const char *name, const struct blob_
 /* The signature alone that the tag has, or would have. */
 enum err repo_tag_sign(const char *name, const struct blob_id *commit, const char *message, int64_t at, const struct node_key *k, struct buf *armored) MUST_CHECK;
 /*
- * Make it durable and visible: finish the pack, fsync it (or, with_syncfs, call syncfs once instead, which makes
- * everything else durable too that the act wrote on that file system), rename into objects/pack, fsync that directory.
+ * Make it durable and visible: finish the pack, fsync it (or, with_syncfs and where there are many large blobs, call
+ * syncfs once instead of many fsyncs), rename into objects/pack, fsync that directory.
  * The index is not synced: repo_clean_temporary() makes it again if it was lost. With no new object it does nothing. Frees nothing. Objects may be added after it, and published again
  * (a transaction that runs twice).
  */
