@@ -390,11 +390,12 @@ static bool greeted(struct sending *s)
 	bool bad = false, ok = false;
 	char *line;
 	json_t *v = kit_ssh_answer(&s->ssh, &line);
-	const char *site = json_get_str(v, "site", &bad);
+	const char *site = json_get_str(v, "site", &bad), *said;
 
-	if (!v)
-		(void)kit_failed("%s", line ? "production answers something else than drydock-receive: is it bound to the key by command=?" :
-		                              "production cannot be reached: see what ssh said");
+	if (!v && line)
+		(void)kit_failed("production answers something else than drydock-receive: is it bound to the key by command=?");
+	else if (!v)
+		(void)kit_failed("production cannot be reached: %s", *(said = kit_ssh_said(&s->ssh)) ? said : "ssh does not say why");
 	else if (!kit_refused(v) && (!site || bad || json_get_int(v, "receiver", 0, &bad) != 1))
 		(void)kit_failed("production answers something else than drydock-receive");
 	else if (site && strcmp(site, kit_variable("DRYDOCK_SITE")))

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>
@@ -12,6 +13,8 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/sys.h"
+#include "base/utf8.h"
 
 const char *kit_variable(const char *name)
 {
@@ -97,25 +100,94 @@ void kit_ssh_exec(const char *command)
 	fprintf(stderr, "ssh cannot be started: %s\n", strerror(errno));
 }
 
+/* Goes on to whoever reads what we say; the last line is kept, since it tells why nothing came. */
+struct kit_heard {
+	pthread_t thread;
+	int fd;
+	bool over; /* the line has ended: what comes is the next */
+	size_t len;
+	char line[256], shown[1024];
+};
+
+static void *hear(void *h_)
+{
+	struct kit_heard *h = h_;
+	char piece[4096];
+	ssize_t n;
+
+	while ((n = read(h->fd, piece, sizeof(piece))) > 0 || (n < 0 && errno == EINTR)) {
+		for (ssize_t i = 0; i < n; i++) {
+			if (piece[i] == '\n' || piece[i] == '\r') {
+				h->over = true;
+				continue;
+			}
+			if (h->over)
+				h->len = 0;
+			h->over = false;
+			if (h->len < sizeof(h->line))
+				h->line[h->len++] = piece[i];
+		}
+		if (n > 0)
+			(void)sys_write_all(STDERR_FILENO, piece, (size_t)n);
+	}
+	return NULL;
+}
+
+static struct kit_heard *hear_begin(int fd)
+{
+	struct kit_heard *h = mem_alloc(sizeof(*h));
+
+	h->fd = fd;
+	if (pthread_create(&h->thread, NULL, hear, h)) {
+		free(h);
+		return NULL;
+	}
+	return h;
+}
+
+const char *kit_ssh_said(struct kit_ssh *s)
+{
+	struct kit_heard *h = s->heard;
+	struct buf shown = BUF_INIT(sizeof(h->shown));
+
+	if (!h)
+		return "";
+	if (s->to >= 0)
+		(void)close(s->to);
+	s->to = -1;
+	if (h->fd >= 0) {
+		(void)pthread_join(h->thread, NULL);
+		(void)close(h->fd);
+		h->fd = -1;
+	}
+	utf8_visible(&shown, h->line, h->len, false);
+	(void)snprintf(h->shown, sizeof(h->shown), "%s", buf_text(&shown));
+	buf_release(&shown);
+	return h->shown;
+}
+
 bool kit_ssh_start(struct kit_ssh *s, const char *command, bool master)
 {
 	const char *argv[SSH_WORDS];
 	posix_spawn_file_actions_t actions;
-	int in[2], out[2], rc;
+	int in[2], out[2], said[2], rc;
 	extern char **environ;
 
 	*s = (struct kit_ssh){ .to = -1, .from = -1 };
 	(void)signal(SIGPIPE, SIG_IGN);
-	if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC))
+	if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC) || pipe2(said, O_CLOEXEC))
 		return kit_failed("no pipe could be made");
 	ssh_argv(argv, command, master, false);
 	(void)posix_spawn_file_actions_init(&actions);
 	(void)posix_spawn_file_actions_adddup2(&actions, in[0], 0);
 	(void)posix_spawn_file_actions_adddup2(&actions, out[1], 1);
+	(void)posix_spawn_file_actions_adddup2(&actions, said[1], 2);
 	rc = posix_spawnp(&s->pid, "ssh", &actions, NULL, (char *const *)(uintptr_t)argv, environ);
 	(void)posix_spawn_file_actions_destroy(&actions);
 	(void)close(in[0]);
 	(void)close(out[1]);
+	(void)close(said[1]);
+	s->heard = hear_begin(said[0]);
 	s->to = in[1];
 	s->from = out[0];
 	s->answers = lines_new(s->from, ANSWER_LONGEST);
@@ -147,8 +219,11 @@ int kit_ssh_end(struct kit_ssh *s)
 	if (s->from >= 0)
 		(void)close(s->from);
 	lines_free(s->answers);
+	s->to = -1;
 	if (s->pid > 0)
 		(void)waitpid(s->pid, &status, 0);
+	(void)kit_ssh_said(s);
+	free(s->heard);
 	*s = (struct kit_ssh){ .to = -1, .from = -1 };
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
 }

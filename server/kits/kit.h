@@ -20,12 +20,15 @@ struct kit_ssh {
 	pid_t pid;
 	int to, from; /* pipes; to -1: closed */
 	struct lines *answers;
+	struct kit_heard *heard; /* what ssh itself says */
 };
 /* ssh to the target's host, its key only, strict about the host's key. master: others may share the connection. false: an error was told. */
 bool kit_ssh_start(struct kit_ssh *s, const char *command, bool master);
 void kit_ssh_exec(const char *command); /* the same in place of this process, on that connection if there is one; returns if it fails */
 /* The next line as JSON; NULL: none came, or it is none (then *line has it). A new reference. */
 json_t *kit_ssh_answer(struct kit_ssh *s, char **line);
+/* The last line that ssh said, once it has ended, as people may read it; "": it said nothing. Nothing can be sent after this. */
+const char *kit_ssh_said(struct kit_ssh *s);
 int kit_ssh_end(struct kit_ssh *s); /* its exit status */
 /* {"refused":...} is told as the error; true if it was one. */
 bool kit_refused(const json_t *answer);
