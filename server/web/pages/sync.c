@@ -201,6 +201,7 @@ static void target_row(struct rows *l, const struct target_now *t, const struct 
 
 	view_set(row, VIEW_name, t->conf->name);
 	show_badge(row, target_shape(t->state), t->state);
+	view_set(row, VIEW_kit, req_role_on(l->r, path_root()) == ROLE_ADMIN ? t->conf->kit : NULL);
 	if (t->number)
 		view_set_int(row, VIEW_release, (int64_t)t->number);
 	show_time(row, VIEW_at, t->changed_at, clock_wall());
