@@ -14,7 +14,6 @@ void world_open(struct world *w)
 	w->installation->auth = w->auth;
 	assert_ok(site_open(&w->s, &w->conf, &w->site_conf, w->key, NULL, w->t));
 	w->s->auth = w->auth;
-	w->s->auth = w->auth;
 }
 
 void world_close(struct world *w)
@@ -81,21 +80,58 @@ void world_end(void)
 	testdb_stop(all.db);
 }
 
+/* Where everything is: dir is .../testN, and the installation's is above it. */
+static void places(struct world *w)
+{
+	const char *slash = strrchr(w->dir, '/');
+	char *name = mem_printf("site%s", slash + strlen("/test"));
+
+	w->staging = mem_printf("%s/staging", w->dir);
+	w->data = mem_dupn(w->dir, (size_t)(slash - w->dir));
+	w->signers = mem_printf("%s/signers", w->dir);
+	w->conf = (struct conf){ .file = "", .data = w->data };
+	w->site_conf = (struct conf_site){ .name = name, .title = name, .staging = w->staging, .live_url = "", .largest_file = 64u << 20, .release_expiry_us = 3600 * CLOCK_SECOND, .release_keep = 3 };
+}
+
+#define ADDRESS "%s/address"
+
+void world_tell(const struct world *w)
+{
+	char *name = mem_printf(ADDRESS, w->dir);
+
+	assert_ok(file_write(AT_FDCWD, name, &w->address, sizeof w->address, 0600));
+	free(name);
+}
+
+void world_join(struct world *w, const char *dir)
+{
+	char *name = mem_printf(ADDRESS, dir);
+	struct buf b = BUF_INIT(sizeof w->address);
+	bool enabled;
+
+	*w = (struct world){ .db = NULL };
+	snprintf(w->dir, sizeof w->dir, "%s", dir);
+	places(w);
+	assert_ok(file_read(AT_FDCWD, name, &b));
+	assert_int_equal(b.len, sizeof w->address);
+	memcpy(&w->address, b.p, sizeof w->address);
+	assert_ok(db_library_start());
+	assert_ok(node_key_load(&w->key, w->data));
+	world_open(w);
+	assert_ok(auth_person(w->auth, tools_db(w->t), "own:editor", &w->editor, &enabled));
+	buf_release(&b);
+	free(name);
+}
+
 void world_new(struct world *w)
 {
 	struct act_answer answer;
-	char *name;
 
 	all_begin();
 	*w = (struct world){ .db = all.db, .address = all.db->program, .key = all.key };
 	snprintf(w->dir, sizeof w->dir, "%.40s/test%u", all.dir, ++all.sites);
-	name = mem_printf("site%u", all.sites);
-	w->staging = mem_printf("%s/staging", w->dir);
-	w->data = mem_dup(all.dir);
-	w->signers = mem_printf("%s/signers", w->dir);
+	places(w);
 	assert_ok(file_mkdirs(w->staging, 0755));
-	w->conf = (struct conf){ .file = "", .data = w->data };
-	w->site_conf = (struct conf_site){ .name = name, .title = name, .staging = w->staging, .live_url = "", .largest_file = 64u << 20, .release_expiry_us = 3600 * CLOCK_SECOND, .release_keep = 3 };
 	assert_ok(node_key_write_allowed_signers(w->key, w->signers, clock_wall() - 600 * CLOCK_SECOND));
 	world_open(w);
 	w->admin = account(w, "admin");

@@ -40,6 +40,12 @@ void world_end(void); /* after the last test */
 /* Let go of sites and tools, and open them again: what a restart of the daemon does. */
 void world_close(struct world *w);
 void world_open(struct world *w);
+/*
+ * For another program, which threads of ours and their locks do not follow: world_tell() leaves in w->dir what it has to know, and
+ * world_join() makes of it a world with sites, tools and the editor. It ends with its process.
+ */
+void world_tell(const struct world *w);
+void world_join(struct world *w, const char *dir);
 
 /* --- staging ------------------------------------------------------------------------------------------------------- */
 
