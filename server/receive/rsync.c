@@ -89,6 +89,12 @@ static bool options_good(const char *word)
 	    strspn(end + 2, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.0123456789") == strlen(end + 2) && strlen(word) < 64;
 }
 
+/* What the kit asks for and rsync is started with, or without, anyway. */
+static bool of_no_matter(const char *word)
+{
+	return !strcmp(word, "--log-format=%i") || (!strncmp(word, "--timeout=", 10) && strspn(word + 10, "0123456789") == strlen(word + 10));
+}
+
 static enum err parse_command(struct receiver *r, const char *command, const char **options)
 {
 	char *save = NULL, *copy = arena_dup(r->a, command);
@@ -97,12 +103,9 @@ static enum err parse_command(struct receiver *r, const char *command, const cha
 
 	for (char *w = strtok_r(copy, " ", &save); w && n < 8; w = strtok_r(NULL, " ", &save))
 		words[n++] = w;
-	/* rsync --server OPTIONS [--timeout=N] . spool */
-	if (n == 6 && !strncmp(words[3], "--timeout=", 10) && strspn(words[3] + 10, "0123456789") == strlen(words[3] + 10)) {
-		words[3] = words[4];
-		words[4] = words[5];
-		n = 5;
-	}
+	/* rsync --server OPTIONS [--log-format=%i] [--timeout=N] . spool */
+	while (n > 5 && of_no_matter(words[3]))
+		memmove(words + 3, words + 4, (--n - 3) * sizeof(*words));
 	if ((n != 5 || strcmp(words[0], "rsync") || strcmp(words[1], "--server") || !options_good(words[2]) || strcmp(words[3], ".") || strcmp(words[4], "spool")) &&
 	    !WEAK(receive_rsync))
 		return err_set(ERR_DENIED, "this key is for the kit rsync-ssh, and not for: %.200s", command);
