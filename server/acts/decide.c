@@ -502,7 +502,7 @@ enum err decide(struct decision *d, struct act_answer *out)
 		goto out;
 	}
 	/* Its records have the date of its note: none that is newer comes before them. */
-	if (node_key_next(s->key) && strcmp(d->act, KEY_ACT) != 0 && site_keychain(s)) {
+	if (node_key_next(s->key) && strcmp(d->act, KEY_ACT) != 0) {
 		err = err_set(ERR_BUSY, "Nothing can be written: the node's key is being changed, which is done as soon as this server has the turn of every site.");
 		goto out;
 	}

@@ -405,8 +405,9 @@ static enum err site_begin(struct site *s, struct actor_tools *t)
 		return head.seq && !s->keys ? site_load_keys(s, db) : ERR_OK;
 	if (!head.seq) {
 		err = repo_ref_get(repo, site_log_ref(s, name), &ref);
+		/* Its log begins with the new key, which comes before anything else is signed. */
 		if (err == ERR_NOT_FOUND)
-			return genesis(s, t);
+			return node_key_next(s->key) ? ERR_OK : genesis(s, t);
 		if (err)
 			return err;
 	}

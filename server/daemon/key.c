@@ -119,6 +119,8 @@ static enum err record_one(struct installation *in, struct site *s, void *arg)
 
 	if (s->read_only)
 		return err_set(ERR_BUSY, "it is read-only: %s", s->read_only_reason);
+	if (!site_keychain(s))
+		return ERR_OK; /* a site that is new: its log begins afterwards */
 	/* An attempt before this one may have come as far as here. */
 	if (memcmp(keychain_last(site_keychain(s))->key, node_key_bytes(next), 32) != 0)
 		e = act_key(s, in->tools, next, note->at, note->by, note->reason, &answer);

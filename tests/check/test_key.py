@@ -5,11 +5,15 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
+import time
 
 import pytest
 
 from world import FILES, Drydock, fsck, git, history, log_ref, names, program, repository, sql
+
+from failpoints import Failpoints  # noqa: E402
 
 CHANGES = 2
 
@@ -428,6 +432,27 @@ def test_a_site_that_began_later_and_one_that_is_not_configured(d):
     d.stop()
     d.conf.write_text(text)
     d.start()
+
+
+def test_a_site_that_begins_while_the_key_is_changed():
+    """Nothing is signed with the old key at a time for which it does not speak: its log begins with the new one."""
+    with Drydock(files=FILES) as d:
+        d.stop()
+        stop = Failpoints(d.dir / "stop", own=d._own)
+        stop.stop("key_noted")
+        r = d.run(program(), "key", "change", "-m", "cut short", "--data", d.data, check=False, env={**os.environ, **stop.env})
+        assert r.returncode == -signal.SIGKILL, r
+        (d.dir / "second").mkdir()
+        d._own(d.dir / "second")
+        with d.conf.open("a") as conf:
+            conf.write(f'\nsite "second" {{\n\tstaging = "{d.dir / "second"}"\n}}\n')
+        time.sleep(1.1)  # what git compares has seconds
+        d.start()
+        d.stop()
+        assert fsck(d, "--deep", status=0)[1] == []
+        assert [json.loads(git(d, "show", f"{c}:record", site="second"))["act"] for c in git(d, "rev-list", log_ref(d), site="second").decode().split()] == ["genesis"]
+        said = git(d, "-c", f"gpg.ssh.allowedSignersFile={d.data / 'allowed_signers'}", "log", "--format=%G? %GF", log_ref(d), site="second").decode().split()
+        assert said == ["G", keys(d)[-1]["fingerprint"]]
 
 
 def test_destroyed_unless_told_otherwise():
