@@ -22,6 +22,7 @@ from drydock import Drydock, program
 from failpoints import NAMES, WITH_ERROR, Failpoints
 from mariadb import MariaDB
 from sink import HookSink
+from waiting import until
 
 ERRNOS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "EINTR": errno.EINTR, "EMFILE": errno.EMFILE, "short": 0}
 FIXED = {"/fixed/a.html": b"<p>a</p>\n", "/fixed/b/c.html": b"<p>c</p>\n"}
@@ -312,8 +313,11 @@ class World:
         self.prepare_start(scenario)
         self.fp.reset()
         arm()
+        log = len(self.d.log())
         try:
             self.d.start(env=self.fp.env)
+            # Who asks is answered a little before the start is over.
+            until(lambda: self.d.process.poll() is not None or "event=serve.ready" in self.d.log()[log:])
         except RuntimeError as e:
             if not self.fp.happened:
                 raise Violation(f"{scenario.__name__}, {name}: it does not start: {e}") from e

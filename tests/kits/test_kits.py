@@ -55,14 +55,6 @@ def runs(d):
     return d.must("GET", d.api_site("/sync/runs"))["items"]
 
 
-def begun(d):
-    """Started, and its first cycle over, which takes along what is signed before: its clock."""
-    clock = Clock(d.dir / "clock", own=d._own)
-    d.start(env=clock.env)
-    until(lambda: [r for r in runs(d) if r["state"] != "running"])
-    return clock
-
-
 @pytest.fixture
 def stopped():
     with Drydock(files=PAGES, accounts=(), start=False) as d:
@@ -114,7 +106,7 @@ def test_a_failing_kit_does_not_hold_up_the_others(stopped):
     write_kit(d, "bad", f'#!/bin/sh\nif [ -e "$DRYDOCK_PLACE/.mended" ]; then {COPY}echo "mode $DRYDOCK_MODE release $DRYDOCK_RELEASE"; exit 0; fi\n'
                         'echo \'{"error":"the other side does not answer"}\'; exit 3\n')
     place = add_target(d, "bad", "bad")
-    begun(d)
+    d.start()
     d.sign("/", recursive=True)
     run = d.sync(state="failed")
     assert "bad: the other side does not answer" in run["message"]
@@ -135,7 +127,8 @@ def test_a_failed_target_is_tried_again_by_itself(stopped):
     d = stopped
     write_kit(d, "once", '#!/bin/sh\nif [ -e "$DRYDOCK_PLACE/.tried" ]; then\n' + COPY + 'exit 0; fi\ntouch "$DRYDOCK_PLACE/.tried"; exit 1\n')
     add_target(d, "once", "once")
-    clock = begun(d)
+    clock = Clock(d.dir / "clock", own=d._own)
+    d.start(env=clock.env)
     d.sign("/index.html")
     d.sync(state="failed")
     clock.sleep(16)
