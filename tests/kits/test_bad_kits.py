@@ -173,6 +173,8 @@ def test_each_is_named_and_nothing_is_touched():
         lines = {name: next(x for x in log.splitlines() if f"target={name} " in x and "sync.target." in x) for name in KITS}
         wrong = [lines[name] for name, (_, _, why) in KITS.items() if why not in lines[name]]
         assert not wrong, wrong
+        # What this kernel has to keep kits in is told at the start; what follows needs it.
+        assert "event=kits.confined" in log and "processes=yes" in log
         # Nobody else was ended, or is asleep.
         assert d.process.poll() is None and d.database_pid() == others[1]
         for pid in [*others, *daemons]:

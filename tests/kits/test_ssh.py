@@ -336,7 +336,8 @@ def test_states_of_a_file_on_its_page():
         assert "Live on machine since " in page and "Not yet confirmed" not in page
         assert "Confirmed on 2 of 2 targets." in alice.get("/s/www/").text
         assert states(d) == {"production": "confirmed", "machine": "confirmed"}
-        assert 'drydock_target_release{site="www",target="machine"} 1\n' in alice.get("/metrics").text
+        metrics = alice.get("/metrics").text
+        assert 'drydock_target_release{site="www",target="machine"} 1\n' in metrics and 'drydock_kits_confined{what="processes"} 1\n' in metrics
         # A second release: the first one's receipt is what the file stands on.
         d.sign("/docs/b.html")
         d.sync()
