@@ -20,6 +20,7 @@
 
 #define BLOCK 512
 #define PIECE (256 * 1024)
+#define BESIDE_LEAST 65536 /* bytes: with fewer the stream is done before another way, with processes and a session of its own, has begun */
 
 struct sending {
 	struct kit_ssh ssh;
@@ -302,13 +303,24 @@ static bool add_file(void *arg, const struct manifest_line *l)
 	return deliver_batch_add(arg, l);
 }
 
+static bool add_size(void *arg, const struct manifest_line *l)
+{
+	*(uint64_t *)arg += l->size;
+	return true;
+}
+
 /* By another way first, a batch at a time, and then the receiver looks: what did not get there goes in the stream. */
 static bool bring_files(struct sending *s, struct need *need)
 {
 	unsigned long long before;
+	uint64_t size = 0;
 	char *line;
 	json_t *v;
 
+	if (s->bring && !each_needed(s, need, need->total, add_size, &size))
+		return false;
+	if (size < BESIDE_LEAST)
+		s->bring = NULL;
 	while (s->bring && need->n) {
 		struct deliver_batch batch = { .count = 0 };
 		bool ok = deliver_batch_begin(&batch) && each_needed(s, need, DELIVER_BATCH, add_file, &batch) && s->bring(&batch);

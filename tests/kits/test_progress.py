@@ -135,7 +135,7 @@ RSYNC = SH + 'for i in 1 2 3 4 5 6; do printf "\\r  3,000  20%%  0.00kB/s  0:00:
 
 @pytest.mark.parametrize("kit", SLOW)
 def test_our_own_kits_tell(kit):
-    files = {f"/docs/{i}": str(i) for i in range(12)}
+    files = {f"/docs/{i}": str(i) * 6000 for i in range(12)}  # more than rsync is too long a way for
     with Drydock(files={"/index.html": "x"}, accounts=(), start=False) as d:
         (d.dir / "kits").mkdir()
         text, p = d.conf.read_text().rstrip(), None

@@ -118,7 +118,7 @@ def test_releases_arrive_with_receipts(kit):
         assert p.live() == staged(d) == d.live()
         assert p.accepted()["number"] == 1
         for i in range(2, 6):
-            d.write("/index.html", f"<h1>{i}</h1>")
+            d.write("/index.html", f"<h1>{i}</h1>" * 20000)
             d.write(f"/new/{i}/" + "deep/" * 30 + "x", str(i), executable=True)
             d.sign("/", recursive=True)
             if i == 4:
@@ -131,6 +131,31 @@ def test_releases_arrive_with_receipts(kit):
         mode = os.stat(p.state / "live" / ("new/5/" + "deep/" * 30 + "x")).st_mode & 0o777
         assert mode == 0o755
         assert d.run(program("drydock-receive"), "verify", p.state).stdout.endswith("differences\n")
+
+
+def test_rsync_is_for_what_is_large():
+    """Where rsync cannot be started the stream has it all, and the output says so: of what is little it is not tried."""
+    with Drydock(files=PAGES, accounts=(), start=False) as d, contextlib.ExitStack() as end:
+        p = Production(d)
+        end.callback(p.stop)
+        kits = d.dir / "kits"
+        (kits / "bin").mkdir(parents=True)
+        (kits / "bin" / "ssh").symlink_to("/usr/bin/ssh")
+        for name in ("rsync-ssh", "local"):
+            shutil.copy(program(f"sync-scripts/{name}"), kits / name)
+        (kits / "wrapped").write_text(f'#!/bin/sh\nPATH={kits}/bin\nexport PATH\nexec {kits}/rsync-ssh "$@"\n')
+        (kits / "wrapped").chmod(0o755)
+        text = d.conf.read_text().rstrip()
+        d.conf.write_text(f'kits = "{kits}"\n' + text[:-1] + p.target(user_name(d), kit="wrapped") + "}\n")
+        d.start()
+        d.sign("/", recursive=True)
+        d.sync()
+        for size, tried in ((100, False), (70000, True), (65535, False)):
+            d.write("/index.html", "x" * size)
+            d.sign("/index.html")
+            run = machine(d.sync())
+            assert run["state"] == "confirmed" and ("rsync cannot be started" in run["output"]) == tried, (size, run["output"])
+            assert p.live() == staged(d)
 
 
 @pytest.mark.parametrize("kit", KITS)
