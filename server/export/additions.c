@@ -212,7 +212,7 @@ static enum err put_aside(struct bring *b, struct aside *aside, const struct pla
 		return err;
 	if (aside->made && sys_utime_link(b->parent_fd, name, (struct timespec){ .tv_sec = (time_t)mtime }) == 0)
 		return ERR_OK;
-	/* its bytes were not among those at hand */
+	/* it was stopped before, or the bytes were not at hand there */
 	if (aside->made && errno != ENOENT)
 		return err_sys(ERR_FAILED, "cannot set the time of %s beside the export", item->path.s);
 	if (prepared_has(b->e, &item->blob)) {

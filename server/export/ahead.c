@@ -26,7 +26,7 @@ static enum err make_one(struct ahead *h, struct bring *b, struct aside *x)
 {
 	enum err err = aside_begin(h->e, x);
 
-	for (size_t i = x->from; i < x->to && !err && !atomic_load_explicit(&h->stop, memory_order_relaxed); i++) {
+	for (size_t i = x->from; i < x->to && !err && !h->stop; i++) {
 		err = aside_parent(b, x, h->plan.items[i].path);
 		if (!err)
 			err = additions_make(b, &h->plan.items[i], NO_TIME);
@@ -54,10 +54,11 @@ static void make_all(void *arg)
 		i = x->to;
 		aside_sum(x, &h->plan);
 		err = make_one(h, &b, x);
-		if (err || h->stop) {
+		if (err) {
 			aside_drop(h->e, x);
 			break;
 		}
+		/* if it was stopped, who takes it makes the rest */
 		x->made = true;
 		x->next = h->list;
 		h->list = x;
@@ -110,11 +111,13 @@ void export_ahead_end(struct export_dir *e, bool decided)
 	pthread_mutex_unlock(&e->lock);
 }
 
-void ahead_wait(struct export_dir *e)
+void ahead_stop(struct export_dir *e)
 {
 	pthread_mutex_lock(&e->ahead_lock);
-	if (e->ahead)
+	if (e->ahead) {
+		atomic_store(&e->ahead->stop, true);
 		pool_beside_wait(&e->ahead->thread);
+	}
 	pthread_mutex_unlock(&e->ahead_lock);
 }
 

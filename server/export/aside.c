@@ -115,6 +115,7 @@ enum err aside_parent(struct bring *b, const struct aside *x, struct path path)
 	const size_t n = path_above(path);
 	char below[PATH_LIMIT + ASIDE_NAME + 1];
 	enum err err = ERR_OK;
+	bool there;
 	int fd;
 
 	if (b->parent_fd >= 0 && strlen(b->parent) == n && memcmp(b->parent, path.s, n) == 0)
@@ -122,13 +123,14 @@ enum err aside_parent(struct bring *b, const struct aside *x, struct path path)
 	bring_parent_close(b);
 	snprintf(below, sizeof(below), "%s%.*s", x->name, (int)(n - x->len), path.s + x->len);
 	fd = x->made ? open_below(b->e->tmp, below) : -1;
-	if (fd < 0 && x->made)
+	there = fd >= 0;
+	if (!there && x->made && errno != ENOENT)
 		return err_sys(ERR_FAILED, "cannot open a directory in export.tmp");
-	if (fd < 0)
+	if (!there)
 		fd = open_below(b->e->tmp, "");
 	if (fd < 0)
 		return err_sys(ERR_FAILED, "cannot open export.tmp");
-	for (char *part = below, *slash; part && !x->made && !err; part = slash) {
+	for (char *part = below, *slash; part && !there && !err; part = slash) {
 		slash = strchr(part, '/');
 		if (slash)
 			*slash++ = '\0';

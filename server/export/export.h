@@ -37,7 +37,7 @@ void export_discard(struct export_dir *e);
 
 /*
  * Directories that an act makes, if it is decided, filled in export.tmp/ by a thread of their own meanwhile: a later
- * export_bring() finds them there, and renames each if exactly those files belong into it. Takes over both: files, sorted,
+ * export_bring() makes what is left, and renames each if exactly those files belong into it. Takes over both: files, sorted,
  * and where their bytes are (may be NULL); bytes: of all files together. False: nothing is made, since there are fewer than
  * EXPORT_AHEAD files, another act's are there, or the disk is too full.
  */

@@ -90,7 +90,7 @@ struct aside {
 	size_t from, to; /* of the plan: all that is below it */
 	char name[ASIDE_NAME]; /* in export.tmp/; "": nowhere */
 	struct sha256 sum; /* of paths, ids and modes below it */
-	bool made; /* by ahead.c: of its files only the times are missing */
+	bool made; /* by ahead.c, or part of it: the files that are there lack their times */
 };
 struct bring;
 /* The one that the plan's i-th path lies in, if it has enough files; last: one that was looked at before (i: none). NULL. */
@@ -105,8 +105,8 @@ void aside_drop(struct export_dir *e, struct aside *x);
 /* --- ahead: such directories made while their act is not decided yet ------------------------------------------------------ */
 
 struct ahead;
-/* With e->lock held. Wait until it has made what it makes. */
-void ahead_wait(struct export_dir *e);
+/* With e->lock held: no further file is made. */
+void ahead_stop(struct export_dir *e);
 /* Has it made this one, with these very files? Then x takes it over. */
 void ahead_match(struct export_dir *e, const struct plan *plan, struct aside *x);
 struct repo_shelf_hand *ahead_hand(const struct export_dir *e); /* on the bytes that it has; NULL: none */

@@ -333,6 +333,19 @@ static void made_ahead(void **state)
 	assert_ok(export_bring(e, f->r, &head, NULL, when, NULL));
 	expect_tree(f, e, &head);
 	assert_int_equal(beside_export(), 0);
+	/* it is stopped in the middle, and what is left made by others */
+	act_begin(&a, f);
+	put_new(&a, "half", &all);
+	act_commit(&a, &head, &swapped);
+	begin_ahead(e, &a, &all);
+	assert_ok(repo_pack_publish(a.pack, true));
+	assert_ok(repo_ref_move(f->r, LOG_REF, &head, &swapped));
+	act_drop(&a);
+	head = swapped;
+	export_ahead_end(e, true);
+	assert_ok(export_bring(e, f->r, &head, NULL, when, NULL));
+	expect_tree(f, e, &head);
+	assert_int_equal(beside_export(), 0);
 	/* and nothing is */
 	act_begin(&a, f);
 	put_new(&a, "third", &all);
