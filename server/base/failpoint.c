@@ -19,7 +19,7 @@ static const char *const NAMES[] = {
 };
 #undef FAILPOINT_AT
 
-void (*failpoint_hook)(const char *name);
+void (*_Atomic failpoint_hook)(const char *name);
 
 static struct failpoint_control own = { .magic = FAILPOINT_MAGIC, .points = FAIL_COUNT };
 static struct failpoint_control *control = &own;
@@ -66,8 +66,9 @@ static bool turn(enum failpoint_action action)
 enum err failpoint_reached(enum failpoint point)
 {
 	__atomic_fetch_add(&control->hits[point], 1, __ATOMIC_RELAXED);
-	if (failpoint_hook)
-		failpoint_hook(NAMES[point]);
+	void (*hook)(const char *) = failpoint_hook;
+	if (hook)
+		hook(NAMES[point]);
 	if (__atomic_load_n(&control->point, __ATOMIC_RELAXED) != point)
 		return ERR_OK;
 	if (turn(FAILPOINT_STOP))

@@ -51,7 +51,7 @@ bool failpoint_memory(void);
 
 /* For tests in C, with or without a file. */
 void failpoint_arm(enum failpoint_action action, enum failpoint point, int after, int value);
-extern void (*failpoint_hook)(const char *name);
+extern void (*_Atomic failpoint_hook)(const char *name); /* on any thread */
 
 /* Here the process may be stopped or wait. */
 #define FAILPOINT(name) ((void)failpoint_reached(FAIL_##name))

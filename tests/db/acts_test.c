@@ -2,6 +2,7 @@
 #include "acts_world.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/resource.h>
 
 static struct world w;
@@ -944,23 +945,24 @@ static void releases(void **state)
  * Who signs while a release is cut waits for nothing that costs what the site has: the release is what was approved when it
  * was begun, its record says so, and what came meanwhile is in the next one. What was revoked meanwhile is not in it.
  */
-static unsigned signed_meanwhile;
-static bool signing;
+static atomic_uint signed_meanwhile;
+static atomic_bool signing;
 
 static bool revoking;
-static unsigned sums;
+static atomic_uint sums;
 
 static void meanwhile(const char *step)
 {
 	struct act_answer a;
 	char text[32];
 
-	sums += !signing && !strcmp(step, "release_summed");
+	if (!signing && !strcmp(step, "release_summed"))
+		sums++;
 	if (signing || strcmp(step, "release_prepared") || !signed_meanwhile)
 		return;
 	signing = true;
 	signed_meanwhile--;
-	snprintf(text, sizeof text, "%u", signed_meanwhile);
+	snprintf(text, sizeof text, "%u", (unsigned)signed_meanwhile);
 	put(&w, "/busy", text);
 	if (revoking)
 		assert_ok(act_now(&w, w.editor, "revoke", "/a", false, &a));

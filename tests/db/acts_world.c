@@ -132,7 +132,7 @@ void world_new(struct world *w)
 	snprintf(w->dir, sizeof w->dir, "%.40s/test%u", all.dir, ++all.sites);
 	places(w);
 	assert_ok(file_mkdirs(w->staging, 0755));
-	assert_ok(node_key_write_allowed_signers(w->key, w->signers, clock_wall() - 600 * CLOCK_SECOND));
+	assert_ok(node_key_write_allowed_signers(w->key, w->signers, clock_wall() - 86400 * CLOCK_SECOND));
 	world_open(w);
 	w->admin = account(w, "admin");
 	w->editor = account(w, "editor");
