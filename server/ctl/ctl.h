@@ -134,6 +134,7 @@ void print_text(const char *text); /* control bytes made visible */
 /* A member of an answer: "" and 0 if it is not there. */
 const char *text_of(const json_t *obj, const char *name);
 long long number_of(const json_t *obj, const char *name);
+const char *plural_of(const json_t *obj, const char *name); /* "" for a number that is 1, else "s" */
 bool ask_yes(const char *question); /* on the terminal; no by default */
 
 typedef enum ctl_exit command_fn(struct ctl *c);

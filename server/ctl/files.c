@@ -190,7 +190,7 @@ static void print_selection(const json_t *s)
 		print_text(text_of(item, "path"));
 		putchar('\n');
 	}
-	printf("Selection of %lld files, digest %s\n", number_of(s, "files"), text_of(s, "digest"));
+	printf("Selection of %lld file%s, digest %s\n", number_of(s, "files"), plural_of(s, "files"), text_of(s, "digest"));
 }
 
 /* What signing them needs beside the role. */
@@ -230,8 +230,8 @@ static enum ctl_exit show_and_ask(struct ctl *c, json_t *paths, json_t *body)
 		    o->act, text_of(shown, "digest"));
 		rc = EXIT_USAGE;
 	} else {
-		snprintf(question, sizeof question, "%c%s these %lld files?", o->act[0] & ~0x20, o->act + 1,
-		    number_of(shown, "files"));
+		snprintf(question, sizeof question, "%c%s %lld file%s?", o->act[0] & ~0x20, o->act + 1, number_of(shown, "files"),
+		    plural_of(shown, "files"));
 		rc = ctl_fill_in(c, shown, body);
 		if (!rc && ask_yes(question))
 			json_object_set(body, "selection", json_object_get(shown, "digest"));
@@ -356,8 +356,8 @@ enum ctl_exit cmd_act(struct ctl *c)
 	else if (!rc) {
 		const char *pending = text_of(done, "pending");
 
-		printf("%s: %lld files, record %lld%s.\n", strcmp(o->act, "sign") == 0 ? "Signed" : strcmp(o->act, "review") == 0 ? "Reviewed" : "Revoked",
-		    number_of(done, "files"), number_of(done, "seq"),
+		printf("%s: %lld file%s, record %lld%s.\n", strcmp(o->act, "sign") == 0 ? "Signed" : strcmp(o->act, "review") == 0 ? "Reviewed" : "Revoked",
+		    number_of(done, "files"), plural_of(done, "files"), number_of(done, "seq"),
 		    json_is_true(json_object_get(done, "repeated")) ? " (done before with this id)" : "");
 		if (*pending)
 			printf("Decided, but not all is carried out yet: %s\n", pending);

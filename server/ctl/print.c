@@ -60,3 +60,8 @@ long long number_of(const json_t *obj, const char *name)
 {
 	return (long long)json_integer_value(json_object_get(obj, name));
 }
+
+const char *plural_of(const json_t *obj, const char *name)
+{
+	return number_of(obj, name) == 1 ? "" : "s";
+}

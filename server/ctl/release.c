@@ -11,7 +11,7 @@ static void print_release(const json_t *item)
 
 	printf("release %lld  %s  record %lld", number_of(item, "number"), print_time(text_of(item, "at"), at), number_of(item, "seq"));
 	if (json_object_get(item, "files"))
-		printf("  %lld files", number_of(item, "files"));
+		printf("  %lld file%s", number_of(item, "files"), plural_of(item, "files"));
 	printf("  commit %.12s\n", text_of(item, "commit"));
 }
 

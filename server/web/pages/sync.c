@@ -21,7 +21,7 @@ static const char *reason_words(const char *trigger)
 	static const struct {
 		const char *name, *words;
 	} words[] = { { "quiet", "the quiet period is over" }, { "longest", "the longest interval is over" }, { "forced", "asked for" },
-		{ "retry", "a target failed and is tried again" }, { "released", "a hold ends" }, { "take-down", "files are taken down" } };
+		{ "retry", "a target does not hold the release yet" }, { "released", "a hold ends" }, { "take-down", "files are taken down" } };
 
 	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
 		if (strcmp(words[i].name, trigger) == 0)
@@ -112,7 +112,7 @@ static enum err plan_model(struct req *r, struct view_map *m)
 		guard_model(r, m, &plan.sluice);
 		show_hex(m, VIEW_plan_digest, plan.digest.b, sizeof plan.digest.b);
 		view_set_bool(m, VIEW_plan_empty, all == 0);
-		view_set(m, VIEW_plan_count, arena_printf(r->arena, "%zu", all));
+		view_set(m, VIEW_plan_count, count_text(r->arena, all, "file"));
 		view_set(m, VIEW_added, arena_printf(r->arena, "%zu", count[PLAN_ADD]));
 		view_set(m, VIEW_changed, arena_printf(r->arena, "%zu", count[PLAN_CHANGE]));
 		view_set(m, VIEW_removed, arena_printf(r->arena, "%zu", count[PLAN_REMOVE]));
@@ -290,7 +290,7 @@ static bool release_row(void *arg, const struct db_release *rel)
 	view_set(row, VIEW_href, page_record_href(l->r, rel->seq));
 	show_time(row, VIEW_at, rel->at, clock_wall());
 	if (l->totals)
-		view_set_int(row, VIEW_files, (int64_t)rel->files_count);
+		view_set(row, VIEW_files, count_text(l->r->arena, rel->files_count, "file"));
 	view_set_bool(row, VIEW_live, rel->number == l->live);
 	/* Back to the newest: there may be approvals since. */
 	if (req_role_on(l->r, path_root()) == ROLE_ADMIN)
