@@ -129,7 +129,7 @@ void world_new(struct world *w)
 
 	all_begin();
 	*w = (struct world){ .db = all.db, .address = all.db->program, .key = all.key };
-	snprintf(w->dir, sizeof w->dir, "%.40s/test%u", all.dir, ++all.sites);
+	snprintf(w->dir, sizeof w->dir, "%.76s/test%u", all.dir, ++all.sites);
 	places(w);
 	assert_ok(file_mkdirs(w->staging, 0755));
 	assert_ok(node_key_write_allowed_signers(w->key, w->signers, clock_wall() - 86400 * CLOCK_SECOND));

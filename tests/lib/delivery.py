@@ -25,7 +25,7 @@ class Signer:
     """A node's key, and what it signs."""
 
     def __init__(self, place):
-        self.key = pathlib.Path(place) / f"signer-{id(self)}"
+        self.key = pathlib.Path(tempfile.mkdtemp(prefix="signer-", dir=place)) / "key"
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.key], check=True)
         self.public = self.key.with_suffix(".pub").read_text().split()[:2]
         self.node = sha(base64.b64decode(self.public[1]))
