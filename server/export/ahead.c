@@ -93,7 +93,7 @@ bool export_ahead(struct export_dir *e, struct repo_shelf *shelf, struct plan *f
 		repo_shelf_free(shelf);
 		plan_release(files);
 	}
-	plan_init(files);
+	*files = (struct plan){ .n = 0 };
 	return h != NULL;
 }
 
