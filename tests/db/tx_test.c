@@ -341,6 +341,25 @@ static void an_unknown_outcome_is_flagged(void **state)
 	db_close(db);
 }
 
+/* One of its threads takes the signal up, when it gets a processor, and stops the others: until then they answer. */
+static void stop_server(pid_t pid)
+{
+	char *name = mem_printf("/proc/%d/stat", (int)pid);
+	bool stopped = false;
+
+	kill(pid, SIGSTOP);
+	for (int i = 0; i < 1000 && !stopped; i++) {
+		struct buf text = BUF_INIT(4096);
+
+		OK(file_read(AT_FDCWD, name, &text));
+		stopped = strstr(buf_text(&text), ") T ") != NULL;
+		buf_release(&text);
+		clock_sleep(CLOCK_SECOND / 100);
+	}
+	free(name);
+	assert_true(stopped);
+}
+
 static void a_hanging_server_is_an_error(void **state)
 {
 	(void)state;
@@ -353,7 +372,7 @@ static void a_hanging_server_is_an_error(void **state)
 	OK(db_ping(db));
 	OK(db_open(&fresh, &t->program));
 	fresh->read_timeout = 1;
-	kill(pid, SIGSTOP);
+	stop_server(pid);
 	from = clock_boot();
 	enum err e = tx_run(db, add, ID("hang"), NULL), e2 = db_ping(fresh);
 	int64_t took = clock_boot() - from;
