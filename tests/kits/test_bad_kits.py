@@ -2,6 +2,7 @@
 and the export stay as they are, and nothing of them runs on."""
 import os
 import pathlib
+import subprocess
 import sys
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
@@ -128,6 +129,19 @@ except ProcessLookupError:
 assert len([name for name in KITS if name != "ends-its-own"]) >= 30
 
 
+def can_be_asked():
+    """Does the kernel ask the daemon about a kit's signals? Not where something outside listens already, such as a container:
+    then a kit ends nobody, its own children neither."""
+    probe = """
+import ctypes, os, struct, sys
+libc, allow = ctypes.CDLL(None), ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0x7fff0000))
+program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", 1, ctypes.addressof(allow)))
+libc.prctl(38, 1, 0, 0, 0)
+sys.exit(libc.syscall(317 if os.uname().machine == "x86_64" else 277, 1, 8, program) < 0)
+"""
+    return subprocess.run([sys.executable, "-c", probe]).returncode == 0
+
+
 def running(of):
     """Processes that carry this directory in their arguments or their environment."""
     found = []
@@ -171,7 +185,10 @@ def test_each_is_named_and_nothing_is_touched():
         assert states["production"] == "confirmed" and states["directory"] == "failed"
         log = d.log()
         lines = {name: next(x for x in log.splitlines() if f"target={name} " in x and "sync.target." in x) for name in KITS}
-        wrong = [lines[name] for name, (_, _, why) in KITS.items() if why not in lines[name]]
+        expected = {name: why for name, (_, _, why) in KITS.items()}
+        if not can_be_asked():
+            expected.update({name: "status 1" for name in ("ends-its-own", "kill-self", "term-self", "segv-self", "stop-self")})
+        wrong = [lines[name] for name, why in expected.items() if why not in lines[name]]
         assert not wrong, wrong
         # What this kernel has to keep kits in is told at the start; what follows needs it.
         assert "event=kits.confined" in log and "processes=yes" in log
