@@ -154,7 +154,8 @@ class Connection:
         self.proxy, self.client, self.upstream = proxy, client, upstream
         self.statements, self.preparing = {}, None  # number -> name; the name that waits for its number
         self.transaction = None
-        self.hold = None  # a cut: the next answer is the last, and stays here
+        self.hold = None  # a cut: the next answer stays here
+        self.deaf = False  # no answer is handed on any more
         with proxy.lock:
             proxy.pairs.add(self)
         for f in (self._from_client, self._from_server):
@@ -216,6 +217,8 @@ class Connection:
                 break
             if due and due.when == "after":
                 self.hold = due
+            # From here on no answer is handed on, however quick it is.
+            self.deaf = bool(due)
             try:
                 self.upstream.sendall(packet)
             except OSError:
@@ -242,6 +245,7 @@ class Connection:
                 self.preparing = None
             if self.hold:
                 self.hold.done.set()
+            if self.deaf:
                 break
             try:
                 self.client.sendall(packet)
