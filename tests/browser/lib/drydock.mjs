@@ -112,6 +112,8 @@ export async function syncNow(page, server, reason) {
 	await page.goto(`${server.url}/s/www/sync`);
 	await page.getByLabel("Why not wait?").fill(reason);
 	await page.getByRole("button", { name: "Sync now" }).click();
+	/* The answer to the form may come after the sync is over, and would stop the next goto. */
+	await page.waitForURL(/[?&]done=/, { waitUntil: "commit", timeout: 10000 }).catch(() => {});
 	for (let i = 0; i < 600; i++) {
 		const now = await server.api("GET", "/api/v1/sites/www/sync");
 		if (now.run > before && !now.running) {
