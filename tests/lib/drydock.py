@@ -462,14 +462,22 @@ class Drydock:
         """Force a sync and wait until its run is over: the run."""
         before = self.must("GET", self.api_site("/sync"))["run"]
         self.must("POST", self.api_site("/sync/force"), {"reason": reason})
+        return self.forced_run(before, reason, wait, state)
+
+    def forced_run(self, before, reason, wait=60, state="ok"):
+        """Wait until nothing runs and the run after BEFORE that was forced with this reason is over: the run."""
         end = time.monotonic() + wait
+        looked = before
         while time.monotonic() < end:
             now = self.must("GET", self.api_site("/sync"))
-            if not now["running"] and now["run"] > before:
-                run = self.must("GET", self.api_site(f"/sync/runs/{now['run']}"))
-                if run["state"] != "running" and run["trigger"] == "forced":
+            while not now["running"] and looked < now["run"]:
+                run = self.must("GET", self.api_site(f"/sync/runs/{looked + 1}"))
+                if run["state"] == "running":
+                    break
+                if (run["trigger"], run["reason"]) == ("forced", reason):
                     assert state is None or run["state"] == state, (run, self.log()[-2000:])
                     return run
+                looked += 1
             time.sleep(0.02)
         raise AssertionError(f"no sync within {wait} s: {now}\n{self.log()[-3000:]}")
 
