@@ -58,7 +58,6 @@ static void heart_free(struct heart *h)
 enum err heart_start(struct heart **out, struct turns *turns, const struct db_address *database)
 {
 	struct heart *h = mem_alloc(sizeof *h);
-	pthread_condattr_t attr;
 	enum err e = db_library_start();
 
 	*out = NULL;
@@ -68,10 +67,7 @@ enum err heart_start(struct heart **out, struct turns *turns, const struct db_ad
 	}
 	h->turns = turns;
 	(void)pthread_mutex_init(&h->lock, NULL);
-	(void)pthread_condattr_init(&attr);
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&h->wake, &attr);
-	(void)pthread_condattr_destroy(&attr);
+	clock_cond_init(&h->wake);
 	e = db_open(&h->db, database);
 	if (!e && pthread_create(&h->thread, NULL, live, h))
 		e = err_set(ERR_FAILED, "A thread cannot be started");

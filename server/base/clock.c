@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -69,6 +70,16 @@ void clock_test_offset(int64_t wall_us, int64_t boot_us)
 {
 	atomic_store(&offsets->wall, wall_us);
 	atomic_store(&offsets->boot, boot_us);
+}
+
+void clock_cond_init(pthread_cond_t *cond)
+{
+	pthread_condattr_t attr;
+
+	(void)pthread_condattr_init(&attr);
+	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(cond, &attr);
+	(void)pthread_condattr_destroy(&attr);
 }
 
 void clock_deadline(int64_t us, struct timespec *out)

@@ -7,6 +7,7 @@
 #ifndef DRYDOCK_BASE_CLOCK_H
 #define DRYDOCK_BASE_CLOCK_H
 
+#include <pthread.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -27,10 +28,12 @@ void clock_relative(int64_t t, int64_t now, char out[32]);
 void clock_test_offset(int64_t wall_us, int64_t boot_us); /* tests only: added to both clocks */
 void clock_sleep(int64_t us);
 /*
- * For pthread_cond_timedwait on CLOCK_MONOTONIC: so long from now. Who waits for a time of clock_boot or clock_wall looks
- * at that again afterwards: it may be early, and a machine that slept makes it late.
+ * For pthread_cond_timedwait with a condition of clock_cond_init: so long from now. Who waits for a time of clock_boot or
+ * clock_wall looks at that again afterwards: it may be early, and a machine that slept makes it late.
  */
 struct timespec;
 void clock_deadline(int64_t us, struct timespec *out);
+/* Its waits with a deadline go by CLOCK_MONOTONIC: a wall clock that is set changes none of them. */
+void clock_cond_init(pthread_cond_t *cond);
 
 #endif

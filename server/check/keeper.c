@@ -158,7 +158,6 @@ static void *watch(void *arg)
 enum err keeper_start(struct keeper **out, const struct keeper_options *o)
 {
 	struct keeper *k = mem_alloc(sizeof(*k));
-	pthread_condattr_t attr;
 
 	*out = NULL;
 	k->data = mem_dup(o->data);
@@ -177,10 +176,7 @@ enum err keeper_start(struct keeper **out, const struct keeper_options *o)
 	k->hour = o->hour;
 	k->tonight = next_night(k->hour, clock_wall());
 	pthread_mutex_init(&k->lock, NULL);
-	(void)pthread_condattr_init(&attr);
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&k->wake, &attr);
-	(void)pthread_condattr_destroy(&attr);
+	clock_cond_init(&k->wake);
 	if (pthread_create(&k->thread, NULL, watch, k)) {
 		k->n = 0;
 		free(k->elsewhere);

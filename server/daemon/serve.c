@@ -200,7 +200,6 @@ static enum err start(struct serve *s)
 {
 	struct web_site *sites;
 	struct web_options o;
-	pthread_condattr_t attr;
 	enum err e;
 
 	e = installation_open(&s->in, s->conf, s->helpers, &s->turns);
@@ -238,10 +237,7 @@ static enum err start(struct serve *s)
 	/* The main thread has done its part: its connection would only idle. */
 	tools_free(s->in->tools);
 	s->in->tools = NULL;
-	(void)pthread_condattr_init(&attr);
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&s->wake, &attr);
-	(void)pthread_condattr_destroy(&attr);
+	clock_cond_init(&s->wake);
 	if (pthread_create(&s->janitor, NULL, janitor, s))
 		return err_set(ERR_FAILED, "A thread cannot be started");
 	s->janitor_runs = true;

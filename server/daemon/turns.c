@@ -90,16 +90,14 @@ static void *keep(void *arg)
 enum err turn_keeper_start(struct turn_keeper **out, struct installation *in, struct sync **syncs)
 {
 	struct turn_keeper *k = mem_alloc(sizeof(*k));
-	pthread_condattr_t attr;
 
 	k->in = in;
 	k->syncs = syncs;
 	(void)pthread_mutex_init(&k->lock, NULL);
-	(void)pthread_condattr_init(&attr);
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&k->wake, &attr);
-	(void)pthread_condattr_destroy(&attr);
+	clock_cond_init(&k->wake);
 	if (pthread_create(&k->thread, NULL, keep, k)) {
+		(void)pthread_cond_destroy(&k->wake);
+		(void)pthread_mutex_destroy(&k->lock);
 		free(k);
 		return err_set(ERR_FAILED, "A thread cannot be started");
 	}

@@ -356,7 +356,6 @@ static void *scheduler(void *arg)
 enum err sync_start(struct sync **out, const struct conf *conf, struct site *s, const struct db_address *address)
 {
 	struct sync *y = mem_alloc(sizeof(*y));
-	pthread_condattr_t attr;
 	enum err e;
 
 	y->conf = conf;
@@ -370,10 +369,7 @@ enum err sync_start(struct sync **out, const struct conf *conf, struct site *s, 
 	for (size_t i = 0; i < s->conf->n_targets; i++)
 		y->targets[i].name = s->conf->targets[i].name;
 	(void)pthread_mutex_init(&y->lock, NULL);
-	(void)pthread_condattr_init(&attr);
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&y->changed, &attr);
-	(void)pthread_condattr_destroy(&attr);
+	clock_cond_init(&y->changed);
 	e = s->waits ? ERR_OK : db_run_settle(tools_db(y->tools), s->name, clock_wall());
 	FAILPOINT_OR(e, sync_runs_settled);
 	if (!e) {

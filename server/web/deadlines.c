@@ -147,13 +147,9 @@ static void *watch(void *c_)
 struct conns *conns_new(void)
 {
 	struct conns *c = mem_alloc(sizeof(*c));
-	pthread_condattr_t attr;
 
 	pthread_mutex_init(&c->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&c->some, &attr);
-	pthread_condattr_destroy(&attr);
+	clock_cond_init(&c->some);
 	int rc = pthread_create(&c->thread, NULL, watch, c);
 	if (rc) {
 		/* Without deadlines a slow client could hold the server: better not to run. */

@@ -442,13 +442,9 @@ static void thread_stop(void *tools)
 struct jobs *jobs_new(unsigned threads, const struct db_address *database)
 {
 	struct jobs *t = mem_alloc(sizeof *t);
-	pthread_condattr_t attr;
 
 	pthread_mutex_init(&t->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&t->ended, &attr);
-	pthread_condattr_destroy(&attr);
+	clock_cond_init(&t->ended);
 	t->pool = pool_new("act", threads, JOBS_ALL, thread_start, thread_stop, (void *)(uintptr_t)database);
 	return t;
 }

@@ -431,11 +431,7 @@ enum err web_start(struct web **out, const struct web_options *o)
 	memcpy(w->sites, o->sites, o->n_sites * sizeof(*w->sites));
 	w->o.sites = w->sites;
 	pthread_mutex_init(&w->lock, NULL);
-	pthread_condattr_t attr;
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&w->idle, &attr);
-	pthread_condattr_destroy(&attr);
+	clock_cond_init(&w->idle);
 	random_bytes(seed, sizeof(seed));
 	hex_of(w->id_prefix, seed, sizeof(seed));
 	for (int i = 0; i < LISTENER_COUNT; i++)

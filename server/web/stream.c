@@ -203,15 +203,11 @@ static void *look(void *s_)
 struct streams *streams_new(struct web *w)
 {
 	struct streams *s = mem_alloc(sizeof(*s));
-	pthread_condattr_t attr;
 
 	s->web = w;
 	s->sites = mem_array(w->o.n_sites + 1, sizeof(*s->sites));
 	pthread_mutex_init(&s->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&s->some, &attr);
-	pthread_condattr_destroy(&attr);
+	clock_cond_init(&s->some);
 	if (pthread_create(&s->thread, NULL, look, s)) {
 		log_event(LOG_LEVEL_ERROR, "web.thread", "text", "cannot make the thread of the streams", NULL);
 		abort();
