@@ -460,9 +460,13 @@ class Drydock:
 
     def sync(self, reason="a test", wait=60, state="ok"):
         """Force a sync and wait until its run is over: the run."""
-        before = self.must("GET", self.api_site("/sync"))["run"]
+        before = self.newest_run()
         self.must("POST", self.api_site("/sync/force"), {"reason": reason})
         return self.forced_run(before, reason, wait, state)
+
+    def newest_run(self):
+        """Its number; the status has only those since the server started."""
+        return max([run["run"] for run in self.must("GET", self.api_site("/sync/runs"))["items"]], default=0)
 
     def forced_run(self, before, reason, wait=60, state="ok"):
         """Wait until nothing runs and the run after BEFORE that was forced with this reason is over: the run."""

@@ -290,7 +290,7 @@ def test_sync(d):
     status = js(d, "sync", "status")
     assert status["pending_since"] and status["next"] <= status["at_latest"] and status["because"] == "quiet"
     assert d.cli("sync", "force", "--plan", "0" * 64, "-m", "no").returncode == 4
-    before = status["run"]
+    before = d.newest_run()
     assert js(d, "sync", "force", "--plan", plan["digest"], "-m", "now")["seq"]
     # A second one that comes before the first began would be the same run, with its own reason.
     d.forced_run(before, "now")
