@@ -207,6 +207,10 @@ static enum err start_error(int rc, const char *file)
 /* Input as a file in memory: no pipe to feed, and no SIGPIPE from a program that does not read it. */
 static enum err input_fd(const struct spawn *s, int *fd)
 {
+	if (s->input_fd) {
+		*fd = fcntl(*s->input_fd, F_DUPFD_CLOEXEC, 3);
+		return *fd < 0 ? err_sys(ERR_FAILED, "cannot prepare the input of %s", s->argv[0]) : ERR_OK;
+	}
 	if (!s->input || s->input_len == 0) {
 		*fd = above_stdio(open("/dev/null", O_RDONLY | O_CLOEXEC));
 		return *fd < 0 ? err_sys(ERR_FAILED, "/dev/null") : ERR_OK;

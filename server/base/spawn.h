@@ -19,6 +19,7 @@ struct spawn {
 	const char *cwd; /* NULL: / */
 	const void *input; /* NULL: /dev/null */
 	size_t input_len;
+	const int *input_fd; /* a pipe's end instead; it stays the caller's. NULL: none */
 	int64_t deadline_us; /* from start; 0: none. Then SIGTERM to the group, SIGKILL two seconds later */
 	struct buf *out; /* standard output; NULL: dropped. Past its ceiling the rest is read and dropped */
 	struct buf *err_out; /* standard error; NULL: the same as out */

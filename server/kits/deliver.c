@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -471,9 +472,15 @@ int deliver_main(int argc, char **argv, deliver_bring_fn *bring)
 	}
 	s.bring = bring;
 	s.out = BUF_INIT(2 * PIECE + 65536);
+	ok = kit_ssh_start(&s.ssh, "drydock-receive", bring != NULL);
+	/* ssh connects meanwhile. */
+	if (ok && !kit_told()) {
+		(void)kill(s.ssh.pid, SIGTERM);
+		ok = false;
+	}
 	s.release = kit_number("DRYDOCK_RELEASE");
 	s.from = kit_number("DRYDOCK_LIST_FROM");
-	ok = kit_ssh_start(&s.ssh, "drydock-receive", bring != NULL) && greeted(&s);
+	ok = ok && greeted(&s);
 	if (ok && !strcmp(argv[1], "test")) {
 		printf("production answers: site %s, release %llu\n", kit_variable("DRYDOCK_SITE"), (unsigned long long)s.held);
 	} else if (ok) {

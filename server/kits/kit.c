@@ -28,6 +28,37 @@ uint64_t kit_number(const char *name)
 	return strtoull(kit_variable(name), NULL, 10);
 }
 
+#define FACT_LONGEST 8192
+
+/* No line may be taken for a variable that is not DryDock's. */
+static bool take_fact(char *line)
+{
+	char *eq = strchr(line, '=');
+
+	if (!eq || strncmp(line, "DRYDOCK_", 8))
+		return false;
+	*eq = '\0';
+	return !setenv(line, eq + 1, 1);
+}
+
+bool kit_told(void)
+{
+	struct lines *in;
+	char *line;
+	size_t n;
+	bool told = false, good = true;
+
+	if (!*kit_variable("DRYDOCK_EARLY"))
+		return true;
+	in = lines_new(STDIN_FILENO, FACT_LONGEST);
+	while (good && !told && !lines_next(in, &line, &n) && line) {
+		told = !n;
+		good = told || take_fact(line);
+	}
+	lines_free(in);
+	return told;
+}
+
 static void print_json(json_t *v)
 {
 	struct buf text = BUF_INIT(1 << 20);

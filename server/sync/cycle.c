@@ -22,12 +22,11 @@ struct target_run {
 	struct db_target row; /* before the run; number 0: never sent to */
 	struct plan plan; /* from what it holds to the release */
 	bool planned, started;
-	char *papers; /* for a receiver, or for reading a place again; NULL: none */
-	uint64_t list_from;
-	struct sha256 head;
+	struct kit_run kit;
+	struct kit_facts facts;
+	struct early *early; /* NULL: its kit starts with the run */
 	pthread_t thread;
 	int64_t started_at, finished_at;
-	struct live *live;
 	struct kit_result result;
 	bool news; /* of what production found */
 };
@@ -44,6 +43,7 @@ struct cycle {
 	struct db_run run;
 	struct target_run *targets;
 	size_t n;
+	struct early **early; /* one for each target of the configuration, until a target_run has it; NULL: none */
 	bool begun; /* the run has a row */
 	bool failed, interrupted;
 	bool stopped; /* before anything was cut */
@@ -127,6 +127,62 @@ static bool take_before(void *arg, const struct db_release *r)
 	return false;
 }
 
+static bool may_send(struct site *s)
+{
+	return !s->turns || (!atomic_load(&s->turn_lost) && !turns_unsure(s->turns));
+}
+
+static struct kit_run kit_of(struct cycle *c, const struct conf_target *t)
+{
+	struct sync *y = c->y;
+	const bool papers = *t->host || t->place[0] == '/';
+
+	return (struct kit_run){
+		.conf = y->conf,
+		.site = y->s->name,
+		.target = t,
+		.export_dir = export_path(y->s->export),
+		.work_dir = arena_printf(c->a, "%s/run/%s", y->s->dir, t->name),
+		.papers = papers ? arena_printf(c->a, "%s/papers/%s", y->s->dir, t->name) : NULL,
+		.key = y->s->key,
+		.y = y,
+		.cancel = &y->cancel,
+	};
+}
+
+/* The kits that wait for what is cut now: of machines that could be reached the last time. */
+static enum err start_early(struct cycle *c)
+{
+	const struct conf_site *cs = c->y->s->conf;
+	struct db_target *rows;
+	enum err e = ERR_OK;
+
+	c->early = arena_alloc(c->a, (cs->n_targets + 1) * sizeof(*c->early));
+	memset(c->early, 0, (cs->n_targets + 1) * sizeof(*c->early));
+	if (c->why == WINDOW_RETRY || (c->why == WINDOW_FORCED && c->schedule.forced.release) || !may_send(c->y->s))
+		return ERR_OK;
+	e = cycle_rows(c->y, tools_db(c->y->tools), &rows, c->a);
+	for (size_t i = 0; i < cs->n_targets && !e; i++) {
+		struct kit_run k = kit_of(c, &cs->targets[i]);
+
+		if (blob_id_zero(&rows[i].log_commit) || !kit_waits(&k))
+			continue;
+		e = papers_begin(k.papers);
+		if (!e)
+			c->early[i] = early_begin(&k);
+	}
+	return e;
+}
+
+/* Those that have nothing to send after all. */
+static void drop_early(struct cycle *c)
+{
+	for (size_t i = 0; c->early && i < c->y->s->conf->n_targets; i++) {
+		early_drop(c->early[i]);
+		c->early[i] = NULL;
+	}
+}
+
 /* Which targets do not hold the release, and what each of them lacks. */
 static enum err choose_targets(struct cycle *c)
 {
@@ -143,7 +199,7 @@ static enum err choose_targets(struct cycle *c)
 		struct target_run *t = &c->targets[c->n];
 		const bool active = !blob_id_zero(&rows[i].log_commit);
 
-		t->row = rows[i];
+		*t = (struct target_run){ .row = rows[i] };
 		if (holds(&t->row, c->release.number))
 			continue;
 		/* An ordinary retry leaves those alone whose time has not come. */
@@ -151,17 +207,24 @@ static enum err choose_targets(struct cycle *c)
 			continue;
 		t->c = c;
 		t->conf = &cs->targets[i];
+		t->early = c->early[i];
+		c->early[i] = NULL;
 		c->n++;
 		if (active) {
 			plan_init(&t->plan);
 			t->planned = true;
 			e = repo_plan(repo, &t->row.log_commit, &c->release.main_commit, &t->plan);
 		}
-		if (!e && (*t->conf->host || t->conf->place[0] == '/')) {
-			t->papers = arena_printf(c->a, "%s/papers/%s", c->y->s->dir, t->conf->name);
-			t->list_from = active ? t->row.number : 0;
-			e = papers_write(c->y->s, c->y->tools, t->papers, &c->release, *t->conf->host, &t->list_from, &t->head);
+		t->kit = kit_of(c, t->conf);
+		if (!e && t->kit.papers) {
+			t->facts.list_from = active ? t->row.number : 0;
+			e = t->early ? ERR_OK : papers_begin(t->kit.papers);
+			if (!e)
+				e = papers_write(c->y->s, c->y->tools, t->kit.papers, &c->release, *t->conf->host, &t->facts.list_from, &t->facts.head);
 		}
+		t->facts.release = c->release.number;
+		t->facts.previous = t->row.number;
+		t->facts.changes = t->planned ? &t->plan : NULL;
 	}
 	FAILPOINT_OR(e, cycle_targets);
 	return e;
@@ -217,9 +280,9 @@ static enum err put_run_target(struct db *db, struct cycle *c, const struct targ
 	struct db_run_target row = { .run = c->run.run, .target = t->conf->name, .state = state, .started_at = t->started_at,
 		.finished_at = t->finished_at, .exit_status = t->result.status, .output = "" };
 
-	if (t->live) {
-		row.output = buf_text(&t->live->text);
-		row.output_len = t->live->text.len;
+	if (t->facts.live) {
+		row.output = buf_text(&t->facts.live->text);
+		row.output_len = t->facts.live->text.len;
 	}
 	return db_run_target_put(db, c->y->s->name, &row);
 }
@@ -313,47 +376,35 @@ static enum err tx_end_run(struct db *db, void *arg)
 
 /* --- kits ------------------------------------------------------------------------------------------------------------ */
 
-static bool may_send(struct site *s)
+static void send_to(struct target_run *t)
 {
-	return !s->turns || (!atomic_load(&s->turn_lost) && !turns_unsure(s->turns));
+	if (t->early && early_go(t->early, &t->facts, &t->result)) {
+		t->early = NULL;
+		return;
+	}
+	early_drop(t->early);
+	t->early = NULL;
+	atomic_store(&t->kit.facts, &t->facts);
+	kit_run(&t->kit, &t->result);
 }
 
 static void *run_target(void *arg)
 {
 	struct target_run *t = arg;
 	struct sync *y = t->c->y;
-	char *work = mem_printf("%s/run/%s", y->s->dir, t->conf->name);
-	const struct kit_run k = {
-		.conf = y->conf,
-		.site = y->s->name,
-		.target = t->conf,
-		.export_dir = export_path(y->s->export),
-		.work_dir = work,
-		.changes = t->planned ? &t->plan : NULL,
-		.release = t->c->release.number,
-		.previous = t->row.number,
-		.papers = t->papers,
-		.list_from = t->list_from,
-		.head = t->head,
-		.key = y->s->key,
-		.live = t->live,
-		.y = y,
-		.cancel = &y->cancel,
-	};
 
 	FAILPOINT(run_kit);
 	/* A machine that slept in between. */
 	if (y->cancel)
 		snprintf(t->result.message, sizeof(t->result.message), "not sent: %s", y->cancel_why);
 	else if (may_send(y->s))
-		kit_run(&k, &t->result);
+		send_to(t);
 	else
 		t->result = (struct kit_result){ .status = -1, .message = "not sent: another server may have taken over" };
 	FAILPOINT(run_kit_ended);
 	t->finished_at = clock_wall();
 	log_event(t->result.ok ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR, t->result.ok ? "sync.target.active" : "sync.target.failed", "state", kit_outcome_name(t->result.outcome), "site", y->s->name, "target",
 	    t->conf->name, "release", log_u64(t->c->release.number), "why", t->result.message, NULL);
-	free(work);
 	return NULL;
 }
 
@@ -383,7 +434,7 @@ static void show_live(struct cycle *c)
 		snprintf(l->target, sizeof(l->target), "%s", c->targets[i].conf->name);
 		(void)pthread_mutex_init(&l->lock, NULL);
 		l->text = BUF_INIT(OUTPUT_LIMIT);
-		c->targets[i].live = l;
+		c->targets[i].facts.live = l;
 		c->targets[i].started_at = c->run.started_at;
 		c->targets[i].result.status = -1;
 	}
@@ -425,7 +476,7 @@ static void sum_up(struct cycle *c)
 static void settle_reports(struct cycle *c)
 {
 	for (size_t i = 0; i < c->n; i++)
-		if (report_settle(c->y->s, c->y->tools, &c->targets[i].result, c->targets[i].live))
+		if (report_settle(c->y->s, c->y->tools, &c->targets[i].result, c->targets[i].facts.live))
 			log_event(LOG_LEVEL_WARN, "sync.report.unknown", "site", c->y->s->name, "target", c->targets[i].conf->name, "why", err_text(), NULL);
 }
 
@@ -581,6 +632,8 @@ enum err cycle_run(struct sync *y, enum window_reason why)
 		e = site_carry(y->s, y->tools);
 	FAILPOINT_OR(e, cycle_carried);
 	if (!e)
+		e = start_early(&c);
+	if (!e)
 		e = cut_release(&c);
 	/* Not what was asked for, or an admin has to look first: a run that says so and sends nothing. */
 	if (e == ERR_STALE) {
@@ -596,6 +649,7 @@ enum err cycle_run(struct sync *y, enum window_reason why)
 	c.run.number = c.release.number;
 	if (c.release.number && !c.stopped) {
 		e = choose_targets(&c);
+		drop_early(&c);
 		if (!e && (c.cut || c.n))
 			e = count_changes(&c);
 		if (!e && c.n)
@@ -611,7 +665,9 @@ enum err cycle_run(struct sync *y, enum window_reason why)
 	if (!e && why == WINDOW_LONGEST)
 		ask_reports(&c);
 out:
+	drop_early(&c);
 	for (size_t i = 0; i < c.n; i++) {
+		early_drop(c.targets[i].early);
 		if (c.targets[i].planned)
 			plan_release(&c.targets[i].plan);
 		kit_result_release(&c.targets[i].result);

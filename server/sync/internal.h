@@ -73,6 +73,14 @@ enum err cycle_unconfirmed(struct sync *y, struct db *db, const struct db_target
 
 /* --- kit.c --------------------------------------------------------------------------------------------------------- */
 
+/* What is known when the release is there. */
+struct kit_facts {
+	uint64_t release, previous; /* previous: what the target holds; 0: not known */
+	const struct plan *changes; /* NULL: the target's state is not known */
+	uint64_t list_from; /* the release that the list is a difference from; 0: it is whole */
+	struct sha256 head; /* what a receipt has to name; zero: the release is of before there were heads */
+	struct live *live;
+};
 struct kit_run {
 	bool test; /* only asked whether a sync could go there: what it says is shown, and nothing at the place is written */
 	const struct conf *conf;
@@ -80,15 +88,12 @@ struct kit_run {
 	const struct conf_target *target;
 	const char *export_dir;
 	const char *work_dir; /* a directory of its own, emptied before */
-	const struct plan *changes; /* NULL: the target's state is not known */
-	uint64_t release, previous; /* previous: what the target holds; 0: not known */
 	const char *papers; /* directory with heads and list; NULL: none */
 	const struct node_key *key; /* DryDock's own: it signs for a place that it has read again */
-	uint64_t list_from; /* the release that the list is a difference from; 0: it is whole */
-	struct sha256 head; /* what a receipt has to name; zero: the release is of before there were heads */
-	struct live *live;
 	struct sync *y; /* told when output comes */
 	atomic_int *cancel;
+	const struct kit_facts *_Atomic facts; /* NULL: it is started early, and what it says before it is told them is dropped */
+	const int *facts_from; /* then: where it reads them */
 };
 /* What a run of a kit came to; the words that the database, pages and programs have for it. */
 enum kit_outcome {
@@ -124,6 +129,20 @@ struct kit_result {
 };
 void kit_run(const struct kit_run *k, struct kit_result *out);
 void kit_result_release(struct kit_result *r);
+/* Is its kit one that can be started early? */
+bool kit_waits(const struct kit_run *k);
+/* For one that was: the lines that tell it, and the file that they name. */
+void kit_facts_text(const struct kit_run *k, const struct kit_facts *f, struct buf *out);
+enum err kit_put_changes(const struct kit_run *k, const struct kit_facts *f) MUST_CHECK;
+
+/* --- early.c ------------------------------------------------------------------------------------------------------- */
+
+struct early;
+/* Starts the kit, without facts, if it is one that waits: NULL, it is not, or it cannot be now. k is copied. */
+struct early *early_begin(const struct kit_run *k);
+/* Tells it the facts and waits for its end: x is gone. False: it cannot be told any more; nothing was sent, and x is there. */
+bool early_go(struct early *x, const struct kit_facts *facts, struct kit_result *out);
+void early_drop(struct early *x); /* nothing is sent; may be NULL */
 
 /* --- place.c ------------------------------------------------------------------------------------------------------- */
 
@@ -151,6 +170,7 @@ enum err sync_keep_report(struct sync *y, struct actor_tools *t, const char *tar
  * What a receiver wants to see of a release, into a directory of its own: N and N.sig for each head after `from`, and
  * `list`. *from becomes 0 if the list is whole. head: the digest of the release's. heads false: of this release only.
  */
+enum err papers_begin(const char *dir) MUST_CHECK; /* it is there, and empty */
 enum err papers_write(struct site *s, struct actor_tools *t, const char *dir, const struct db_release *rel, bool heads, uint64_t *from, struct sha256 *head) MUST_CHECK;
 
 /* --- sync.c -------------------------------------------------------------------------------------------------------- */

@@ -17,6 +17,7 @@
 #include "repo/sshsig.h"
 #include "sync/internal.h"
 
+#define CHANGES "changes" /* in the kit's directory */
 #define CHANGES_LIMIT (UINT64_C(1) << 30) /* 250,000 changes of the longest paths */
 #define ENV_MOST 96
 #define LINE_LIMIT 65536 /* a report names many files */
@@ -53,14 +54,17 @@ static void env_option(struct environment *env, const char *pair)
 	env_add(env, name, eq + 1);
 }
 
-static enum err write_changes(const struct plan *plan, int dir)
+enum err kit_put_changes(const struct kit_run *k, const struct kit_facts *f)
 {
 	static const char KINDS[] = { [PLAN_ADD] = 'A', [PLAN_CHANGE] = 'C', [PLAN_REMOVE] = 'R' };
 	struct buf text = BUF_INIT(CHANGES_LIMIT);
+	char *file;
 	enum err e;
 
-	for (size_t i = 0; i < plan->n; i++) {
-		const struct plan_item *item = &plan->items[i];
+	if (!f->changes)
+		return ERR_OK;
+	for (size_t i = 0; i < f->changes->n; i++) {
+		const struct plan_item *item = &f->changes->items[i];
 
 		buf_char(&text, KINDS[item->kind]);
 		buf_char(&text, ' ');
@@ -69,28 +73,16 @@ static enum err write_changes(const struct plan *plan, int dir)
 		buf_char(&text, '\0');
 	}
 	e = buf_check(&text);
+	file = mem_printf("%s/" CHANGES, k->work_dir);
 	if (!e)
-		e = file_write_fast(dir, "changes", text.len ? text.p : "", text.len, 0600);
+		e = file_write_fast(AT_FDCWD, file, text.len ? text.p : "", text.len, 0600);
+	free(file);
 	buf_release(&text);
 	return e;
 }
 
-static enum err prepare_work_dir(const struct kit_run *k, int *fd)
-{
-	enum err e = file_remove_tree(AT_FDCWD, k->work_dir);
-
-	if (!e)
-		e = file_mkdirs(k->work_dir, 0700);
-	if (e)
-		return e;
-	*fd = open(k->work_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (*fd < 0)
-		return err_sys(ERR_FAILED, "%s", k->work_dir);
-	return k->changes ? write_changes(k->changes, *fd) : ERR_OK;
-}
-
 /* The kits directory first, then the kits that are programs of ours. */
-static enum err find_kit(const struct kit_run *k, struct arena *a, const char **file)
+static enum err find_kit(const struct kit_run *k, struct arena *a, const char **file, bool *ours)
 {
 	const char *const dirs[] = { k->conf->kits, conf_libexec_dir() };
 
@@ -102,15 +94,29 @@ static enum err find_kit(const struct kit_run *k, struct arena *a, const char **
 			continue;
 		if (access(*file, X_OK))
 			return err_set(ERR_FAILED, "The kit %s is not executable", *file);
+		*ours = dirs[i] != k->conf->kits;
 		return ERR_OK;
 	}
 	return err_set(ERR_NOT_FOUND, "There is no kit %s in %s", k->target->kit, k->conf->kits);
+}
+
+bool kit_waits(const struct kit_run *k)
+{
+	struct arena *a = arena_new();
+	const char *file;
+	bool ours = false;
+	const bool knows = *k->target->host && (!strcmp(k->target->kit, "tar-ssh") || !strcmp(k->target->kit, "rsync-ssh"));
+	const bool waits = knows && !find_kit(k, a, &file, &ours) && ours;
+
+	arena_free(a);
+	return waits;
 }
 
 /* --- what it answers ------------------------------------------------------------------------------------------------ */
 
 struct reader {
 	const struct kit_run *k;
+	const struct kit_facts *f;
 	struct kit_result *out;
 	char line[LINE_LIMIT];
 	size_t len;
@@ -175,10 +181,10 @@ static void take_receipt(struct reader *r, const json_t *value)
 
 	if (!v)
 		return;
-	hex_of(head, r->k->head.b, sizeof(r->k->head.b));
+	hex_of(head, r->f->head.b, sizeof(r->f->head.b));
 	named = json_get_str(v, "head", &bad);
 	at = time_of(v, &bad);
-	if (json_get_int(v, "number", 0, &bad) == (int64_t)r->k->release && !bad && named && !strcmp(named, head)) {
+	if (json_get_int(v, "number", 0, &bad) == (int64_t)r->f->release && !bad && named && !strcmp(named, head)) {
 		keep(&r->out->receipt, w.text);
 		keep(&r->out->signature, w.signature);
 		r->out->receipt_at = at;
@@ -262,7 +268,7 @@ static void take_held(struct reader *r, const json_t *value)
 /* What makes no sense is a line like any other. */
 static void take_progress(struct reader *r, const json_t *value)
 {
-	struct live *live = r->k->live;
+	struct live *live = r->f->live;
 	struct sync_progress far;
 
 	if (!progress_of(value, &far, &r->counted))
@@ -300,7 +306,7 @@ static void take_json(struct reader *r)
 /* Kept line by line, as text whatever the kit printed; a long line in pieces. */
 static void take_line(struct reader *r, bool whole)
 {
-	struct live *live = r->k->live;
+	struct live *live = r->f->live;
 
 	r->shown[0] = '\0';
 	r->counted = false;
@@ -320,6 +326,9 @@ static bool on_output(void *arg, const char *piece, size_t n)
 {
 	struct reader *r = arg;
 
+	r->f = atomic_load(&r->k->facts);
+	if (!r->f)
+		return true;
 	for (size_t i = 0; i < n; i++) {
 		if (piece[i] == '\n') {
 			take_line(r, true);
@@ -360,7 +369,7 @@ void kit_result_release(struct kit_result *r)
 }
 
 /* DryDock's own receipt for a place that it has read itself. */
-static enum err sign_receipt(const struct kit_run *k, struct kit_result *out)
+static enum err sign_receipt(const struct kit_run *k, const struct kit_facts *f, struct kit_result *out)
 {
 	char head[SHA256_HEX], at[CLOCK_TEXT_SIZE];
 	struct buf text = BUF_INIT(RECEIPT_LIMIT), armored = BUF_INIT(RECEIPT_LIMIT);
@@ -369,8 +378,8 @@ static enum err sign_receipt(const struct kit_run *k, struct kit_result *out)
 
 	out->receipt_at = clock_wall();
 	clock_text(out->receipt_at, at);
-	hex_of(head, k->head.b, sizeof(k->head.b));
-	v = json_pack("{s:i, s:s, s:s, s:I, s:s, s:s}", "v", 1, "site", k->site, "target", k->target->name, "number", (json_int_t)k->release, "head", head, "at", at);
+	hex_of(head, f->head.b, sizeof(f->head.b));
+	v = json_pack("{s:i, s:s, s:s, s:I, s:s, s:s}", "v", 1, "site", k->site, "target", k->target->name, "number", (json_int_t)f->release, "head", head, "at", at);
 	e = v ? json_canonical(&text, v) : err_set(ERR_FAILED, "a receipt cannot be written");
 	json_decref(v);
 	buf_char(&text, '\n');
@@ -386,18 +395,18 @@ static enum err sign_receipt(const struct kit_run *k, struct kit_result *out)
 }
 
 /* The kit ended well: who says that it is true? */
-static enum kit_outcome confirm(const struct kit_run *k, struct kit_result *out)
+static enum kit_outcome confirm(const struct kit_run *k, const struct kit_facts *f, struct kit_result *out)
 {
 	static const struct sha256 none;
 
 	if (*k->target->receiver_key && !WEAK(kit_receipt)) {
 		snprintf(out->message, sizeof(out->message), "the kit ended well, and brought no receipt of the receiver for release %llu",
-		    (unsigned long long)k->release);
+		    (unsigned long long)f->release);
 		return KIT_UNCONFIRMED;
 	}
-	if (*k->target->host || k->target->place[0] != '/' || !k->papers || sha256_equal(&k->head, &none))
+	if (*k->target->host || k->target->place[0] != '/' || !k->papers || sha256_equal(&f->head, &none))
 		return KIT_ACTIVE;
-	if ((place_check(k->target->place, k->papers, k->cancel) && !WEAK(kit_place)) || sign_receipt(k, out)) {
+	if ((place_check(k->target->place, k->papers, k->cancel) && !WEAK(kit_place)) || sign_receipt(k, f, out)) {
 		snprintf(out->message, sizeof(out->message), "the kit ended well, and %s", err_text());
 		return KIT_UNCONFIRMED;
 	}
@@ -429,7 +438,7 @@ static void say_why(const struct kit_run *k, const struct spawn_result *res, str
 }
 
 /* The receiver's signed word is worth more than how the kit ended. */
-static void judge(const struct kit_run *k, const struct spawn_result *res, struct kit_result *out)
+static void judge(const struct kit_run *k, const struct kit_facts *f, const struct spawn_result *res, struct kit_result *out)
 {
 	const bool well = !res->status && !res->timed_out && !res->cancelled;
 
@@ -437,7 +446,7 @@ static void judge(const struct kit_run *k, const struct spawn_result *res, struc
 	if (out->receipt && !k->test)
 		out->outcome = KIT_CONFIRMED;
 	else if (well)
-		out->outcome = k->test ? KIT_ACTIVE : confirm(k, out);
+		out->outcome = k->test ? KIT_ACTIVE : confirm(k, f, out);
 	else
 		out->outcome = out->sent ? KIT_SENT : KIT_FAILED;
 	out->ok = out->outcome >= KIT_ACTIVE;
@@ -447,21 +456,66 @@ static void judge(const struct kit_run *k, const struct spawn_result *res, struc
 		say_why(k, res, out);
 }
 
-static enum err run(const struct kit_run *k, struct kit_result *out, struct arena *a)
+static void env_facts(struct environment *env, const struct kit_run *k, const struct kit_facts *f)
 {
-	struct environment env = { .a = a };
-	struct reader reader = { .k = k, .out = out };
-	struct buf errors = BUF_INIT(OUTPUT_LIMIT / 4);
-	struct spawn_result res;
-	const char *file;
-	struct confine_kit jail = { .rules = -1, .ours = -1, .theirs = -1 };
-	int work = -1;
-	enum err e = find_kit(k, a, &file);
+	env_number(env, "DRYDOCK_RELEASE", f->release);
+	env_number(env, "DRYDOCK_PREVIOUS", f->previous);
+	env_add(env, "DRYDOCK_MODE", f->changes ? "changes" : "full");
+	env_add(env, "DRYDOCK_CHANGES", f->changes ? arena_printf(env->a, "%s/" CHANGES, k->work_dir) : "");
+	if (*k->target->host)
+		env_number(env, "DRYDOCK_LIST_FROM", f->list_from);
+}
+
+void kit_facts_text(const struct kit_run *k, const struct kit_facts *f, struct buf *out)
+{
+	struct environment env = { .a = arena_new() };
+
+	env_facts(&env, k, f);
+	for (size_t i = 0; i < env.n; i++) {
+		buf_str(out, env.list[i]);
+		buf_char(out, '\n');
+	}
+	buf_char(out, '\n');
+	arena_free(env.a);
+}
+
+static void env_all(struct environment *env, const struct kit_run *k, const struct kit_facts *f)
+{
+	env_add(env, "PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+	env_add(env, "LANG", "C.UTF-8");
+	env_add(env, "HOME", k->work_dir);
+	env_add(env, "TMPDIR", k->work_dir);
+	env_add(env, "DRYDOCK_SITE", k->site);
+	env_add(env, "DRYDOCK_TARGET", k->target->name);
+	env_add(env, "DRYDOCK_PLACE", k->target->place);
+	env_add(env, "DRYDOCK_EXPORT", k->export_dir);
+	if (f)
+		env_facts(env, k, f);
+	else
+		env_add(env, "DRYDOCK_EARLY", "1");
+	if (*k->target->host) {
+		env_add(env, "DRYDOCK_PAPERS", k->papers ? k->papers : "");
+		env_add(env, "DRYDOCK_HOST", k->target->host);
+		env_add(env, "DRYDOCK_SSH_USER", k->target->ssh_user);
+		env_number(env, "DRYDOCK_PORT", k->target->ssh_port);
+		env_add(env, "DRYDOCK_KEY_FILE", k->target->key_file);
+		env_add(env, "DRYDOCK_KNOWN_HOSTS", k->target->known_hosts);
+	}
+	for (size_t i = 0; i < k->target->n_options; i++)
+		env_option(env, k->target->options[i]);
+}
+
+static enum err prepare(const struct kit_run *k, const struct kit_facts *f)
+{
+	enum err e = file_remove_tree(AT_FDCWD, k->work_dir);
 
 	if (!e)
-		e = prepare_work_dir(k, &work);
-	if (e)
-		goto out;
+		e = file_mkdirs(k->work_dir, 0700);
+	return e || !f ? e : kit_put_changes(k, f);
+}
+
+static enum err confine(struct confine_kit *jail, const struct kit_run *k, const char *file)
+{
 	const struct confine_path paths[] = {
 		{ file, false },
 		{ k->conf->kits, false },
@@ -472,40 +526,36 @@ static enum err run(const struct kit_run *k, struct kit_result *out, struct aren
 		{ *k->target->key_file ? k->target->key_file : file, false },
 		{ *k->target->known_hosts ? k->target->known_hosts : file, false },
 	};
-	e = confine_kit_open(&jail, paths, sizeof(paths) / sizeof(*paths));
+
+	return confine_kit_open(jail, paths, sizeof(paths) / sizeof(*paths));
+}
+
+static enum err run(const struct kit_run *k, struct kit_result *out, struct arena *a)
+{
+	const struct kit_facts *f = atomic_load(&k->facts);
+	struct environment env = { .a = a };
+	struct reader reader = { .k = k, .f = f, .out = out };
+	struct buf errors = BUF_INIT(OUTPUT_LIMIT / 4);
+	struct spawn_result res;
+	const char *file;
+	struct confine_kit jail = { .rules = -1, .ours = -1, .theirs = -1 };
+	bool ours;
+	enum err e = find_kit(k, a, &file, &ours);
+
+	if (!e)
+		e = prepare(k, f);
+	if (!e)
+		e = confine(&jail, k, file);
 	FAILPOINT_OR(e, kit_prepared);
 	if (e)
 		goto out;
+	env_all(&env, k, f);
 	const char *const argv[] = { file, k->test ? "test" : "sync", NULL };
-
-	env_add(&env, "PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-	env_add(&env, "LANG", "C.UTF-8");
-	env_add(&env, "HOME", k->work_dir);
-	env_add(&env, "TMPDIR", k->work_dir);
-	env_add(&env, "DRYDOCK_SITE", k->site);
-	env_add(&env, "DRYDOCK_TARGET", k->target->name);
-	env_add(&env, "DRYDOCK_PLACE", k->target->place);
-	env_add(&env, "DRYDOCK_EXPORT", k->export_dir);
-	env_number(&env, "DRYDOCK_RELEASE", k->release);
-	env_number(&env, "DRYDOCK_PREVIOUS", k->previous);
-	env_add(&env, "DRYDOCK_MODE", k->changes ? "changes" : "full");
-	env_add(&env, "DRYDOCK_CHANGES", k->changes ? arena_printf(a, "%s/changes", k->work_dir) : "");
-	if (*k->target->host) {
-		env_add(&env, "DRYDOCK_PAPERS", k->papers ? k->papers : "");
-		env_number(&env, "DRYDOCK_LIST_FROM", k->list_from);
-		env_add(&env, "DRYDOCK_HOST", k->target->host);
-		env_add(&env, "DRYDOCK_SSH_USER", k->target->ssh_user);
-		env_number(&env, "DRYDOCK_PORT", k->target->ssh_port);
-		env_add(&env, "DRYDOCK_KEY_FILE", k->target->key_file);
-		env_add(&env, "DRYDOCK_KNOWN_HOSTS", k->target->known_hosts);
-	}
-	for (size_t i = 0; i < k->target->n_options; i++)
-		env_option(&env, k->target->options[i]);
-
 	const struct spawn s = {
 		.argv = argv,
 		.env = env.list,
 		.cwd = k->work_dir,
+		.input_fd = k->facts_from,
 		.deadline_us = deadline_of(k),
 		.err_out = &errors,
 		.progress = on_output,
@@ -518,16 +568,16 @@ static enum err run(const struct kit_run *k, struct kit_result *out, struct aren
 		.answer = confine_kit_answer,
 	};
 	e = spawn_run(&s, &res);
-	if (e)
+	f = atomic_load(&k->facts);
+	if (e || !f)
 		goto out;
 	FAILPOINT(kit_answered);
+	reader.f = f;
 	if (reader.len)
 		take_line(&reader, true);
-	add_errors(k->live, &errors);
-	judge(k, &res, out);
+	add_errors(f->live, &errors);
+	judge(k, f, &res, out);
 out:
-	if (work >= 0)
-		(void)close(work);
 	confine_kit_close(&jail);
 	buf_release(&errors);
 	return e;
@@ -536,6 +586,7 @@ out:
 void kit_run(const struct kit_run *k, struct kit_result *out)
 {
 	struct arena *a = arena_new();
+	const struct kit_facts *f;
 
 	*out = (struct kit_result){ .status = -1 };
 	if (run(k, out, a)) {
@@ -543,9 +594,12 @@ void kit_run(const struct kit_run *k, struct kit_result *out)
 		out->outcome = KIT_FAILED;
 		snprintf(out->message, sizeof(out->message), "%s", err_text());
 	}
-	(void)pthread_mutex_lock(&k->live->lock);
-	k->live->ended = true;
-	(void)pthread_mutex_unlock(&k->live->lock);
-	sync_news(k->y);
+	f = atomic_load(&k->facts);
+	if (f) {
+		(void)pthread_mutex_lock(&f->live->lock);
+		f->live->ended = true;
+		(void)pthread_mutex_unlock(&f->live->lock);
+		sync_news(k->y);
+	}
 	arena_free(a);
 }

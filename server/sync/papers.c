@@ -50,6 +50,14 @@ static enum err write_keys(struct site *s, int fd)
 	return e;
 }
 
+enum err papers_begin(const char *dir)
+{
+	enum err e = file_remove_tree(AT_FDCWD, dir);
+
+	FAILPOINT_OR(e, papers_gone);
+	return e ? e : file_mkdirs(dir, 0700);
+}
+
 enum err papers_write(struct site *s, struct actor_tools *t, const char *dir, const struct db_release *rel, bool heads, uint64_t *from, struct sha256 *head)
 {
 	struct arena *a = arena_new();
@@ -57,16 +65,13 @@ enum err papers_write(struct site *s, struct actor_tools *t, const char *dir, co
 	struct caught caught;
 	bool whole = true;
 	int fd = -1;
-	enum err e = file_remove_tree(AT_FDCWD, dir);
+	enum err e = ERR_OK;
 
 	if (!heads)
 		at.number = rel->number - 1;
 	else if (!*from && rel->number > HEADS_BACK)
 		at.number = rel->number - HEADS_BACK;
-	FAILPOINT_OR(e, papers_gone);
-	if (!e)
-		e = file_mkdirs(dir, 0700);
-	if (!e && (fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+	if ((fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
 		e = err_sys(ERR_FAILED, "%s", dir);
 	if (!e)
 		e = caught_up(tools_db(t), s, rel->seq, &caught, a);

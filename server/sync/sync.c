@@ -576,8 +576,9 @@ static enum err run_test(struct sync *y, struct actor_tools *tools, const struct
 {
 	struct live live = { .text = BUF_INIT(OUTPUT_LIMIT) };
 	char *work = mem_printf("%s/run/%s.test", y->s->dir, t->name);
+	const struct kit_facts facts = { .live = &live };
 	const struct kit_run k = { .test = true, .conf = y->conf, .site = y->s->name, .target = t, .export_dir = export_path(y->s->export),
-		.work_dir = work, .live = &live, .y = y, .cancel = &y->cancel };
+		.work_dir = work, .facts = &facts, .y = y, .cancel = &y->cancel };
 	struct kit_result result;
 	enum err e;
 

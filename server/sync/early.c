@@ -1,0 +1,96 @@
+/*
+ * A kit that is started before its release is cut. To reach a machine, log in there and start its receiver takes longer
+ * than to cut a release, and needs nothing of it; both go on at the same time, and then the kit is told the rest on its
+ * standard input (sync-scripts/README). Until it is told it can send nothing. One that has ended meanwhile, or has waited for
+ * too long, never was: the run starts the kit as any other.
+ */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/sys.h"
+#include "sync/internal.h"
+
+#define WAITS_MOST (10 * CLOCK_SECOND) /* what comes off its deadline */
+#define FACTS_LIMIT (32 * 1024) /* bytes: a pipe takes them at once, whether or not somebody reads */
+
+struct early {
+	struct kit_run k;
+	struct kit_result result;
+	pthread_t thread;
+	int64_t begun;
+	int facts[2];
+	atomic_bool over;
+};
+
+static void *run(void *arg)
+{
+	struct early *x = arg;
+
+	kit_run(&x->k, &x->result);
+	atomic_store(&x->over, true);
+	return NULL;
+}
+
+struct early *early_begin(const struct kit_run *k)
+{
+	struct early *x;
+
+	if (!kit_waits(k))
+		return NULL;
+	x = mem_alloc(sizeof(*x));
+	x->k = *k;
+	x->k.facts_from = &x->facts[0];
+	atomic_init(&x->k.facts, NULL);
+	x->begun = clock_boot();
+	atomic_init(&x->over, false);
+	if (pipe2(x->facts, O_CLOEXEC)) {
+		free(x);
+		return NULL;
+	}
+	if (pthread_create(&x->thread, NULL, run, x)) {
+		(void)close(x->facts[0]);
+		(void)close(x->facts[1]);
+		free(x);
+		return NULL;
+	}
+	return x;
+}
+
+static void end(struct early *x)
+{
+	if (x->facts[1] >= 0)
+		(void)close(x->facts[1]);
+	(void)pthread_join(x->thread, NULL);
+	(void)close(x->facts[0]);
+}
+
+bool early_go(struct early *x, const struct kit_facts *facts, struct kit_result *out)
+{
+	struct buf text = BUF_INIT(FACTS_LIMIT);
+	bool told = !atomic_load(&x->over) && clock_boot() - x->begun < WAITS_MOST && !kit_put_changes(&x->k, facts);
+
+	/* Before it is told: what it answers is judged by them. */
+	if (told)
+		atomic_store(&x->k.facts, facts);
+	kit_facts_text(&x->k, facts, &text);
+	told = told && !buf_check(&text) && !sys_write_all(x->facts[1], text.p, text.len);
+	buf_release(&text);
+	if (!told)
+		return false;
+	end(x);
+	*out = x->result;
+	free(x);
+	return true;
+}
+
+void early_drop(struct early *x)
+{
+	if (!x)
+		return;
+	end(x);
+	kit_result_release(&x->result);
+	free(x);
+}
