@@ -554,20 +554,21 @@ static enum err cut_release(struct cycle *c)
 	return e ? e : leave_pending(c);
 }
 
-/*
- * A site where nothing happens: what its receivers found would wait for the next release. Nothing depends on the answer; one
- * that cannot be reached says so when there is something to send.
- */
+/* An act, or an end of the run. Not y->reload: a report that is kept sets it, too. */
 static bool has_news(struct sync *y)
 {
 	bool news;
 
 	(void)pthread_mutex_lock(&y->lock);
-	news = y->reload || y->cancel;
+	news = y->carry || y->cancel;
 	(void)pthread_mutex_unlock(&y->lock);
 	return news;
 }
 
+/*
+ * A site where nothing happens: what its receivers found would wait for the next release. Nothing depends on the answer; one
+ * that cannot be reached says so when there is something to send.
+ */
 static void ask_reports(const struct cycle *c)
 {
 	const struct conf_site *cs = c->y->s->conf;

@@ -1,9 +1,10 @@
 """What `drydock-receive verify` found, on its way to people: with a sync, with a test, by `release verify`; and what is not believed."""
+import contextlib
 import json
 import subprocess
 
 import pytest
-from test_ssh import Production, target, world  # noqa: F401  (found beside this file)
+from test_ssh import Production, target, user_name, world  # noqa: F401  (found beside this file)
 
 from delivery import Signer, sha, stamp
 from drydock import program
@@ -192,15 +193,24 @@ def test_told_by_mail_and_hook():
 
 
 def test_a_site_where_nothing_happens_asks_by_itself():
-    with world() as (d, p):
+    """Each of its receivers, whatever the one before had to say."""
+    with world() as (d, p), contextlib.ExitStack() as end:
+        q = Production(d, "second-machine")
+        end.callback(q.stop)
+        d.stop()
+        second = q.target(user_name(d)).replace('"machine"', '"second"')
+        d.conf.write_text(d.conf.read_text().rstrip()[:-1] + second + "}\n")
+        d.start()
         release_first(d)
-        damage(p)
-        verify(d, p, 1)
+        for production in (p, q):
+            damage(production)
+            verify(d, production, 1)
         d.stop()
         d.conf.write_text(d.conf.read_text().replace("\tstaging =", '\tlongest_interval = "2s"\n\tstaging =', 1))
         d.start()
-        until(lambda: report_of(d))
-        assert report_of(d)["differences"] == 3 and p.accepted()["number"] == 1
+        for name, production in (("machine", p), ("second", q)):
+            until(lambda name=name: target(d, name)["report"])
+            assert target(d, name)["report"]["differences"] == 3 and production.accepted()["number"] == 1
 
 
 class Words:
