@@ -24,6 +24,7 @@ STATES = {"signed", "changed", "unsigned", "missing", "revoked", "preapproved", 
 def test_from_nothing_to_a_page_that_goes_live(place):
     r, url, live = start(place)
     assert requests.get(url + "healthz", timeout=10).text == "ok\n"
+    assert "event=" in (place / "demo" / "drydockd.log").read_text()
     shown = drydock(place, "status", "-r").stdout
     assert STATES - {"signed", "preapproved"} <= {line.split()[1] for line in shown.splitlines() if line[:1] in "○◐⊘✕!"}, shown
     home = until(lambda: (lambda r: r.status_code == 200 and r.text)(requests.get(live, timeout=10)))
