@@ -581,7 +581,7 @@ static void ask_reports(const struct cycle *c)
 
 		for (size_t k = 0; k < c->n; k++)
 			sent |= c->targets[k].conf == &cs->targets[i];
-		if (!sent && *cs->targets[i].receiver_key && (sync_test(c->y, c->y->tools, cs->targets[i].name, &text, &ok, why) || !ok))
+		if (!sent && *cs->targets[i].receiver_key && (sync_ask(c->y, c->y->tools, cs->targets[i].name, &c->y->cancel, &text, &ok, why) || !ok))
 			log_event(LOG_LEVEL_WARN, "sync.report.unknown", "site", c->y->s->name, "target", cs->targets[i].name, "why", ok ? err_text() : why, NULL);
 		buf_release(&text);
 	}

@@ -35,8 +35,8 @@ struct sync {
 	pthread_t thread;
 	pthread_mutex_t lock; /* around everything below */
 	pthread_cond_t changed; /* poked, status, output */
-	bool stop;
-	atomic_int cancel; /* ends running kits */
+	atomic_int stop; /* ends whatever runs */
+	atomic_int cancel; /* ends the run under way, and what it asks */
 	const char *cancel_why; /* set before it */
 	bool testing; /* a target is being tested */
 	bool reload; /* the database may know something new */
@@ -161,8 +161,9 @@ enum err report_put(struct db *db, const char *site, const char *target, const s
 
 /* What the receiver held before: none of ours? Kept then, until it holds one of ours. In a transaction. */
 enum err held_put(struct db *db, const char *site, const char *target, const struct kit_result *r) MUST_CHECK;
-/* Both at once, for a kit that was only asked: sync.c. */
+/* Both at once, for a kit that was only asked: sync.c. So is sync_ask, which is sync_test() until *cancel. */
 enum err sync_keep_report(struct sync *y, struct actor_tools *t, const char *target, struct kit_result *r, struct live *live) MUST_CHECK;
+enum err sync_ask(struct sync *y, struct actor_tools *t, const char *target, atomic_int *cancel, struct buf *text, bool *ok, char why[512]) MUST_CHECK;
 
 /* --- papers.c ------------------------------------------------------------------------------------------------------ */
 

@@ -423,7 +423,7 @@ static void say_why(const struct kit_run *k, const struct spawn_result *res, str
 	char line[128] = "";
 
 	if (res->cancelled)
-		snprintf(line, sizeof(line), "%s", k->y->cancel_why ? k->y->cancel_why : "ended because the server stops");
+		snprintf(line, sizeof(line), "%s", k->cancel == &k->y->cancel ? k->y->cancel_why : "ended because the server stops");
 	else if (res->timed_out)
 		snprintf(line, sizeof(line), "ended because it took longer than %lld s", (long long)(deadline_of(k) / CLOCK_SECOND));
 	else if (!out->message[0]) {

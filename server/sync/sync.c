@@ -293,8 +293,6 @@ static void do_cycle(struct sync *y, enum window_reason why)
 
 	y->running = true;
 	y->downing = why == WINDOW_DOWN;
-	/* What was broken off for a take-down is over; a server that stops looks at `stop`. */
-	y->cancel = y->stop;
 	y->cancel_why = "ended because the server stops";
 	y->news++;
 	(void)pthread_cond_broadcast(&y->changed);
@@ -302,7 +300,7 @@ static void do_cycle(struct sync *y, enum window_reason why)
 	e = cycle_run(y, why);
 	(void)pthread_mutex_lock(&y->lock);
 	y->running = y->downing = false;
-	/* Tests of a target are not what a hold or a take-down ended. */
+	/* What ended this run is over; a server that stops looks at `stop`. */
 	y->cancel = y->stop;
 	y->down_tried = why == WINDOW_DOWN;
 	y->reload = true;
@@ -395,7 +393,7 @@ enum err sync_start(struct sync **out, const struct conf *conf, struct site *s, 
 void sync_stop(struct sync *y)
 {
 	(void)pthread_mutex_lock(&y->lock);
-	y->stop = true;
+	y->stop = 1;
 	y->cancel = 1;
 	(void)pthread_cond_broadcast(&y->changed);
 	(void)pthread_mutex_unlock(&y->lock);
@@ -572,13 +570,13 @@ enum err sync_keep_report(struct sync *y, struct actor_tools *t, const char *tar
 	return e;
 }
 
-static enum err run_test(struct sync *y, struct actor_tools *tools, const struct conf_target *t, struct buf *text, bool *ok, char why[512])
+static enum err run_test(struct sync *y, struct actor_tools *tools, const struct conf_target *t, atomic_int *cancel, struct buf *text, bool *ok, char why[512])
 {
 	struct live live = { .text = BUF_INIT(OUTPUT_LIMIT) };
 	char *work = mem_printf("%s/run/%s.test", y->s->dir, t->name);
 	const struct kit_facts facts = { .live = &live };
 	const struct kit_run k = { .test = true, .conf = y->conf, .site = y->s->name, .target = t, .export_dir = export_path(y->s->export),
-		.work_dir = work, .facts = &facts, .y = y, .cancel = &y->cancel };
+		.work_dir = work, .facts = &facts, .y = y, .cancel = cancel };
 	struct kit_result result;
 	enum err e;
 
@@ -596,7 +594,7 @@ static enum err run_test(struct sync *y, struct actor_tools *tools, const struct
 	return e;
 }
 
-enum err sync_test(struct sync *y, struct actor_tools *tools, const char *target, struct buf *text, bool *ok, char why[512])
+enum err sync_ask(struct sync *y, struct actor_tools *tools, const char *target, atomic_int *cancel, struct buf *text, bool *ok, char why[512])
 {
 	const struct conf_target *t = conf_target(y->s->conf, target);
 	enum err e;
@@ -606,11 +604,16 @@ enum err sync_test(struct sync *y, struct actor_tools *tools, const char *target
 	e = begin_test(y);
 	if (e)
 		return e;
-	e = run_test(y, tools, t, text, ok, why);
+	e = run_test(y, tools, t, cancel, text, ok, why);
 	(void)pthread_mutex_lock(&y->lock);
 	y->testing = false;
 	(void)pthread_mutex_unlock(&y->lock);
 	return e;
+}
+
+enum err sync_test(struct sync *y, struct actor_tools *t, const char *target, struct buf *text, bool *ok, char why[512])
+{
+	return sync_ask(y, t, target, &y->stop, text, ok, why);
 }
 
 void sync_wait(struct sync *y, uint64_t *seen, int64_t timeout_us)
