@@ -361,6 +361,7 @@ static bool sync_full(struct place *p)
 			              "or set option = {\"adopt=yes\"} for this target",
 			    (unsigned long long)p->foreign);
 		p->dry = false;
+		p->done = 0;
 		if (!begin(p))
 			return false;
 	}

@@ -133,6 +133,19 @@ SLOW = {
 RSYNC = SH + 'for i in 1 2 3 4 5 6; do printf "\\r  3,000  20%%  0.00kB/s  0:00:00 (xfr#$i, to-chk=4/6)\\r"; sleep 0.4; done; exec /usr/bin/rsync "$@"\n'
 
 
+def test_a_file_that_is_compared_twice_counts_once(tmp_path):
+    """Into a place that may be somebody's the local kit looks first, and then begins again."""
+    for top in ("export", "place"):
+        (tmp_path / top).mkdir()
+        for i in range(12):
+            (tmp_path / top / f"{i}.html").write_text("the same")
+    kit = subprocess.run(["strace", "-f", "-o", "/dev/null", "-e", "trace=openat2", "-e", "inject=openat2:delay_enter=100000", BUILD / "sync-scripts/local", "sync"],
+                         env={"DRYDOCK_PLACE": str(tmp_path / "place"), "DRYDOCK_EXPORT": str(tmp_path / "export"), "DRYDOCK_MODE": "full", "DRYDOCK_PREVIOUS": "0",
+                              "PATH": os.environ["PATH"]}, cwd=tmp_path, capture_output=True, text=True)
+    told = [line["done"] for line in map(json.loads, kit.stdout.splitlines()) if "done" in line]
+    assert kit.returncode == 0 and told and max(told) <= 12, kit.stdout
+
+
 @pytest.mark.parametrize("kit", SLOW)
 def test_our_own_kits_tell(kit):
     files = {f"/docs/{i}": str(i) * 6000 for i in range(12)}  # more than rsync is too long a way for
