@@ -18,6 +18,7 @@
 #include "base/sys.h"
 #include "core/manifest.h"
 #include "kits/deliver.h"
+#include "kits/far.h"
 
 #define BLOCK 512
 #define PIECE (256 * 1024)
@@ -273,22 +274,12 @@ static bool each_needed(struct sending *s, const struct need *need, unsigned lon
 	return ok;
 }
 
-/* Files that production needs, and how many of them are on their way or there. */
-static struct {
-	unsigned long long done, total;
-	time_t told;
-} far;
+/* Of the files that production needs: how many are on their way or there. */
+static struct far far;
 
 void deliver_arrived(uint64_t files)
 {
-	far.done += files;
-	if (far.done > far.total)
-		far.done = far.total;
-	if (!files || time(NULL) == far.told)
-		return;
-	far.told = time(NULL);
-	printf("{\"done\":%llu,\"total\":%llu}\n", far.done, far.total);
-	(void)fflush(stdout);
+	far_more(&far, files);
 }
 
 static bool stream_one(void *arg, const struct manifest_line *l)
@@ -354,8 +345,7 @@ static bool send_files(struct sending *s)
 	struct need need = { .list = NULL };
 	bool ok = read_need(s, &need);
 
-	far.total = need.total;
-	far.told = time(NULL);
+	far_begin(&far, need.total);
 	ok = ok && bring_files(s, &need) && each_needed(s, &need, need.total, stream_one, s);
 	free(need.list);
 	return ok && put(s, end, sizeof(end)) && flush(s);

@@ -66,7 +66,7 @@ static bool check_changes(struct place *p, const struct changes *c)
 		if ((entry[0] != 'A' && entry[0] != 'C' && entry[0] != 'R') || entry[1] != ' ' || !entry[2] || entry[2] == '/')
 			return place_failed("the list of changes has an entry that is none: %s", entry);
 		puts += entry[0] != 'R';
-		p->total++;
+		p->far.total++;
 	}
 	p->sync_each = puts <= ONE_BY_ONE;
 	return true;
@@ -87,7 +87,7 @@ static bool do_removals(struct place *p, struct changes *c)
 			place_remove_emptied(p, before);
 		if (!place_remove(p, path))
 			return false;
-		place_count(p);
+		far_more(&p->far, 1);
 	}
 	if (before)
 		place_remove_emptied(p, before);
@@ -117,7 +117,7 @@ static bool do_puts(struct place *p, struct changes *c, char kind)
 		else
 			p->changed++;
 		place_did(p, kind == 'A' ? "added" : "changed", path);
-		place_count(p);
+		far_more(&p->far, 1);
 	}
 	return true;
 }
@@ -266,7 +266,7 @@ static bool full_file(struct place *p, const char *path, const struct name *ther
 	if (has < 0)
 		return false;
 	if (has) {
-		place_count(p);
+		far_more(&p->far, 1);
 		return true;
 	}
 	if (there && there->type == S_IFDIR && !remove_foreign(p, path, S_IFDIR))
@@ -288,7 +288,7 @@ static bool full_file(struct place *p, const char *path, const struct name *ther
 	else
 		p->added++;
 	place_did(p, there ? "changed" : "added", path);
-	place_count(p);
+	far_more(&p->far, 1);
 	return true;
 }
 
@@ -361,7 +361,7 @@ static bool sync_full(struct place *p)
 			              "or set option = {\"adopt=yes\"} for this target",
 			    (unsigned long long)p->foreign);
 		p->dry = false;
-		p->done = 0;
+		far_begin(&p->far, 0);
 		if (!begin(p))
 			return false;
 	}
@@ -398,7 +398,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	snprintf(p.temporary, sizeof(p.temporary), TEMPORARY "%ld", (long)getpid());
-	p.told = time(NULL);
+	far_begin(&p.far, 0);
 	ok = open_dirs(&p);
 	if (!strcmp(argv[1], "test")) {
 		if (ok)

@@ -64,21 +64,6 @@ void place_did(struct place *p, const char *what, const char *path)
 	fputs("\"}\n", stdout);
 }
 
-void place_count(struct place *p)
-{
-	const time_t now = time(NULL);
-
-	p->done++;
-	if (now == p->told)
-		return;
-	p->told = now;
-	if (p->total)
-		printf("{\"done\":%llu,\"total\":%llu}\n", (unsigned long long)p->done, (unsigned long long)p->total);
-	else
-		printf("{\"done\":%llu}\n", (unsigned long long)p->done);
-	(void)fflush(stdout);
-}
-
 /* --- opening ----------------------------------------------------------------------------------------------------------- */
 
 int place_open_below(int dir, const char *path, uint64_t flags)

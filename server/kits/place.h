@@ -9,9 +9,9 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <time.h>
 
 #include "base/err.h"
+#include "kits/far.h"
 
 #define PLACE_BLOCK 65536
 
@@ -20,8 +20,7 @@ struct place {
 	bool dry; /* only compare: nothing is changed */
 	bool sync_each; /* each file is made durable by itself; otherwise all of them, by whoever is done with them */
 	uint64_t added, changed, removed, bytes, foreign, named;
-	uint64_t done, total; /* total 0: not known */
-	time_t told;
+	struct far far; /* files that are as they have to be */
 	int parent; /* descriptor of the directory in parent_name; -1: none */
 	char parent_name[4097];
 	char temporary[48]; /* the name of a file that is being written, beside its place */
@@ -31,7 +30,6 @@ struct place {
 bool place_failed(const char *fmt, ...) PRINTF_LIKE(1, 2); /* prints {"error":...}; false */
 bool place_failed_at(const char *path); /* the same, for errno */
 void place_did(struct place *p, const char *what, const char *path); /* the first of them are named */
-void place_count(struct place *p); /* one more file is as it has to be; once a second it is printed how many are */
 
 int place_open_below(int dir, const char *path, uint64_t flags); /* "": the directory itself; -1 and errno */
 /* The directory above a path, kept open for the next file of it. *name: the last part. -1 and errno. */
