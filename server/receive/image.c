@@ -482,12 +482,17 @@ static enum err keep_change(void *arg, const struct manifest_line *x, const stru
 enum err image_compare(struct receiver *r, struct offer *o)
 {
 	const int image = receiver_idle(r);
+	enum err e;
 
 	if (o->changes || image_dirty(r, image))
 		return ERR_OK;
 	o->changes = arena_alloc(r->a, sizeof(*o->changes));
 	o->changes->r = r;
-	return each_pair(r, image, o->whole, NULL, keep_change, o->changes);
+	e = each_pair(r, image, o->whole, NULL, keep_change, o->changes);
+	/* Nobody asks what it says. */
+	if (o->changes->n > CHANGES_MOST)
+		look_end(r);
+	return e;
 }
 
 /* What there is to do, if it is little, and if nothing else in the image was touched. NULL: everything has to be gone through. */
