@@ -79,7 +79,7 @@ bool spool_take(struct receiver *r, const struct manifest_line *l)
 
 /* --- what it is started with --------------------------------------------------------------------------------------------------- */
 
-/* "-LIre.iLsfxCIvu": the options that the kit gives, and behind "e." what that rsync is capable of. */
+/* "-rIe.iLsfxCIvu": the options that the kit gives, and behind "e." what that rsync is capable of. */
 static bool options_good(const char *word)
 {
 	const char *end = strchr(word, 'e');
@@ -89,10 +89,10 @@ static bool options_good(const char *word)
 	    strspn(end + 2, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.0123456789") == strlen(end + 2) && strlen(word) < 64;
 }
 
-/* What the kit asks for and rsync is started with, or without, anyway. */
-static bool of_no_matter(const char *word)
+/* rsync is started with a timeout anyway. */
+static bool is_timeout(const char *word)
 {
-	return !strcmp(word, "--log-format=%i") || (!strncmp(word, "--timeout=", 10) && strspn(word + 10, "0123456789") == strlen(word + 10));
+	return !strncmp(word, "--timeout=", 10) && strspn(word + 10, "0123456789") == strlen(word + 10);
 }
 
 static enum err parse_command(struct receiver *r, const char *command, const char **options)
@@ -103,8 +103,8 @@ static enum err parse_command(struct receiver *r, const char *command, const cha
 
 	for (char *w = strtok_r(copy, " ", &save); w && n < 8; w = strtok_r(NULL, " ", &save))
 		words[n++] = w;
-	/* rsync --server OPTIONS [--log-format=%i] [--timeout=N] . spool */
-	while (n > 5 && of_no_matter(words[3]))
+	/* rsync --server OPTIONS [--timeout=N] . spool */
+	if (n == 6 && is_timeout(words[3]))
 		memmove(words + 3, words + 4, (--n - 3) * sizeof(*words));
 	if ((n != 5 || strcmp(words[0], "rsync") || strcmp(words[1], "--server") || !options_good(words[2]) || strcmp(words[3], ".") || strcmp(words[4], "spool")) &&
 	    !WEAK(receive_rsync))

@@ -18,7 +18,7 @@ from delivery import Receiver, Release, Signer  # noqa: E402
 from drydock import program  # noqa: E402
 from test_receive import ONE, THREE, TWO, forged  # noqa: E402
 
-ASKED = "rsync --server -rIe.iLsfxCIvu --log-format=%i --timeout=120 . spool"  # what the kit asks for
+ASKED = "rsync --server -rIe.iLsfxCIvu --timeout=120 . spool"  # what the kit asks for
 
 
 @pytest.fixture(scope="module")
@@ -198,8 +198,8 @@ REFUSED = [
     "rsync --server -LIre.iLsfxCIvu --delete . spool",
     "rsync --server -LIre.iLsfxCIvu --copy-dest=/etc . spool",
     "rsync --server -LIre.iLsfxCIvu --log-file=/tmp/x . spool",
-    "rsync --server -LIre.iLsfxCIvu --log-format=%i --delete . spool",
-    "rsync --server -LIre.iLsfxCIvu --log-format=%n . spool",
+    "rsync --server -LIre.iLsfxCIvu --timeout=120 --delete . spool",
+    "rsync --server -LIre.iLsfxCIvu --log-format=%i . spool",
     "rsync --server -LIre.iLsfxCIvu --timeout=1;id . spool",
     "rsync --server -LIre.iLsfxCIvu --partial-dir=/tmp . spool",
     "rsync --server -LIre.iLs;id . spool",
