@@ -1,14 +1,24 @@
 /* Who is told when a target fails. */
 #include <stdio.h>
+#include <string.h>
 
 #include "ctl/ctl.h"
 
+/* "a *": the star is the sync itself. */
 static void print_targets(const json_t *item, const char *name, const char *words)
 {
-	if (!*text_of(item, name))
-		return;
-	printf("  %s: ", words);
-	print_text(text_of(item, name));
+	const char *told = text_of(item, name), *between = "";
+
+	if (*told)
+		printf("  %s: ", words);
+	for (size_t n; *told; told += n + (told[n] == ' '), between = ", ") {
+		char target[128];
+
+		n = strcspn(told, " ");
+		snprintf(target, sizeof(target), "%.*s", (int)n, told);
+		fputs(between, stdout);
+		print_text(strcmp(target, "*") ? target : "the sync itself");
+	}
 }
 
 static void print_channel(const json_t *item)
@@ -20,7 +30,10 @@ static void print_channel(const json_t *item)
 		printf("  last told %s", print_time(text_of(item, "told_at"), at));
 	print_targets(item, "failing", "failing");
 	print_targets(item, "differing", "something else is live on");
-	print_targets(item, "error", "COULD NOT BE TOLD");
+	if (*text_of(item, "error")) {
+		fputs("  COULD NOT BE TOLD: ", stdout);
+		print_text(text_of(item, "error"));
+	}
 	putchar('\n');
 }
 

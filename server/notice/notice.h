@@ -31,6 +31,7 @@ struct notice_channel {
 bool notice_channel(const struct conf_site *site, size_t i, struct notice_channel *out);
 /* Of what a channel was last told (db_notice.failing): the targets that fail, or (live) on which something else is live; "a b". */
 const char *notice_targets(const char *told, bool live, struct arena *a);
+const char *notice_words(const char *told, bool live, struct arena *a); /* the same for people: "a, the sync itself" */
 /* Send a test through one, now: waits up to a minute. by: who asks. ERR_FAILED with what the other side said. */
 enum err notice_test(const struct conf *conf, const struct conf_site *site, const struct notice_channel *ch, const char *by) MUST_CHECK;
 

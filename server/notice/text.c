@@ -34,22 +34,33 @@ static bool ascii(const char *text)
 	return true;
 }
 
-const char *notice_targets(const char *told, bool live, struct arena *a)
+static const char *target_words(const char *target)
+{
+	return strcmp(target, NOTICE_SYNCS) ? target : "the sync itself";
+}
+
+static const char *list_targets(const char *told, bool live, bool words, struct arena *a)
 {
 	const char *out = "";
 
 	for (size_t n; *told; told += n + (told[n] == ' ')) {
 		const bool is = (n = strcspn(told, " ")) > 0 && told[n - 1] == '!';
+		const char *name = arena_printf(a, "%.*s", (int)(n - is), told);
 
 		if (is == live)
-			out = arena_printf(a, "%s%s%.*s", out, *out ? " " : "", (int)(n - is), told);
+			out = arena_printf(a, "%s%s%s", out, !*out ? "" : words ? ", " : " ", words ? target_words(name) : name);
 	}
 	return out;
 }
 
-static const char *target_words(const char *target)
+const char *notice_targets(const char *told, bool live, struct arena *a)
 {
-	return strcmp(target, NOTICE_SYNCS) ? target : "the sync itself";
+	return list_targets(told, live, false, a);
+}
+
+const char *notice_words(const char *told, bool live, struct arena *a)
+{
+	return list_targets(told, live, true, a);
 }
 
 /* "a failed", "2 targets failed": of one kind. */

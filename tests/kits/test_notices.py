@@ -131,6 +131,23 @@ def test_failure_and_recovery_are_told_once_each():
         assert "token-of-ours" not in d.log()
 
 
+def test_people_read_no_star():
+    """The star of the API stands for the sync itself."""
+    with Told(hook=False) as t:
+        d = t.d
+        d.start()
+        t.breaks("a", "b")
+        t.goes("failed")
+        until(lambda: d.must("GET", d.api_site("/notices"))["items"][0]["failing"] == "a b")
+        # Nothing more is told before the next try.
+        with d.held("UPDATE notice SET failing = 'a *', tries = 1, retry_at = (UNIX_TIMESTAMP() + 300) * 1000000"):
+            pass
+        assert d.must("GET", d.api_site("/notices"))["items"][0]["failing"] == "a *"
+        d.add_account("alice", "admin", "/")
+        assert ": a, the sync itself failed" in d.login("alice").get("/s/www/notices").text
+        assert "failing: a, the sync itself" in d.cli("notice", "list").stdout
+
+
 def test_who_cannot_be_reached_is_told_later_what_holds_then():
     with Told() as t:
         d = t.d

@@ -18,7 +18,7 @@ static void channel_badge(struct view_map *m, const struct db_notice *n)
 
 static const char *told_words(struct req *r, const char *told)
 {
-	const char *failing = notice_targets(told, false, r->arena), *differing = notice_targets(told, true, r->arena);
+	const char *failing = notice_words(told, false, r->arena), *differing = notice_words(told, true, r->arena);
 
 	if (!*failing || !*differing)
 		return *failing ? arena_printf(r->arena, "%s failed", failing) : *differing ? arena_printf(r->arena, "something else is live on %s", differing) : "";
