@@ -7,9 +7,12 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/mem.h"
+
+#define BLOCK (256 * 1024)
 
 /* Fetched once: an implicit fetch per digest costs more than digesting a small file. */
 static EVP_MD *md5_md, *sha256_md;
@@ -141,6 +144,24 @@ void sha256_stream_end_free(struct sha256_stream *s, struct sha256 *out)
 		end(s->c, out->b);
 	EVP_MD_CTX_free(s->c);
 	free(s);
+}
+
+enum err file_sha256(int fd, struct sha256 *out, uint64_t *size)
+{
+	struct sha256_stream *s = sha256_stream_new();
+	char *block = mem_alloc(BLOCK);
+	ssize_t n;
+
+	*size = 0;
+	while ((n = read(fd, block, BLOCK)) > 0 || (n < 0 && errno == EINTR)) {
+		if (n < 0)
+			continue;
+		sha256_stream_add(s, block, (size_t)n);
+		*size += (uint64_t)n;
+	}
+	free(block);
+	sha256_stream_end_free(s, out);
+	return n < 0 ? err_sys(ERR_FAILED, "a file") : ERR_OK;
 }
 
 /* --- one shot -------------------------------------------------------------------------------------------------------- */

@@ -40,6 +40,7 @@ struct sha256_stream;
 struct sha256_stream *sha256_stream_new(void);
 void sha256_stream_add(struct sha256_stream *s, const void *p, size_t n);
 void sha256_stream_end_free(struct sha256_stream *s, struct sha256 *out); /* out may be NULL */
+enum err file_sha256(int fd, struct sha256 *out, uint64_t *size) MUST_CHECK; /* of the bytes from where it stands to its end */
 
 void random_bytes(void *p, size_t n); /* getrandom; never fails */
 bool bytes_equal_secret(const void *a, const void *b, size_t n); /* in constant time */

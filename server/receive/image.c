@@ -29,24 +29,6 @@ int open_below(int dir, const char *path, uint64_t flags)
 	return (int)syscall(SYS_openat2, dir, *path ? path : ".", &how, sizeof(how));
 }
 
-enum err file_sha256(int fd, struct sha256 *out, uint64_t *size)
-{
-	struct sha256_stream *s = sha256_stream_new();
-	char *block = mem_alloc(BLOCK);
-	ssize_t n;
-
-	*size = 0;
-	while ((n = read(fd, block, BLOCK)) > 0 || (n < 0 && errno == EINTR)) {
-		if (n < 0)
-			continue;
-		sha256_stream_add(s, block, (size_t)n);
-		*size += (uint64_t)n;
-	}
-	free(block);
-	sha256_stream_end_free(s, out);
-	return n < 0 ? err_sys(ERR_FAILED, "a file") : ERR_OK;
-}
-
 /* A file that was put into the image or removed from it. */
 struct touched {
 	char *path;

@@ -146,7 +146,6 @@ enum err spool_clear(struct receiver *r) MUST_CHECK; /* what is left of incoming
  */
 #define LACKING_FILE "lacking"
 int open_below(int dir, const char *path, uint64_t flags);
-enum err file_sha256(int fd, struct sha256 *out, uint64_t *size) MUST_CHECK;
 /* Is the file of a line with notes as it was when they were written? */
 bool file_as_noted(int dir, const char *name, const struct manifest_line *x);
 struct image_counts {

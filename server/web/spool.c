@@ -1,15 +1,12 @@
 #include "web/spool.h"
 
 #include <fcntl.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/digest.h"
-#include "base/mem.h"
 #include "base/sys.h"
 
 #define PLACE "/var/tmp" /* /tmp is memory on many systems */
-#define PIECE ((size_t)64 << 10)
 
 enum err spool_open(int *fd)
 {
@@ -22,27 +19,10 @@ enum err spool_rewind(int fd)
 	return lseek(fd, 0, SEEK_SET) != 0 ? err_sys(ERR_FAILED, "a temporary file in " PLACE) : ERR_OK;
 }
 
-static enum err digest_of(int fd, struct sha256 *out)
-{
-	struct digest_stream *d = digest_stream_new();
-	char *piece = mem_alloc(PIECE);
-	struct md5 md5;
-	off_t at = 0;
-	ssize_t got;
-
-	while ((got = pread(fd, piece, PIECE, at)) > 0) {
-		digest_stream_add(d, piece, (size_t)got);
-		at += got;
-	}
-	digest_stream_end(d, &md5, out);
-	digest_stream_free(d);
-	free(piece);
-	return got < 0 ? err_sys(ERR_FAILED, "a temporary file in " PLACE) : ERR_OK;
-}
-
 enum err spool_blob(struct repo *repo, const struct blob_id *blob, uint64_t limit, const struct sha256 *print, int *fd, uint64_t *size)
 {
 	struct sha256 now;
+	uint64_t bytes;
 	enum err e = repo_blob_size(repo, blob, size);
 
 	if (!e && *size > limit)
@@ -53,7 +33,9 @@ enum err spool_blob(struct repo *repo, const struct blob_id *blob, uint64_t limi
 		return e;
 	e = repo_blob_copy(repo, blob, *fd);
 	if (!e && print)
-		e = digest_of(*fd, &now);
+		e = spool_rewind(*fd);
+	if (!e && print)
+		e = file_sha256(*fd, &now, &bytes);
 	if (!e && print && !sha256_equal(&now, print))
 		e = err_set(ERR_STALE, "this version is another one");
 	if (!e)
