@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/landlock.h>
@@ -305,6 +306,9 @@ static int judge(const struct seccomp_data *d, pid_t leader)
 
 	switch (d->nr) {
 	case SYS_kill:
+		/* -INT_MIN is no number of a group, nor of anything. */
+		if (first == INT_MIN)
+			return -ESRCH;
 		return first > 0 ? in_session(first, leader) : first < -1 ? group_in_session(-first, leader) : -EPERM;
 	case SYS_setpriority:
 		return first != PRIO_PROCESS ? -EPERM : second ? in_session(second, leader) : 0;

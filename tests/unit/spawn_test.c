@@ -379,6 +379,8 @@ static void test_kit_is_shut_in(void **state)
 	if (can_be_asked()) {
 		try_as_kit(OWN_CHILD, outside, "143\n");
 		try_as_kit("timeout 0.1 sleep 60; echo $?", outside, "124\n");
+		/* The group whose number has no positive one: nobody, and no overflow of ours. */
+		try_as_kit("LC_ALL=C env kill -s 0 -- -2147483648 2>&1 | grep -c 'No such process'", outside, "1\n");
 	}
 	try_as_kit("ulimit -c 0 && nice -n 1 true && echo yes", outside, "yes\n");
 	assert_int_equal(kill(outside, SIGKILL), 0);
