@@ -124,42 +124,47 @@ def test_on_the_terminal(gated):
     assert call.returncode == 0 and "Newest release: 1." in out and "Running" not in out
 
 
-# Each file takes a while: of what the kit calls once for each, or of what rsync says.
-SLOW = {
-    "local": "exec strace -f -o /dev/null -e trace=openat2 -e inject=openat2:delay_enter=150000 {kit} \"$@\"",
-    "tar-ssh": "exec strace -f -o /dev/null -e trace=openat2 -e inject=openat2:delay_enter=150000 {kit} \"$@\"",
-    "rsync-ssh": "PATH={dir}/kits:$PATH; export PATH; exec {kit} \"$@\"",
-}
+# What takes a while: the way to production, whose end reads 3 MB/s; or what rsync says.
+SLOW = {"tar-ssh": 1000000, "rsync-ssh": 6000}  # bytes of a file: more than fits into what lies between, or than rsync is too long a way for
+READER = """#!/usr/bin/python3
+import os, subprocess, sys, time
+with subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE) as p:
+    while piece := os.read(0, 65536):
+        p.stdin.write(piece)
+        p.stdin.flush()
+        time.sleep(0.02)
+    p.stdin.close()
+sys.exit(p.returncode)
+"""
 RSYNC = SH + 'for i in 1 2 3 4 5 6; do printf "\\r  3,000  20%%  0.00kB/s  0:00:00 (xfr#$i, to-chk=4/6)\\r"; sleep 0.4; done; exec /usr/bin/rsync "$@"\n'
 
 
-def test_a_file_that_is_compared_twice_counts_once(tmp_path):
-    """Into a place that may be somebody's the local kit looks first, and then begins again."""
+@pytest.mark.parametrize("mode,total", [("changes", 12), ("full", None)])
+def test_the_local_kit_tells(tmp_path, mode, total):
+    """In full it looks first into a place that may be somebody's, and then begins again: a file that is compared twice counts once."""
     for top in ("export", "place"):
         (tmp_path / top).mkdir()
         for i in range(12):
             (tmp_path / top / f"{i}.html").write_text("the same")
-    kit = subprocess.run(["strace", "-f", "-o", "/dev/null", "-e", "trace=openat2", "-e", "inject=openat2:delay_enter=100000", BUILD / "sync-scripts/local", "sync"],
-                         env={"DRYDOCK_PLACE": str(tmp_path / "place"), "DRYDOCK_EXPORT": str(tmp_path / "export"), "DRYDOCK_MODE": "full", "DRYDOCK_PREVIOUS": "0",
-                              "PATH": os.environ["PATH"]}, cwd=tmp_path, capture_output=True, text=True)
-    told = [line["done"] for line in map(json.loads, kit.stdout.splitlines()) if "done" in line]
-    assert kit.returncode == 0 and told and max(told) <= 12, kit.stdout
+    (tmp_path / "list").write_text("".join(f"C {name}\0" for name in sorted(f"{i}.html" for i in range(12))))
+    slow = ["strace", "-f", "-o", "/dev/null", "-e", "trace=openat2", "-e", "inject=openat2:delay_enter=150000"]
+    kit = subprocess.run([*slow, BUILD / "sync-scripts/local", "sync"], cwd=tmp_path, capture_output=True, text=True, env={
+        "PATH": os.environ["PATH"], "DRYDOCK_PLACE": str(tmp_path / "place"), "DRYDOCK_EXPORT": str(tmp_path / "export"), "DRYDOCK_MODE": mode,
+        "DRYDOCK_CHANGES": str(tmp_path / "list"), "DRYDOCK_PREVIOUS": "0"})
+    told = [line for line in map(json.loads, kit.stdout.splitlines()) if "done" in line]
+    assert kit.returncode == 0 and told and all(0 < line["done"] <= 12 and line.get("total") == total for line in told), kit.stdout
 
 
 @pytest.mark.parametrize("kit", SLOW)
 def test_our_own_kits_tell(kit):
-    files = {f"/docs/{i}": str(i) * 6000 for i in range(12)}  # more than rsync is too long a way for
+    files = {f"/docs/{i}": "x" * (SLOW[kit] + i) for i in range(12)}
     with Drydock(files={"/index.html": "x"}, accounts=(), start=False) as d:
         (d.dir / "kits").mkdir()
-        text, p = d.conf.read_text().rstrip(), None
-        if kit == "local":
-            text = text.replace('kit = "local"', 'kit = "slow"') + "\n"
-        else:
-            p = Production(d)
-            text = text[:-1] + p.target(user_name(d), kit="slow") + "}\n"
+        p = Production(d)
+        text = d.conf.read_text().rstrip()[:-1] + p.target(user_name(d), kit="slow") + "}\n"
         real = d.dir / "kits" / "real"  # here it may be run by another kit
         shutil.copy(BUILD / "sync-scripts" / kit, real)
-        for name, content in (("slow", SH + f'exec {real} "$@"\n'), ("rsync", RSYNC)):
+        for name, content in (("slow", SH + f'PATH={d.dir}/kits:$PATH; export PATH; exec {real} "$@"\n'), ("reader", READER)):
             (d.dir / "kits" / name).write_text(content)
             (d.dir / "kits" / name).chmod(0o755)
         d.conf.write_text(f'kits = "{d.dir}/kits"\n' + text)
@@ -167,7 +172,10 @@ def test_our_own_kits_tell(kit):
             d.start()
             d.sign("/", recursive=True)
             d.sync()
-            (d.dir / "kits" / "slow").write_text(SH + SLOW[kit].format(kit=real, dir=d.dir) + "\n")
+            (d.dir / "kits" / "rsync").write_text(RSYNC)
+            (d.dir / "kits" / "rsync").chmod(0o755)
+            if kit == "tar-ssh":
+                p.bind(f"{d.dir}/kits/reader ")
             for path, content in files.items():
                 d.write(path, content)
             d.sign("/", recursive=True)
@@ -179,5 +187,4 @@ def test_our_own_kits_tell(kit):
             run = d.must("GET", d.api_site(f"/sync/runs/{run['run']}"))
             assert run["state"] == "ok" and not [t for t in run["targets"] if '"done"' in t["output"] or "in the stream" in t["output"]], run
         finally:
-            if p:
-                p.stop()
+            p.stop()
