@@ -74,8 +74,14 @@ void aside_sum(struct aside *x, const struct plan *plan)
 
 enum err aside_begin(struct export_dir *e, struct aside *x)
 {
-	snprintf(x->name, sizeof(x->name), "new.%u", __atomic_add_fetch(&e->counter, 1, __ATOMIC_RELAXED));
-	if (sys_mkdir(e->tmp, x->name, 0755) == 0 || errno == EEXIST)
+	int made;
+
+	do {
+		/* the number may be one that a leftover of another life has, with whatever was never decided in it */
+		snprintf(x->name, sizeof(x->name), "new.%u", __atomic_add_fetch(&e->counter, 1, __ATOMIC_RELAXED));
+		made = sys_mkdir(e->tmp, x->name, 0755);
+	} while (made != 0 && errno == EEXIST);
+	if (made == 0)
 		return ERR_OK;
 	x->name[0] = '\0';
 	return err_sys(ERR_FAILED, "cannot create a directory in export.tmp");

@@ -96,7 +96,7 @@ struct bring;
 /* The one that the plan's i-th path lies in, if it has enough files; last: one that was looked at before (i: none). NULL. */
 struct aside *aside_find(const struct export_dir *e, const struct plan *plan, size_t i, size_t last, struct arena *a);
 void aside_sum(struct aside *x, const struct plan *plan);
-enum err aside_begin(struct export_dir *e, struct aside *x) MUST_CHECK;
+enum err aside_begin(struct export_dir *e, struct aside *x) MUST_CHECK; /* an empty one, of a name that nothing there has */
 /* b->parent_fd becomes the directory in it that a path belongs in, made where it is missing. */
 enum err aside_parent(struct bring *b, const struct aside *x, struct path path) MUST_CHECK;
 enum err aside_place(struct bring *b, struct aside *x) MUST_CHECK; /* where it belongs; then it is nowhere beside */

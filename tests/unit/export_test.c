@@ -366,6 +366,32 @@ static void made_ahead(void **state)
 	export_close(e);
 }
 
+/* A repair beside no server begins with what a killed one left in export.tmp/: that was never decided. */
+static void leftovers_stay_out(void **state)
+{
+	struct fixture *f = *state;
+	struct export_dir *e = open_export(f);
+	struct blob_id head = { 0 };
+
+	steps_act(f, &head, "+/new/1 +/new/2 +/new/3 +/new/4 +/new/5 +/new/6 +/new/7 +/new/8 +/new/9");
+	export_close(e);
+	/* the names that its directories would have */
+	for (int i = 1; i <= 3; i++) {
+		char path[64];
+
+		snprintf(path, sizeof(path), "/export.tmp/new.%d", i);
+		assert_int_equal(mkdir(at(path), 0755), 0);
+		snprintf(path, sizeof(path), "/export.tmp/new.%d/undecided", i);
+		assert_ok(file_write(AT_FDCWD, at(path), "x", 1, 0644));
+	}
+	assert_ok(export_open(&e, base));
+	assert_ok(export_repair(e, f->r, &head, when, NULL));
+	assert_false(file_exists(AT_FDCWD, at("/export/new/undecided")));
+	expect_tree(f, e, &head);
+	assert_int_equal(beside_export(), 3);
+	export_close(e);
+}
+
 static void times_rise(void **state)
 {
 	struct fixture *f = *state;
@@ -909,6 +935,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(follows_acts, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(prepared_are_used, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(made_ahead, fixture_begin, fixture_end),
+		cmocka_unit_test_setup_teardown(leftovers_stay_out, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(times_rise, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(foreign_things_move_away, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(damage_is_found_and_repaired, fixture_begin, fixture_end),
