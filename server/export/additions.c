@@ -30,7 +30,7 @@ struct work {
 	size_t n, cap;
 	struct aside *asides; /* arena */
 	size_t next; /* atomic: of runs */
-	pthread_mutex_t lock; /* of what follows, and of when() */
+	pthread_mutex_t lock; /* of what follows, and b->asking of both */
 	enum err err;
 	char why[1024];
 };

@@ -25,6 +25,18 @@ void bring_parent_close(struct bring *b)
 	b->parent_fd = -1;
 }
 
+static enum err make_parent(struct bring *b, struct path path)
+{
+	enum err err;
+
+	if (b->asking)
+		pthread_mutex_lock(b->asking);
+	err = place_make_parent(b->e, path, &b->parent_fd);
+	if (b->asking)
+		pthread_mutex_unlock(b->asking);
+	return err;
+}
+
 enum err bring_parent(struct bring *b, struct path path, bool make)
 {
 	size_t n = (size_t)(strrchr(path.s, '/') - path.s);
@@ -33,7 +45,7 @@ enum err bring_parent(struct bring *b, struct path path, bool make)
 	if (b->parent_fd >= 0 && (b->parent_made || !make) && strlen(b->parent) == n && memcmp(b->parent, path.s, n) == 0)
 		return ERR_OK;
 	bring_parent_close(b);
-	err = make ? place_make_parent(b->e, path, &b->parent_fd) : place_parent(b->e, path, &b->parent_fd);
+	err = make ? make_parent(b, path) : place_parent(b->e, path, &b->parent_fd);
 	if (err) {
 		b->parent_fd = -1;
 		return err;

@@ -20,7 +20,8 @@ struct bring {
 	const struct plan *plan;
 	export_time_fn *when;
 	void *arg;
-	pthread_mutex_t *asking; /* around when(); NULL: there is one thread */
+	/* Around when(), and around place_make_parent(), which may move what the other thread has just made. NULL: there is one thread. */
+	pthread_mutex_t *asking;
 	bool replay; /* what is there may be of this very change, half made */
 	struct aside *aside; /* what the next two are of; NULL: of the export */
 	char parent[PATH_LIMIT + 1]; /* of the descriptor below; a run of files has mostly one */
@@ -146,7 +147,7 @@ void prepared_drop(struct export_dir *e, int64_t before);
 int place_open(const struct export_dir *e, const char *path);
 /* The directory above path, opened; ERR_NOT_FOUND if it is not there as a directory. */
 enum err place_parent(const struct export_dir *e, struct path path, int *fd) MUST_CHECK;
-/* The same, made where it is missing; what stands in the way goes to export.foreign/. */
+/* The same, made where it is missing; what stands in the way goes to export.foreign/. One thread at a time. */
 enum err place_make_parent(struct export_dir *e, struct path path, int *fd) MUST_CHECK;
 /* Out of the way. */
 enum err place_move_foreign(struct export_dir *e, int dir, const char *name, const char *path) MUST_CHECK;

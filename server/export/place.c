@@ -111,6 +111,7 @@ enum err place_move_foreign(struct export_dir *e, int dir, const char *name, con
 	int foreign;
 	enum err err = ERR_OK;
 
+	FAILPOINT(export_foreign_found);
 	if (sys_mkdir(e->base, FOREIGN, 0700) != 0 && errno != EEXIST)
 		return err_sys(ERR_FAILED, "cannot create " FOREIGN);
 	foreign = openat(e->base, FOREIGN, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

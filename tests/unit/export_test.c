@@ -269,16 +269,21 @@ static void put_new(struct act *a, const char *top, struct plan *all)
 		plan_add(all, PLAN_ADD, a->plan.items[i].path, &a->plan.items[i].blob, a->plan.items[i].exec);
 }
 
-static unsigned beside_export(void)
+static unsigned count_in(const char *dir)
 {
 	unsigned n = 0;
-	DIR *d = opendir(at("/export.tmp"));
+	DIR *d = opendir(at(dir));
 
 	assert_non_null(d);
 	while (readdir(d))
 		n++;
 	closedir(d);
 	return n - 2;
+}
+
+static unsigned beside_export(void)
+{
+	return count_in("/export.tmp");
 }
 
 static void begin_ahead(struct export_dir *e, struct act *a, struct plan *all)
@@ -478,6 +483,38 @@ static void foreign_things_move_away(void **state)
 	assert_false(file_exists(AT_FDCWD, at("/export/file")));
 	export_close(e);
 }
+
+#ifdef DRYDOCK_ENABLE_FAILPOINTS
+/* What stands in the way of a directory that both threads need goes away once, and never the directory that one has made. */
+static void foreign_in_the_way_of_two(void **state)
+{
+	struct fixture *f = *state;
+	struct export_dir *e = open_export(f);
+	struct blob_id empty = { 0 }, full;
+	char path[32];
+	struct act a;
+
+	steps_act(f, &empty, "+/keep");
+	full = empty;
+	act_begin(&a, f);
+	for (int i = 0; i < 300; i++) {
+		snprintf(path, sizeof(path), "/way/%d/%03d", i / 64, i);
+		act_text(&a, path, "x");
+	}
+	act_end(&a, &full);
+	for (int round = 0; round < 3; round++) {
+		assert_ok(export_bring(e, f->r, &empty, NULL, when, NULL));
+		assert_ok(file_write(AT_FDCWD, at("/export/way"), "x", 1, 0600));
+		/* the one that has seen it is slow to move it */
+		failpoint_arm(FAILPOINT_DELAY, FAIL_export_foreign_found, 1, 100);
+		assert_ok(export_bring(e, f->r, &full, NULL, when, NULL));
+		failpoint_arm(FAILPOINT_NOTHING, 0, 0, 0);
+		expect_tree(f, e, &full);
+	}
+	assert_int_equal(count_in("/export.foreign"), 3);
+	export_close(e);
+}
+#endif
 
 static struct buf differences;
 
@@ -938,6 +975,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(leftovers_stay_out, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(times_rise, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(foreign_things_move_away, fixture_begin, fixture_end),
+#ifdef DRYDOCK_ENABLE_FAILPOINTS
+		cmocka_unit_test_setup_teardown(foreign_in_the_way_of_two, fixture_begin, fixture_end),
+#endif
 		cmocka_unit_test_setup_teardown(damage_is_found_and_repaired, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(prepared_meanwhile, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(longest_paths, fixture_begin, fixture_end),
