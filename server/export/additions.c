@@ -258,7 +258,7 @@ static void plan_work(struct work *w)
 			i++;
 			continue;
 		}
-		ahead_match(w->b->e, plan, aside);
+		ahead_match(w->b->ahead, plan, aside);
 		split(w, start, i, NULL);
 		split(w, aside->from, aside->to, aside);
 		start = i = aside->to;
@@ -316,7 +316,7 @@ static void work_one(void *arg, size_t nth)
 		return;
 	if (own)
 		mine.r = own;
-	mine.shelf = ahead_hand(mine.e);
+	mine.shelf = ahead_hand(mine.ahead);
 	work_off(w, &mine);
 	repo_shelf_hand_free(mine.shelf);
 	repo_close(own);

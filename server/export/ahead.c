@@ -111,22 +111,26 @@ void export_ahead_end(struct export_dir *e, bool decided)
 	pthread_mutex_unlock(&e->lock);
 }
 
-void ahead_stop(struct export_dir *e)
+struct ahead *ahead_stop(struct export_dir *e)
 {
+	struct ahead *h;
+
 	pthread_mutex_lock(&e->ahead_lock);
-	if (e->ahead) {
-		atomic_store(&e->ahead->stop, true);
-		pool_beside_wait(&e->ahead->thread);
+	h = e->ahead;
+	if (h) {
+		atomic_store(&h->stop, true);
+		pool_beside_wait(&h->thread);
 	}
 	pthread_mutex_unlock(&e->ahead_lock);
+	return h;
 }
 
-void ahead_match(struct export_dir *e, const struct plan *plan, struct aside *x)
+void ahead_match(struct ahead *h, const struct plan *plan, struct aside *x)
 {
-	if (!e->ahead || plan->n < EXPORT_AHEAD)
+	if (!h)
 		return;
 	aside_sum(x, plan);
-	for (struct aside *have = e->ahead->list; have; have = have->next) {
+	for (struct aside *have = h->list; have; have = have->next) {
 		if (!*have->name || strcmp(have->dir, x->dir) != 0 || !sha256_equal(&have->sum, &x->sum))
 			continue;
 		memcpy(x->name, have->name, sizeof(x->name));
@@ -136,9 +140,9 @@ void ahead_match(struct export_dir *e, const struct plan *plan, struct aside *x)
 	}
 }
 
-struct repo_shelf_hand *ahead_hand(const struct export_dir *e)
+struct repo_shelf_hand *ahead_hand(const struct ahead *h)
 {
-	return e->ahead ? repo_shelf_hand_new(e->ahead->shelf) : NULL;
+	return h ? repo_shelf_hand_new(h->shelf) : NULL;
 }
 
 void ahead_drop(struct export_dir *e, bool decided_only)

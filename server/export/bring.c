@@ -277,7 +277,7 @@ static enum err bring_locked(struct export_dir *e, struct repo *r, const struct 
 	}
 	sync = b.replay || b.plan->n > FEW;
 	if (b.plan->n >= EXPORT_AHEAD)
-		ahead_stop(e);
+		b.ahead = ahead_stop(e);
 	b.arena = arena_new();
 	if (e->known && state_full(&e->state, to)) {
 		err = bring_sync(e);

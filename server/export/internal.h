@@ -12,6 +12,7 @@
 
 /* --- bring: a change under way ------------------------------------------------------------------------------------------- */
 
+struct ahead;
 struct bring {
 	struct export_dir *e;
 	struct repo *r;
@@ -23,6 +24,7 @@ struct bring {
 	/* Around when(), and around place_make_parent(), which may move what the other thread has just made. NULL: there is one thread. */
 	pthread_mutex_t *asking;
 	bool replay; /* what is there may be of this very change, half made */
+	struct ahead *ahead; /* stopped; NULL: nothing was made before, or the change is small */
 	struct aside *aside; /* what the next two are of; NULL: of the export */
 	char parent[PATH_LIMIT + 1]; /* of the descriptor below; a run of files has mostly one */
 	int parent_fd;
@@ -105,12 +107,11 @@ void aside_drop(struct export_dir *e, struct aside *x);
 
 /* --- ahead: such directories made while their act is not decided yet ------------------------------------------------------ */
 
-struct ahead;
-/* With e->lock held: no further file is made. */
-void ahead_stop(struct export_dir *e);
-/* Has it made this one, with these very files? Then x takes it over. */
-void ahead_match(struct export_dir *e, const struct plan *plan, struct aside *x);
-struct repo_shelf_hand *ahead_hand(const struct export_dir *e); /* on the bytes that it has; NULL: none */
+/* With e->lock held, and good as long as it is: it makes no further file. NULL: none was there (one may begin right afterwards). */
+struct ahead *ahead_stop(struct export_dir *e);
+/* Has the stopped one made this, with these very files? Then x takes it over. */
+void ahead_match(struct ahead *h, const struct plan *plan, struct aside *x);
+struct repo_shelf_hand *ahead_hand(const struct ahead *h); /* on the bytes that it has; NULL: none */
 void ahead_drop(struct export_dir *e, bool decided_only);
 
 /* --- the directory ------------------------------------------------------------------------------------------------ */

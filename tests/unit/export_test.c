@@ -371,6 +371,50 @@ static void made_ahead(void **state)
 	export_close(e);
 }
 
+#ifdef DRYDOCK_ENABLE_FAILPOINTS
+/* Another act makes its files ahead while a change is carried out that had no such help: the two have nothing to do with each other. */
+static struct {
+	struct export_dir *e;
+	struct act act;
+	struct plan all;
+	bool begun;
+} beginning;
+
+static void begin_in_between(const char *step)
+{
+	if (beginning.begun || strcmp(step, "export_noted") != 0)
+		return;
+	beginning.begun = true;
+	begin_ahead(beginning.e, &beginning.act, &beginning.all);
+}
+
+static void ahead_begins_in_between(void **state)
+{
+	struct fixture *f = *state;
+	struct export_dir *e = beginning.e = open_export(f);
+	struct blob_id head = { 0 };
+	struct act a;
+
+	act_begin(&a, f);
+	put_new(&a, "first", &beginning.all);
+	plan_release(&beginning.all);
+	act_end(&a, &head);
+	act_begin(&beginning.act, f);
+	put_new(&beginning.act, "second", &beginning.all);
+	failpoint_hook = begin_in_between;
+	assert_ok(export_bring(e, f->r, &head, NULL, when, NULL));
+	failpoint_hook = NULL;
+	assert_true(beginning.begun);
+	expect_tree(f, e, &head);
+	act_end(&beginning.act, &head);
+	export_ahead_end(e, true);
+	assert_ok(export_bring(e, f->r, &head, NULL, when, NULL));
+	expect_tree(f, e, &head);
+	assert_int_equal(beside_export(), 0);
+	export_close(e);
+}
+#endif
+
 /* A repair beside no server begins with what a killed one left in export.tmp/: that was never decided. */
 static void leftovers_stay_out(void **state)
 {
@@ -972,6 +1016,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(follows_acts, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(prepared_are_used, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(made_ahead, fixture_begin, fixture_end),
+#ifdef DRYDOCK_ENABLE_FAILPOINTS
+		cmocka_unit_test_setup_teardown(ahead_begins_in_between, fixture_begin, fixture_end),
+#endif
 		cmocka_unit_test_setup_teardown(leftovers_stay_out, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(times_rise, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(foreign_things_move_away, fixture_begin, fixture_end),
