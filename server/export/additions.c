@@ -101,19 +101,14 @@ static enum err finish(const struct plan_item *item, int64_t mtime_s, int fd, en
 /* A file in export.tmp/ with the bytes, mode and time. */
 static enum err make_temporary(struct bring *b, const struct plan_item *item, int64_t mtime_s, char name[PREPARED_NAME])
 {
-	enum err err = ERR_OK;
-	int fd;
+	const bool claimed = prepared_claim(b->e, &item->blob, name);
+	const int fd = claimed ? sys_open(b->e->tmp, name, O_WRONLY | O_NOFOLLOW, 0) : temporary_create(b->e, &item->blob, name);
+	enum err err = fd < 0 ? err_sys(ERR_FAILED, "cannot write to export.tmp") : ERR_OK;
 
-	if (prepared_claim(b->e, &item->blob, name)) {
-		fd = sys_open(b->e->tmp, name, O_WRONLY | O_NOFOLLOW, 0);
-	} else {
-		fd = temporary_create(b->e, &item->blob, name);
-		if (fd >= 0)
-			err = copy_bytes(b, item, fd);
-	}
-	if (fd < 0)
-		return err_sys(ERR_FAILED, "cannot write to export.tmp");
-	err = finish(item, mtime_s, fd, err);
+	if (!err && !claimed)
+		err = copy_bytes(b, item, fd);
+	if (fd >= 0)
+		err = finish(item, mtime_s, fd, err);
 	if (err)
 		sys_unlink(b->e->tmp, name, 0);
 	return err;
@@ -139,13 +134,29 @@ static enum err keep(struct bring *b, const struct plan_item *item, const struct
 	return err;
 }
 
+/* By way of export.tmp/ into b->parent_fd. */
+static enum err put_temporary(struct bring *b, const struct plan_item *item, int64_t mtime_s)
+{
+	char name[PREPARED_NAME];
+	enum err err = make_temporary(b, item, mtime_s, name);
+
+	if (err)
+		return err;
+	FAILPOINT(export_ready);
+	if (sys_rename(b->e->tmp, name, b->parent_fd, path_name(item->path)) != 0) {
+		err = err_sys(ERR_FAILED, "cannot put %s into the export", item->path.s);
+		sys_unlink(b->e->tmp, name, 0);
+	}
+	FAILPOINT_OR(err, export_placed);
+	return err;
+}
+
 static enum err put_file(struct bring *b, const struct plan_item *item)
 {
 	const char *name = path_name(item->path);
 	int64_t mtime;
 	struct stat st;
 	bool there, ours, same = false;
-	char tmp[PREPARED_NAME];
 	enum err err = bring_parent(b, item->path, true);
 
 	if (err)
@@ -173,16 +184,7 @@ static enum err put_file(struct bring *b, const struct plan_item *item)
 	}
 	mtime = floor_second(put_at(b, item));
 	mtime = there ? later(mtime, &st) : mtime < LATEST ? mtime : LATEST;
-	err = make_temporary(b, item, mtime, tmp);
-	if (err)
-		return err;
-	FAILPOINT(export_ready);
-	if (sys_rename(b->e->tmp, tmp, b->parent_fd, name) != 0) {
-		err = err_sys(ERR_FAILED, "cannot put %s into the export", item->path.s);
-		sys_unlink(b->e->tmp, tmp, 0);
-	}
-	FAILPOINT_OR(err, export_placed);
-	return err;
+	return put_temporary(b, item, mtime);
 }
 
 /* --- one file of a new directory ------------------------------------------------------------------------------------------- */
@@ -205,7 +207,6 @@ static enum err put_aside(struct bring *b, struct aside *aside, const struct pla
 {
 	const char *name = path_name(item->path);
 	const int64_t s = floor_second(put_at(b, item)), mtime = s < LATEST ? s : LATEST;
-	char tmp[PREPARED_NAME];
 	enum err err = aside_parent(b, aside, item->path);
 
 	if (err)
@@ -215,13 +216,7 @@ static enum err put_aside(struct bring *b, struct aside *aside, const struct pla
 	/* it was stopped before, or the bytes were not at hand there */
 	if (aside->made && errno != ENOENT)
 		return err_sys(ERR_FAILED, "cannot set the time of %s beside the export", item->path.s);
-	if (prepared_has(b->e, &item->blob)) {
-		err = make_temporary(b, item, mtime, tmp);
-		if (!err && sys_rename(b->e->tmp, tmp, b->parent_fd, name) != 0)
-			err = err_sys(ERR_FAILED, "cannot put %s beside the export", item->path.s);
-		return err;
-	}
-	return additions_make(b, item, mtime);
+	return prepared_has(b->e, &item->blob) ? put_temporary(b, item, mtime) : additions_make(b, item, mtime);
 }
 
 /* --- all of them -------------------------------------------------------------------------------------------------------------- */

@@ -809,6 +809,51 @@ static void failing_calls(void **state)
 }
 #endif
 
+#ifdef DRYDOCK_ENABLE_FAILPOINTS
+/* Whatever fails while a new directory is filled with prepared files, nothing of it stays beside the export. */
+static void failing_aside(void **state)
+{
+	struct fixture *f = *state;
+	struct export_dir *e = open_export(f);
+	struct blob_id empty = { 0 }, full, ids[9];
+	unsigned failed = 0, in_a_row = 0;
+	char path[16], text[16];
+	struct act a;
+
+	steps_act(f, &empty, "+/keep");
+	full = empty;
+	act_begin(&a, f);
+	for (int i = 0; i < 9; i++) {
+		snprintf(path, sizeof(path), "/new/%d", i);
+		snprintf(text, sizeof(text), "text %d", i);
+		ids[i] = act_text(&a, path, text);
+	}
+	act_end(&a, &full);
+	for (int n = 1; in_a_row < 10; n++) {
+		enum err err;
+
+		assert_ok(export_bring(e, f->r, &empty, NULL, when, NULL));
+		for (int i = 0; i < 9; i++) {
+			snprintf(text, sizeof(text), "text %d", i);
+			assert_ok(export_prepare(e, &ids[i], text, strlen(text)));
+		}
+		failpoint_arm(FAILPOINT_SYS, 0, n, EIO);
+		err = export_bring(e, f->r, &full, NULL, when, NULL);
+		failpoint_arm(FAILPOINT_NOTHING, 0, 0, 0);
+		export_discard(e);
+		in_a_row = err ? 0 : in_a_row + 1;
+		failed += err != ERR_OK;
+		if (err)
+			assert_int_equal(beside_export(), 0);
+	}
+	assert_true(failed > 9);
+	assert_ok(export_bring(e, f->r, &full, NULL, when, NULL));
+	expect_tree(f, e, &full);
+	assert_int_equal(beside_export(), 0);
+	export_close(e);
+}
+#endif
+
 static uint32_t seed = 42;
 
 static uint32_t any(uint32_t n)
@@ -1030,6 +1075,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(longest_paths, fixture_begin, fixture_end),
 #ifdef DRYDOCK_ENABLE_FAILPOINTS
 		cmocka_unit_test_setup_teardown(failing_calls, fixture_begin, fixture_end),
+		cmocka_unit_test_setup_teardown(failing_aside, fixture_begin, fixture_end),
 #endif
 		cmocka_unit_test_setup_teardown(partial_states, fixture_begin, fixture_end),
 		cmocka_unit_test_setup_teardown(unsynced_changes, fixture_begin, fixture_end),
