@@ -237,36 +237,24 @@ enum err cutting_write(struct cutting *c, struct decision *d)
 	return err;
 }
 
-struct old { unsigned newer; uint64_t number; };
-
-static bool see_old(void *arg, const struct db_release *r)
-{
-	struct old *o = arg;
-
-	if (!o->newer)
-		o->number = r->number;
-	return o->newer-- != 0;
-}
-
 /* Tags that are no longer kept. The log, whose commits have the same trees, stays. Numbers may have gaps (catch-up). */
 static enum err drop_old_tags(struct decision *d)
 {
-	struct old o = { .newer = d->s->conf ? d->s->conf->release_keep : 0 };
-	enum err err = o.newer ? db_release_list(d->db, d->s->name, 0, o.newer + 1, see_old, &o) : ERR_OK;
+	enum err err = ERR_OK;
 
-	while (!err && o.number) {
-		const uint64_t number = o.number;
+	for (unsigned i = d->s->conf ? d->s->conf->release_keep : 0; i && !err; i++) {
 		struct blob_id tag;
+		uint64_t number;
 		char ref[96];
 
+		err = db_release_number(d->db, d->s->name, i, &number);
+		if (err)
+			return err == ERR_NOT_FOUND ? ERR_OK : err;
 		snprintf(ref, sizeof ref, RELEASE_TAG_PREFIX "%llu", (unsigned long long)number);
 		if (repo_ref_get(d->repo, ref, &tag))
 			break;
 		err = repo_ref_remove(d->repo, ref);
 		FAILPOINT(release_tag_dropped);
-		o = (struct old){ 0 };
-		if (!err)
-			err = db_release_list(d->db, d->s->name, number, 1, see_old, &o);
 	}
 	return err;
 }

@@ -296,6 +296,7 @@ struct db_release { uint64_t number, seq, as_of; const char *node; int64_t at; s
 enum err db_release_put(struct db *db, const char *site, const struct db_release *r) MUST_CHECK;
 enum err db_release_get(struct db *db, const char *site, uint64_t number, struct db_release *out, struct arena *a) MUST_CHECK; /* 0: newest */
 enum err db_release_after(struct db *db, const char *site, uint64_t number, struct db_release *out, struct arena *a) MUST_CHECK; /* the next; ERR_NOT_FOUND */
+enum err db_release_number(struct db *db, const char *site, unsigned newer, uint64_t *number) MUST_CHECK; /* of the one that has so many newer ones; ERR_NOT_FOUND */
 enum err db_release_list(struct db *db, const char *site, uint64_t before, unsigned limit, bool (*fn)(void *arg, const struct db_release *r), void *arg) MUST_CHECK;
 
 struct db_run {

@@ -59,6 +59,16 @@ enum err db_release_after(struct db *db, const char *site, uint64_t number, stru
 	return cursor_close_found(&c, "there is no release after %llu", (unsigned long long)number);
 }
 
+DB_STMT(NUMBER, "release_number", "SELECT number FROM release_ WHERE site = ? ORDER BY number DESC LIMIT 1 OFFSET ?");
+enum err db_release_number(struct db *db, const char *site, unsigned newer, uint64_t *number)
+{
+	struct cursor c;
+
+	cursor_open(&c, db, &NUMBER, ARGS(a_name(site), a_u64(newer)));
+	*number = cursor_next(&c) ? cursor_u64(&c, 0) : 0;
+	return cursor_close_found(&c, "there are no more than %u releases", newer);
+}
+
 DB_STMT(LISTING, "release_list", "SELECT " COLUMNS " FROM release_ WHERE site = ? AND number < ? ORDER BY number DESC LIMIT ?");
 enum err db_release_list(struct db *db, const char *site, uint64_t before, unsigned limit, bool (*fn)(void *arg, const struct db_release *r), void *arg)
 {

@@ -749,6 +749,7 @@ static void releases(void **state)
 	struct db_release in = { .node = NODE_A, .seq = 3, .as_of = 2, .at = 7, .files_count = 9 }, got;
 	struct arena *a = arena_new();
 	struct seen s = { "", 0, 0 };
+	uint64_t number;
 
 	GIVES(ERR_NOT_FOUND, db_release_get(db, "re", 0, &got, a));
 	for (in.number = 1; in.number <= 4; in.number++) {
@@ -763,6 +764,11 @@ static void releases(void **state)
 	assert_int_equal(got.main_commit.b[19], 2);
 	assert_int_equal(got.as_of, 2);
 	GIVES(ERR_NOT_FOUND, db_release_get(db, "re", 5, &got, a));
+	OK(db_release_number(db, "re", 0, &number));
+	assert_int_equal(number, 4);
+	OK(db_release_number(db, "re", 3, &number));
+	assert_int_equal(number, 1);
+	GIVES(ERR_NOT_FOUND, db_release_number(db, "re", 4, &number));
 	OK(db_release_list(db, "re", 0, 2, see_release, &s));
 	OK(db_release_list(db, "re", 3, 10, see_release, &s));
 	assert_string_equal(s.text, "a=4 a=3 a=2 a=1 ");
