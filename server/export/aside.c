@@ -1,9 +1,7 @@
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/digest.h"
@@ -25,7 +23,7 @@ static size_t missing(const struct export_dir *e, struct path path)
 		int fd;
 
 		dir[n] = '\0';
-		fd = place_open(e, dir + 1);
+		fd = place_open_at(e->root, dir + 1);
 		if (fd >= 0) {
 			sys_close(fd);
 			break;
@@ -87,17 +85,6 @@ enum err aside_begin(struct export_dir *e, struct aside *x)
 	return err_sys(ERR_FAILED, "cannot create a directory in export.tmp");
 }
 
-static int open_below(int dir, const char *path)
-{
-	struct open_how how = { .flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS };
-	long fd;
-
-	do
-		fd = syscall(SYS_openat2, dir, *path ? path : ".", &how, sizeof(how));
-	while (fd < 0 && (errno == EINTR || errno == EAGAIN));
-	return (int)fd;
-}
-
 /* The mode is that of the export's directories, whatever the umask is; two threads may make the same one. */
 static enum err enter(int *dir, const char *name)
 {
@@ -128,12 +115,12 @@ enum err aside_parent(struct bring *b, const struct aside *x, struct path path)
 		return ERR_OK;
 	bring_parent_close(b);
 	snprintf(below, sizeof(below), "%s%.*s", x->name, (int)(n - x->len), path.s + x->len);
-	fd = x->made ? open_below(b->e->tmp, below) : -1;
+	fd = x->made ? place_open_at(b->e->tmp, below) : -1;
 	there = fd >= 0;
 	if (!there && x->made && errno != ENOENT)
 		return err_sys(ERR_FAILED, "cannot open a directory in export.tmp");
 	if (!there)
-		fd = open_below(b->e->tmp, "");
+		fd = place_open_at(b->e->tmp, "");
 	if (fd < 0)
 		return err_sys(ERR_FAILED, "cannot open export.tmp");
 	for (char *part = below, *slash; part && !there && !err; part = slash) {

@@ -39,7 +39,7 @@ static enum err make_parent(struct bring *b, struct path path)
 
 enum err bring_parent(struct bring *b, struct path path, bool make)
 {
-	size_t n = (size_t)(strrchr(path.s, '/') - path.s);
+	const size_t n = path_above(path);
 	enum err err;
 
 	if (b->parent_fd >= 0 && (b->parent_made || !make) && strlen(b->parent) == n && memcmp(b->parent, path.s, n) == 0)
@@ -97,8 +97,7 @@ static void collect(struct bring *b, struct candidates *c)
 
 	for (size_t i = 0; i < b->plan->n; i++) {
 		struct path path = b->plan->items[i].path;
-		const char *dir = strrchr(path.s, '/');
-		size_t n = (size_t)(dir - path.s);
+		size_t n = path_above(path);
 		if (b->plan->items[i].kind != PLAN_REMOVE)
 			continue;
 		if (c->cap < c->n + 1)

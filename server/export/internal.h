@@ -144,8 +144,8 @@ void prepared_drop(struct export_dir *e, int64_t before);
 
 /* --- place: beneath export/, never through a link or out of it ------------------------------------------------------ */
 
-/* A directory of export/ ("" for itself). -1 and errno. */
-int place_open(const struct export_dir *e, const char *path);
+/* A directory of dir ("" for itself), export/ or export.tmp/. -1 and errno. */
+int place_open_at(int dir, const char *path);
 /* The directory above path, opened; ERR_NOT_FOUND if it is not there as a directory. */
 enum err place_parent(const struct export_dir *e, struct path path, int *fd) MUST_CHECK;
 /* The same, made where it is missing; what stands in the way goes to export.foreign/. One thread at a time. */

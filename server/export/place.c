@@ -15,14 +15,14 @@
 
 #define FOREIGN "export.foreign"
 
-int place_open(const struct export_dir *e, const char *path)
+int place_open_at(int dir, const char *path)
 {
 	struct open_how how = { .flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
 		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV };
 	long fd;
 
 	do
-		fd = syscall(SYS_openat2, e->root, *path ? path : ".", &how, sizeof(how));
+		fd = syscall(SYS_openat2, dir, *path ? path : ".", &how, sizeof(how));
 	while (fd < 0 && (errno == EINTR || errno == EAGAIN));
 	return (int)fd;
 }
@@ -30,7 +30,7 @@ int place_open(const struct export_dir *e, const char *path)
 /* The directory part of a path, without its leading slash: "" for a file at the top. */
 static void directory_of(struct path path, char out[PATH_LIMIT + 1])
 {
-	size_t n = (size_t)(strrchr(path.s, '/') - path.s);
+	const size_t n = path_above(path);
 
 	if (n > 0)
 		memcpy(out, path.s + 1, n - 1);
@@ -42,7 +42,7 @@ enum err place_parent(const struct export_dir *e, struct path path, int *fd)
 	char dir[PATH_LIMIT + 1];
 
 	directory_of(path, dir);
-	*fd = place_open(e, dir);
+	*fd = place_open_at(e->root, dir);
 	if (*fd >= 0)
 		return ERR_OK;
 	if (errno == ENOENT || errno == ENOTDIR || errno == ELOOP || errno == EXDEV)
@@ -81,12 +81,12 @@ enum err place_make_parent(struct export_dir *e, struct path path, int *fd)
 	enum err err = ERR_OK;
 
 	directory_of(path, dir);
-	*fd = place_open(e, dir);
+	*fd = place_open_at(e->root, dir);
 	if (*fd >= 0)
 		return ERR_OK;
 	if (errno != ENOENT && errno != ENOTDIR && errno != ELOOP && errno != EXDEV)
 		return err_sys(ERR_FAILED, "cannot open %s in the export", dir);
-	above = place_open(e, "");
+	above = place_open_at(e->root, "");
 	if (above < 0)
 		return err_sys(ERR_FAILED, "cannot open %s", e->path);
 	for (char *part = dir; part && !err;) {
@@ -203,7 +203,7 @@ static enum err walk_dir(struct walk *w, const char *path)
 {
 	char **names = NULL;
 	size_t n = 0;
-	int fd = place_open(w->e, path), again = -1; /* the second is let go of while one of its directories is walked */
+	int fd = place_open_at(w->e->root, path), again = -1; /* the second is let go of while one of its directories is walked */
 	enum err err;
 
 	if (fd < 0)
@@ -214,7 +214,7 @@ static enum err walk_dir(struct walk *w, const char *path)
 		struct stat st;
 		bool enter = false;
 		if (again < 0)
-			again = place_open(w->e, path);
+			again = place_open_at(w->e->root, path);
 		if (again < 0)
 			err = err_sys(ERR_FAILED, "cannot open %s in the export", path);
 		else if (fstatat(again, names[i], &st, AT_SYMLINK_NOFOLLOW) == 0)

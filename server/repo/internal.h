@@ -65,6 +65,8 @@ bool packs_blob(struct repo *r, const struct blob_id *id, struct buf *out) MUST_
 bool packs_size(struct repo *r, const struct blob_id *id, git_object_t *type, uint64_t *size) MUST_CHECK;
 /* Of an object in a pack, its n first bytes or more given: the length of its head; 0: it is not stored whole. */
 size_t object_head(const uint8_t *p, size_t n, git_object_t *type, uint64_t *size);
+/* All n bytes of a file that begin there. */
+bool packs_read_at(int fd, void *to, size_t n, uint64_t at) MUST_CHECK;
 uint64_t packs_place(struct repo *r, const struct blob_id *id); /* 0: not there */
 void packs_drop(struct repo *r); /* with the handle's lock held, or at its end */
 

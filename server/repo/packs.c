@@ -266,7 +266,7 @@ void packs_drop(struct repo *r)
 	free(h);
 }
 
-static bool read_at(int fd, void *to, size_t n, uint64_t at)
+bool packs_read_at(int fd, void *to, size_t n, uint64_t at)
 {
 	for (size_t got = 0; got < n;) {
 		ssize_t k = pread(fd, (char *)to + got, n - got, (off_t)(at + got));
@@ -291,7 +291,7 @@ static int pack_open(const struct packs *all, uint32_t nth)
 	free(name);
 	if (fd < 0)
 		return -1;
-	if (fstat(fd, &st) == 0 && st.st_size >= HEAD + SHA1_SIZE && read_at(fd, head, HEAD, 0) && read_at(fd, sum, SHA1_SIZE, (uint64_t)st.st_size - SHA1_SIZE) &&
+	if (fstat(fd, &st) == 0 && st.st_size >= HEAD + SHA1_SIZE && packs_read_at(fd, head, HEAD, 0) && packs_read_at(fd, sum, SHA1_SIZE, (uint64_t)st.st_size - SHA1_SIZE) &&
 	    memcmp(head, "PACK\0\0\0\2", 8) == 0 && u32_at(head + 8) == pack->n && memcmp(sum, pack->sum, SHA1_SIZE) == 0)
 		return fd;
 	sys_close(fd);
@@ -352,7 +352,7 @@ static const uint8_t *stored(struct packs_hand *h, const struct place *at, size_
 		return NULL;
 	if (near && n <= AHEAD / 2) {
 		h->n_ahead = 0;
-		if (!read_at(fd, h->ahead, left < AHEAD ? (size_t)left : AHEAD, at->at))
+		if (!packs_read_at(fd, h->ahead, left < AHEAD ? (size_t)left : AHEAD, at->at))
 			return NULL;
 		h->n_ahead = left < AHEAD ? (size_t)left : AHEAD;
 		h->ahead_at = at->at;
@@ -361,7 +361,7 @@ static const uint8_t *stored(struct packs_hand *h, const struct place *at, size_
 	}
 	if (n > h->cap)
 		h->raw = mem_grow(h->raw, &h->cap, n, 1);
-	return read_at(fd, h->raw, n, at->at) ? h->raw : NULL;
+	return packs_read_at(fd, h->raw, n, at->at) ? h->raw : NULL;
 }
 
 static bool has_id(git_object_t type, const char *p, size_t n, const struct blob_id *id)

@@ -2,7 +2,6 @@
  * shelf: the blobs of one large pack, read from where the pack writer put them. The file stays the same when it gets its
  * name, and stays readable when a repack takes that away.
  */
-#include <errno.h>
 #include <fcntl.h>
 #include <libdeflate.h>
 #include <stdlib.h>
@@ -96,16 +95,7 @@ static bool fetch(struct repo_shelf_hand *h, const struct shelf_place *at)
 {
 	if (at->len > h->cap)
 		h->raw = mem_grow(h->raw, &h->cap, at->len, 1);
-	for (size_t got = 0; got < at->len;) {
-		ssize_t k = pread(h->shelf->fd, h->raw + got, at->len - got, (off_t)(at->at + got));
-
-		if (k < 0 && errno == EINTR)
-			continue;
-		if (k <= 0)
-			return false;
-		got += (size_t)k;
-	}
-	return libdeflate_crc32(0, h->raw, at->len) == at->crc;
+	return packs_read_at(h->shelf->fd, h->raw, at->len, at->at) && libdeflate_crc32(0, h->raw, at->len) == at->crc;
 }
 
 enum err repo_shelf_copy(struct repo_shelf_hand *h, const struct blob_id *id, int fd)
