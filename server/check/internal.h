@@ -62,21 +62,25 @@ struct log {
 	struct repo *repo; /* of the calling thread */
 	const char *site;
 	const struct node_key *key;
-	struct blob_id *ids; /* of seq 1, 2, ... */
+	uint64_t before; /* records ahead of the first of these */
+	struct blob_id *ids; /* of seq before + 1, + 2, ... */
 	size_t n;
 	struct check *check; /* who is told */
 };
 /*
- * The commits from `tip` back to the first, or to the one behind `after` (then log_one() alone is for them: their numbers are not
- * their records'). ERR_NOT_FOUND, ERR_FAILED with *broken: the commit that cannot be read.
+ * The commits from `tip` back to the first, or to the one behind `after`, which is record number l->before (then log_one() alone
+ * is for them: the keys and rules of what came before are not known). ERR_NOT_FOUND, ERR_FAILED with *broken: the commit that cannot be read.
  */
 enum err log_open(struct log *l, const struct blob_id *tip, const struct blob_id *after, struct blob_id *broken) MUST_CHECK;
 void log_close(struct log *l);
 /* Every record in order, verified; what is wrong is told. fn sees damaged ones too. The files are in path order. */
 enum err log_each(struct log *l, enum err (*fn)(void *arg, const struct log_entry *e), void *arg) MUST_CHECK;
 
-/* One record again, without its rules; nothing is told. fn is not called if it cannot be read. */
-enum err log_one(struct log *l, uint64_t seq, enum err (*fn)(void *arg, const struct log_entry *e), void *arg) MUST_CHECK;
+/*
+ * The record of ids[nth], without its rules; nothing is told. fn is not called if it or its list of files cannot be read; of
+ * a damaged one the list may end early.
+ */
+enum err log_one(struct log *l, size_t nth, enum err (*fn)(void *arg, const struct log_entry *e), void *arg) MUST_CHECK;
 
 /* --- replay.c, replay_rows.c: what records add up to ----------------------------------------------------------------- */
 

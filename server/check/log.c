@@ -158,7 +158,7 @@ static void read_entry(const struct log *l, struct ahead *a, struct repo *repo)
 
 static void entry_begin(struct log_entry *e, const struct log *l, size_t index)
 {
-	*e = (struct log_entry){ .seq = index + 1, .commit = l->ids[index], .body = BUF_INIT(BODY_LIMIT), .files_text = BUF_INIT(SMALL_FILES),
+	*e = (struct log_entry){ .seq = l->before + index + 1, .commit = l->ids[index], .body = BUF_INIT(BODY_LIMIT), .files_text = BUF_INIT(SMALL_FILES),
 		.rules_text = BUF_INIT(RULES_LIMIT), .arena = arena_new() };
 }
 
@@ -432,12 +432,12 @@ enum err log_each(struct log *l, enum err (*fn)(void *arg, const struct log_entr
 	return e;
 }
 
-enum err log_one(struct log *l, uint64_t seq, enum err (*fn)(void *arg, const struct log_entry *e), void *arg)
+enum err log_one(struct log *l, size_t nth, enum err (*fn)(void *arg, const struct log_entry *e), void *arg)
 {
 	struct ahead a = { .n_bad = 0 };
 	enum err e;
 
-	entry_begin(&a.e, l, seq - 1);
+	entry_begin(&a.e, l, nth);
 	read_entry(l, &a, l->repo);
 	if (a.e.read && a.e.files_text.limit > SMALL_FILES)
 		read_files(&a, l->repo);

@@ -171,7 +171,7 @@ static enum err compare_database(struct pass *x)
 	replay_end(x->c->replay, rows_expect, x->rows);
 	e = rows_compare(x->rows, x->c->p->db);
 	for (uint64_t seq = 0; !e && (seq = rows_next(x->rows, seq));)
-		e = log_one(&x->log, seq, again, x);
+		e = log_one(&x->log, seq - 1, again, x);
 	return e ? e : rows_name(x->rows, x->c->p->db);
 }
 
@@ -214,19 +214,28 @@ static enum err check_records(struct pass *x)
 	return e;
 }
 
+struct taken {
+	struct rows *rows;
+	size_t n;
+};
+
 static enum err taken_since(void *arg, const struct log_entry *e)
 {
-	struct pass *x = arg;
+	struct taken *t = arg;
 
-	rows_overtaken(x->rows, e);
+	if (e->damaged)
+		return err_set(ERR_FAILED, "record %llu is damaged", (unsigned long long)e->seq);
+	rows_overtaken(t->rows, e);
+	t->n++;
 	return ERR_OK;
 }
 
-/* The records that were written since the rows were read, or since this was asked last. */
+/* The records that were written since the rows were read, or since this was asked last: each, or nothing is put right. */
 static enum err follow(struct pass *x)
 {
 	const struct check_place *p = x->c->p;
-	struct log since = { .repo = x->repo, .site = p->name, .key = p->key, .check = x->c };
+	struct log since = { .repo = x->repo, .site = p->name, .key = p->key, .check = x->c, .before = x->head.seq };
+	struct taken taken = { .rows = x->rows };
 	struct db_head now;
 	struct blob_id broken;
 	enum err e = x->head.seq ? db_head_get(p->db, p->name, node_key_id(p->key), &now) : err_set(ERR_STALE, "no head");
@@ -236,7 +245,9 @@ static enum err follow(struct pass *x)
 	repo_refresh(x->repo);
 	e = log_open(&since, &now.commit, &x->head.commit, &broken);
 	for (size_t i = 0; i < since.n && !e; i++)
-		e = log_one(&since, i + 1, taken_since, x);
+		e = log_one(&since, i, taken_since, &taken);
+	if (!e && taken.n != since.n)
+		e = err_set(ERR_FAILED, "a record that was written since cannot be read");
 	log_close(&since);
 	x->head = now;
 	return e;
@@ -255,6 +266,7 @@ static enum err mend_rows(struct pass *x)
 
 	if (!x->rows || !x->c->mend || x->c->log_damaged || !rows_mendable(x->rows))
 		return ERR_OK;
+	FAILPOINT(mend_compared);
 	/* Most of it while acts go on. */
 	if (p->writer)
 		e = follow(x);

@@ -1087,7 +1087,7 @@ GROUPS = {
     "key": ["key"],
 }
 # by the name, since the room has others
-ELSEWHERE = {"hold_row": "acts", "hold_row_gone": "acts", "mend_mode": "tools", "mend_log_ref": "tools", "mend_row": "tools", "mend_rows": "tools", "mend_export": "tools",
+ELSEWHERE = {"hold_row": "acts", "hold_row_gone": "acts", "mend_mode": "tools", "mend_log_ref": "tools", "mend_compared": "tools", "mend_row": "tools", "mend_rows": "tools", "mend_export": "tools",
              "migrate_granted": "private", "open_admin_made": "fresh", "ref_setting": "starts", "export_directories": "starts", "export_opened": "starts", "export_closing": "starts", "export_swept": "starts"}
 
 
