@@ -253,9 +253,6 @@ static enum err say_need(struct receiver *r, struct tar *t, struct offer *o, int
 		if (!e)
 			e = send_need(r, out);
 		receive_step("asked");
-		/* While the sender reads that, and opens files or starts an rsync. */
-		if (!e)
-			e = image_compare(r, o);
 		if (!e)
 			e = tar_next(t, got);
 	} while (!e && *got && !strcmp(t->name, "look") && !t->size);

@@ -443,12 +443,10 @@ struct changes {
 	size_t n; /* more than CHANGES_MOST: there are others */
 };
 
-static enum err keep_change(void *arg, const struct manifest_line *x, const struct manifest_line *y)
+static void keep_change(struct changes *c, const struct manifest_line *x, const struct manifest_line *y)
 {
-	struct changes *c = arg;
-
 	if (c->n > CHANGES_MOST || (x && y && x->noted && manifest_same_text(x, y)))
-		return ERR_OK;
+		return;
 	if (c->n < CHANGES_MOST) {
 		c->pairs[c->n].has_x = x != NULL;
 		c->pairs[c->n].has_y = y != NULL;
@@ -458,22 +456,62 @@ static enum err keep_change(void *arg, const struct manifest_line *x, const stru
 			c->pairs[c->n].y = line_kept(c->r, y);
 	}
 	c->n++;
-	return ERR_OK;
 }
 
-enum err image_compare(struct receiver *r, struct offer *o)
+static enum err idle_next(struct comparing *c)
+{
+	enum err e = c->idle.source.next(c->idle.source.arg, &c->at, &c->has);
+
+	if (!e && c->has)
+		look_line(c->changes->r, &c->at);
+	return e;
+}
+
+enum err comparing_begin(struct comparing *c, struct receiver *r, struct offer *o)
 {
 	const int image = receiver_idle(r);
 	enum err e;
 
-	if (o->changes || image_dirty(r, image))
+	*c = (struct comparing){ .changes = NULL };
+	if (image_dirty(r, image))
 		return ERR_OK;
 	o->changes = arena_alloc(r->a, sizeof(*o->changes));
-	o->changes->r = r;
-	e = each_pair(r, image, o->whole, NULL, keep_change, o->changes);
-	/* Nobody asks what it says. */
-	if (o->changes->n > CHANGES_MOST)
-		look_end(r);
+	*o->changes = (struct changes){ .r = r };
+	c->changes = o->changes;
+	e = image_list(r, image, true, &c->idle);
+	return e ? e : idle_next(c);
+}
+
+enum err comparing_line(struct comparing *c, const struct manifest_line *y)
+{
+	int order = -1;
+	enum err e = ERR_OK;
+
+	if (!c->changes)
+		return ERR_OK;
+	/* Then all is gone through, and every file looked at, anyhow. */
+	if (c->changes->n > CHANGES_MOST) {
+		look_end(c->changes->r);
+		return ERR_OK;
+	}
+	while (!e && c->has && (order = y ? path_compare(c->at.path, y->path) : -1) < 0) {
+		keep_change(c->changes, &c->at, NULL);
+		e = idle_next(c);
+	}
+	if (e || !y)
+		return e;
+	order = c->has ? order : 1;
+	keep_change(c->changes, order ? NULL : &c->at, y);
+	return order ? ERR_OK : idle_next(c);
+}
+
+enum err comparing_end(struct comparing *c, enum err e)
+{
+	if (!e)
+		e = comparing_line(c, NULL);
+	manifest_reading_end(&c->idle);
+	if (!e && c->changes)
+		look_whole(c->changes->r);
 	return e;
 }
 

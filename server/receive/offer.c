@@ -167,6 +167,7 @@ struct checking {
 	struct receiver *r;
 	struct offer *o;
 	struct manifest_summing sums;
+	struct comparing idle;
 	uint64_t i;
 };
 
@@ -186,6 +187,7 @@ static enum err check_pair(void *arg, const struct manifest_line *base, const st
 {
 	struct checking *c = arg;
 	struct manifest_line l;
+	enum err e;
 
 	if (sent && sent->gone)
 		return c->o->whole ? err_set(ERR_INPUT, "a whole list of files has a line that takes %s away", sent->path.s) : ERR_OK;
@@ -193,10 +195,11 @@ static enum err check_pair(void *arg, const struct manifest_line *base, const st
 		keep_sent(c, base, sent);
 	else if (c->o->whole)
 		return ERR_OK;
+	e = comparing_line(&c->idle, sent ? sent : base);
 	l = sent ? *sent : *base;
 	l.noted = false;
 	manifest_sum_add(&c->sums, &l);
-	return ERR_OK;
+	return e;
 }
 
 static enum err check_list(struct receiver *r, struct offer *o)
@@ -209,7 +212,10 @@ static enum err check_list(struct receiver *r, struct offer *o)
 	o->sent = arena_alloc(r->a, OFFER_KEPT * sizeof(*o->sent));
 	manifest_sum_begin(&c.sums);
 	if (!e)
+		e = comparing_begin(&c.idle, r, o);
+	if (!e)
 		e = manifest_pairs(&l.base.source, &l.sent.source, check_pair, &c);
+	e = comparing_end(&c.idle, e);
 	manifest_sum_end(&c.sums, &sums);
 	new_list_end(&l);
 	if (!e && (sums.count != o->head.sums.count || sums.size != o->head.sums.size || !sha256_equal(&sums.files, &o->head.sums.files) ||

@@ -111,7 +111,7 @@ struct offer {
 	 */
 	struct sent_line *sent;
 	size_t n_sent;
-	struct changes *changes; /* image_compare() */
+	struct changes *changes; /* from the idle image's list: comparing_begin() */
 };
 #define OFFER_KEPT 64
 struct sent_line {
@@ -151,8 +151,19 @@ bool file_as_noted(int dir, const char *name, const struct manifest_line *x);
 struct image_counts {
 	uint64_t written, copied, removed, mended;
 };
-/* What differs between the idle image's list and the new one, for image_bring(): where it is little, that reads neither again. */
-enum err image_compare(struct receiver *r, struct offer *o) MUST_CHECK;
+/*
+ * What differs between the idle image's list and the new one, for image_bring(): where it is little, that reads neither again. The new
+ * one's lines come in order; the idle image's, read along, go to the look.
+ */
+struct comparing {
+	struct changes *changes; /* NULL: the image is dirty, and nothing is compared */
+	struct manifest_reading idle;
+	struct manifest_line at;
+	bool has;
+};
+enum err comparing_begin(struct comparing *c, struct receiver *r, struct offer *o) MUST_CHECK;
+enum err comparing_line(struct comparing *c, const struct manifest_line *y) MUST_CHECK;
+enum err comparing_end(struct comparing *c, enum err e) MUST_CHECK; /* e: from the others; returned */
 /* The idle image becomes the new list; its own list too. Durable. */
 enum err image_bring(struct receiver *r, int image, const struct offer *o, struct image_counts *out) MUST_CHECK;
 /* Every file below an image, sorted, path only; foreign things (links, devices) have size UINT64_MAX. */
@@ -162,10 +173,13 @@ void walk_free(struct walk *w);
 
 /*
  * look.c: is every file of the idle image as it was noted? Threads of its own ask the kernel for each, while the list of a
- * delivery is checked and its bytes come. It reads only; a look that is older than LOOK_GOOD_US when it counts is repeated.
+ * delivery is checked and its bytes come. Who reads the image's list tells each line. It reads only; a look that is older than
+ * LOOK_GOOD_US when it counts, or was not told all, is repeated.
  */
 #define LOOK_GOOD_US (5 * CLOCK_SECOND)
 void look_begin(struct receiver *r, int image);
+void look_line(struct receiver *r, const struct manifest_line *l); /* raw; nothing without a look */
+void look_whole(struct receiver *r); /* that was the last one */
 bool look_says_as_noted(struct receiver *r, int image); /* waits for it, and begins it if it was not. false: or nobody could tell */
 void look_end(struct receiver *r);
 
