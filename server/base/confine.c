@@ -207,6 +207,11 @@ static int filter_kit(uint32_t ask, unsigned flags)
 		REFUSE(SYS_setsid),
 		/* What it opened would have to be looked at, by then something else perhaps. */
 		REFUSE(SYS_pidfd_send_signal),
+		/* Who is in another process can do anything there. Landlock refuses them too, where the kernel has it. */
+		REFUSE(SYS_ptrace),
+		REFUSE(SYS_process_vm_readv),
+		REFUSE(SYS_process_vm_writev),
+		REFUSE(SYS_pidfd_getfd),
 		ASK_BUT_0(SYS_kill),
 		ASK(SYS_tkill),
 		ASK(SYS_tgkill),

@@ -26,7 +26,8 @@ void confine_self(void *fd); /* for spawn's before_exec; arg: int * */
  * The same for a kit, which may use the network and other programs. It cannot leave its session, all of which ends with it
  * (spawn.h), and it ends with the thread that started it. Signals, limits and priorities reach processes of that session only:
  * the kernel holds whoever names another process until we have looked (confine_kit_answer). Where it cannot ask us, the kit
- * can do that to nobody but its own group.
+ * can do that to nobody but its own group. It can debug nobody. Where seccomp answers EINVAL, and on other processors than
+ * x86-64 and aarch64, there is no filter: what landlock allows is allowed.
  */
 struct confine_kit {
 	int rules; /* from confine_open() */

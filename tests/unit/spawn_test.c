@@ -356,7 +356,8 @@ static bool can_be_asked(void)
 static void test_kit_is_shut_in(void **state)
 {
 	static const char *const REFUSED[] = { "kill -0 $O", "kill -0 -$O", "kill -0 -1", "kill -0 $PPID", "setsid true", "prlimit -p $O --core=0:0", "renice 19 $O",
-		"chrt -i -p 0 $O", "taskset -p 1 $O", "ionice -c 3 -p $O" };
+		"chrt -i -p 0 $O", "taskset -p 1 $O", "ionice -c 3 -p $O", "strace -o /dev/null true",
+		"python3 -c 'import ctypes, os, sys; sys.exit(ctypes.CDLL(None).process_vm_writev(os.getpid(), None, 0, None, 0, 0))'" };
 	pid_t outside = fork();
 
 	(void)state;
