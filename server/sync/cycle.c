@@ -2,7 +2,8 @@
  * One cycle: pick-up, release, the export held still at it, each target's kit, the records of what came of it.
  *
  * A target's row says `sending`, with no commit, from before its kit starts until it is known to have succeeded: after a
- * crash or a failure its state is not known, and the next kit compares everything instead of trusting a list.
+ * crash or a failure its state is not known, and the next kit compares everything instead of trusting a list. Whoever ends before
+ * the others is recorded then: a slow target keeps nobody else's state from being seen.
  */
 #include <stdio.h>
 #include <string.h>
@@ -28,6 +29,8 @@ struct target_run {
 	pthread_t thread;
 	int64_t started_at, finished_at;
 	struct kit_result result;
+	bool over; /* with the cycle's lock */
+	bool recorded; /* while others were still sent to */
 	bool news; /* of what production found */
 };
 
@@ -43,6 +46,8 @@ struct cycle {
 	struct db_run run;
 	struct target_run *targets;
 	size_t n;
+	pthread_mutex_t lock;
+	pthread_cond_t ended; /* a target's kit */
 	struct early **early; /* one for each target of the configuration, until a target_run has it; NULL: none */
 	bool begun; /* the run has a row */
 	bool failed, interrupted;
@@ -341,6 +346,27 @@ static enum err clear_force(struct db *db, struct cycle *c)
 	return e;
 }
 
+/* How it ended, of one target. */
+static enum err put_end(struct db *db, struct cycle *c, const struct target_run *t)
+{
+	enum err e = put_run_target(db, c, t, kit_outcome_name(t->result.outcome));
+
+	if (!e)
+		e = put_target(db, c, t, kit_outcome_name(t->result.outcome));
+	return e ? e : put_receipt(db, c, t);
+}
+
+static enum err tx_end_target(struct db *db, void *arg)
+{
+	const struct target_run *t = arg;
+	enum err e = turn_check(t->c->y->s, db);
+
+	if (!e)
+		e = put_end(db, t->c, t);
+	FAILPOINT_OR(e, run_target_alone);
+	return e;
+}
+
 static enum err tx_end_run(struct db *db, void *arg)
 {
 	struct cycle *c = arg;
@@ -351,11 +377,9 @@ static enum err tx_end_run(struct db *db, void *arg)
 	for (size_t i = 0; i < c->n && !e; i++) {
 		struct target_run *t = &c->targets[i];
 
-		e = put_run_target(db, c, t, kit_outcome_name(t->result.outcome));
-		if (!e)
-			e = put_target(db, c, t, kit_outcome_name(t->result.outcome));
-		if (!e)
-			e = put_receipt(db, c, t);
+		/* What ended a run sets another time for the next try. */
+		if (!t->recorded || c->interrupted)
+			e = put_end(db, c, t);
 		if (!e)
 			e = held_put(db, c->y->s->name, t->conf->name, &t->result);
 		if (!e)
@@ -388,9 +412,8 @@ static void send_to(struct target_run *t)
 	kit_run(&t->kit, &t->result);
 }
 
-static void *run_target(void *arg)
+static void run_target(struct target_run *t)
 {
-	struct target_run *t = arg;
 	struct sync *y = t->c->y;
 
 	FAILPOINT(run_kit);
@@ -405,20 +428,74 @@ static void *run_target(void *arg)
 	t->finished_at = clock_wall();
 	log_event(t->result.ok ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR, t->result.ok ? "sync.target.active" : "sync.target.failed", "state", kit_outcome_name(t->result.outcome), "site", y->s->name, "target",
 	    t->conf->name, "release", log_u64(t->c->release.number), "why", t->result.message, NULL);
+}
+
+static void *run_beside(void *arg)
+{
+	struct target_run *t = arg;
+
+	run_target(t);
+	(void)pthread_mutex_lock(&t->c->lock);
+	t->over = true;
+	(void)pthread_cond_signal(&t->c->ended);
+	(void)pthread_mutex_unlock(&t->c->lock);
 	return NULL;
+}
+
+/* others: there are some that have not ended. The last one's rows are those of the run. */
+static void target_ended(struct cycle *c, struct target_run *t, bool others)
+{
+	/* A report that cannot be judged now comes again with the next run. */
+	if (report_settle(c->y->s, c->y->tools, &t->result, t->facts.live))
+		log_event(LOG_LEVEL_WARN, "sync.report.unknown", "site", c->y->s->name, "target", t->conf->name, "why", err_text(), NULL);
+	if (!others)
+		return;
+	if (tx_run(tools_db(c->y->tools), tx_end_target, t, NULL))
+		log_event(LOG_LEVEL_WARN, "sync.record.later", "site", c->y->s->name, "target", t->conf->name, "why", err_text(), NULL);
+	else
+		t->recorded = true;
+	sync_news(c->y);
+}
+
+static struct target_run *wait_for_one(struct cycle *c)
+{
+	struct target_run *found = NULL;
+
+	(void)pthread_mutex_lock(&c->lock);
+	for (;;) {
+		for (size_t i = 0; i < c->n && !found; i++)
+			if (c->targets[i].started && c->targets[i].over)
+				found = &c->targets[i];
+		if (found)
+			break;
+		(void)pthread_cond_wait(&c->ended, &c->lock);
+	}
+	(void)pthread_mutex_unlock(&c->lock);
+	(void)pthread_join(found->thread, NULL);
+	found->started = false;
+	return found;
 }
 
 static void run_targets(struct cycle *c)
 {
-	for (size_t i = 1; i < c->n; i++)
-		c->targets[i].started = !pthread_create(&c->targets[i].thread, NULL, run_target, &c->targets[i]);
-	/* The first, most often the only one, needs no other thread; one that could not be had runs after it. */
+	size_t left = c->n, beside = 0;
+
+	(void)pthread_mutex_init(&c->lock, NULL);
+	(void)pthread_cond_init(&c->ended, NULL);
+	for (size_t i = 0; c->n > 1 && i < c->n; i++) {
+		c->targets[i].started = !pthread_create(&c->targets[i].thread, NULL, run_beside, &c->targets[i]);
+		beside += c->targets[i].started;
+	}
+	/* The only one needs no other thread; nor does one that none could be had for. */
 	for (size_t i = 0; i < c->n; i++)
-		if (!c->targets[i].started)
-			(void)run_target(&c->targets[i]);
-	for (size_t i = 0; i < c->n; i++)
-		if (c->targets[i].started)
-			(void)pthread_join(c->targets[i].thread, NULL);
+		if (!c->targets[i].started) {
+			run_target(&c->targets[i]);
+			target_ended(c, &c->targets[i], --left > 0);
+		}
+	for (; beside; beside--)
+		target_ended(c, wait_for_one(c), --left > 0);
+	(void)pthread_cond_destroy(&c->ended);
+	(void)pthread_mutex_destroy(&c->lock);
 }
 
 static void show_live(struct cycle *c)
@@ -472,14 +549,6 @@ static void sum_up(struct cycle *c)
 	c->failed = bad > 0;
 }
 
-/* A report that cannot be judged now comes again with the next run. */
-static void settle_reports(struct cycle *c)
-{
-	for (size_t i = 0; i < c->n; i++)
-		if (report_settle(c->y->s, c->y->tools, &c->targets[i].result, c->targets[i].facts.live))
-			log_event(LOG_LEVEL_WARN, "sync.report.unknown", "site", c->y->s->name, "target", c->targets[i].conf->name, "why", err_text(), NULL);
-}
-
 /* Send the release to those that lack it. The export stands still meanwhile. */
 static enum err send(struct cycle *c)
 {
@@ -498,7 +567,6 @@ static enum err send(struct cycle *c)
 		show_live(c);
 		sync_news(y);
 		run_targets(c);
-		settle_reports(c);
 		sum_up(c);
 		FAILPOINT(run_sent);
 	}

@@ -145,6 +145,28 @@ def test_a_take_down_ends_running_kits():
         assert (place / "index.html").read_text() == "two"
 
 
+def test_who_has_ended_is_seen_while_another_is_slow():
+    """What one target confirmed stands in its own row and output; a crash of the daemon loses none of it."""
+    with hanging() as (d, _, run):
+        def targets():
+            return {t["name"]: t for t in sync_now(d)["targets"]}
+        until(lambda: targets()["production"]["state"] == "confirmed")
+        now = targets()
+        assert now["production"]["release"] == 2 and now["slow"]["state"] == "sending" and sync_now(d)["running"]
+        shown = {t["name"]: t for t in d.must("GET", d.api_site(f"/sync/runs/{run}"))["targets"]}
+        assert shown["production"]["state"] == "confirmed" and shown["production"]["finished_at"] and shown["slow"]["state"] == "running"
+        receipt = shown["production"]["receipt"]
+        assert json.loads(receipt)["number"] == 2
+        d.kill()
+        (d.dir / "kits" / "slow.go").touch()
+        d.start()
+        assert targets()["production"]["state"] == "confirmed" and targets()["production"]["release"] == 2
+        until(lambda: targets()["slow"]["state"] == "confirmed")
+        # It was not sent to again.
+        sent = [r["run"] for r in runs(d) for t in d.must("GET", d.api_site(f"/sync/runs/{r['run']}"))["targets"] if t["name"] == "production"]
+        assert max(sent) == run
+
+
 def test_a_hold_of_the_site_ends_the_run():
     """What was not switched yet stays as it was, and goes out when the hold is lifted; a hold of a path comes too late for it."""
     with hanging() as (d, place, run), concurrent.futures.ThreadPoolExecutor(1) as beside:
