@@ -13,7 +13,6 @@
 #include "base/sys.h"
 #include "sync/internal.h"
 
-#define WAITS_MOST (10 * CLOCK_SECOND) /* what comes off its deadline */
 #define FACTS_LIMIT (32 * 1024) /* bytes: a pipe takes them at once, whether or not somebody reads */
 
 struct early {
@@ -70,7 +69,7 @@ static void end(struct early *x)
 bool early_go(struct early *x, const struct kit_facts *facts, struct kit_result *out)
 {
 	struct buf text = BUF_INIT(FACTS_LIMIT);
-	bool told = !atomic_load(&x->over) && clock_boot() - x->begun < WAITS_MOST && !kit_put_changes(&x->k, facts);
+	bool told = !atomic_load(&x->over) && clock_boot() - x->begun < EARLY_MOST && !kit_put_changes(&x->k, facts);
 
 	/* Before it is told: what it answers is judged by them. */
 	if (told)

@@ -137,6 +137,7 @@ enum err kit_put_changes(const struct kit_run *k, const struct kit_facts *f) MUS
 
 /* --- early.c ------------------------------------------------------------------------------------------------------- */
 
+#define EARLY_MOST (10 * CLOCK_SECOND) /* that it waits; its deadline is for what comes then */
 struct early;
 /* Starts the kit, without facts, if it is one that waits: NULL, it is not, or it cannot be now. k is copied. */
 struct early *early_begin(const struct kit_run *k);

@@ -556,7 +556,7 @@ static enum err run(const struct kit_run *k, struct kit_result *out, struct aren
 		.env = env.list,
 		.cwd = k->work_dir,
 		.input_fd = k->facts_from,
-		.deadline_us = deadline_of(k),
+		.deadline_us = deadline_of(k) + (k->facts_from ? EARLY_MOST : 0),
 		.err_out = &errors,
 		.progress = on_output,
 		.progress_arg = &reader,

@@ -21,14 +21,14 @@ CUTTING = "release_prepared"
 
 
 @contextlib.contextmanager
-def world(kit="tar-ssh"):
+def world(**options):
     """A site whose only target holds release 1, and a signed change: (server, production, failpoints, clock)."""
     with Drydock(files=PAGES, accounts=(), start=False) as d:
         fp, clock = Failpoints(d.dir / "failpoints", own=d._own), Clock(d.dir / "clock", own=d._own)
         p = Production(d)
         try:
             text = d.conf.read_text()
-            d.conf.write_text(text[:text.index("\ttarget ")] + p.target(user_name(d), kit=kit) + "}\n")
+            d.conf.write_text(text[:text.index("\ttarget ")] + p.target(user_name(d), **options) + "}\n")
             d.start(env={**fp.env, **clock.env})
             d.sign("/", recursive=True)
             d.sync()
@@ -57,7 +57,8 @@ def force_while(d, p, fp, what=lambda: None, reason="a test"):
 
 @pytest.mark.parametrize("kit", KITS)
 def test_the_connection_is_there_before_the_release(kit):
-    with world(kit) as (d, p, fp, _):
+    # To wait takes nothing off its deadline.
+    with world(kit=kit, deadline="2s") as (d, p, fp, _):
         stood = connections(p)
         run = force_while(d, p, fp)
         assert run["state"] == "ok" and connections(p) == stood + 1, run
