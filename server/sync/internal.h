@@ -64,12 +64,15 @@ struct sync {
 
 /* One cycle, from pick-up to the records of the run. An error: it could not do its work and is to be tried again. */
 enum err cycle_run(struct sync *y, enum window_reason why) MUST_CHECK;
+
+/* --- rows.c -------------------------------------------------------------------------------------------------------- */
+
 /* Where each configured target stands, in their order; number 0 without log_commit: nothing was sent there yet. */
-enum err cycle_rows(struct sync *y, struct db *db, struct db_target **out, struct arena *a) MUST_CHECK;
+enum err rows_get(struct sync *y, struct db *db, struct db_target **out, struct arena *a) MUST_CHECK;
 /* When the next try is wanted (wall clock; 0: none). Targets that never were sent to are due, if there is a release. */
-int64_t cycle_retry_at(const struct db_target *rows, size_t n, uint64_t newest);
+int64_t rows_retry_at(const struct db_target *rows, size_t n, uint64_t newest);
 /* The oldest approval that is not live on every target; 0: none. newest: number 0 if there is no release. */
-enum err cycle_unconfirmed(struct sync *y, struct db *db, const struct db_target *rows, const struct db_release *newest, int64_t *since, struct arena *a) MUST_CHECK;
+enum err rows_unconfirmed(struct sync *y, struct db *db, const struct db_target *rows, const struct db_release *newest, int64_t *since, struct arena *a) MUST_CHECK;
 
 /* --- kit.c --------------------------------------------------------------------------------------------------------- */
 

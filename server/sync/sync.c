@@ -165,13 +165,13 @@ static enum err load(struct sync *y)
 	enum err e = db_schedule_get(db, y->s->name, &schedule, a);
 
 	if (!e)
-		e = cycle_rows(y, db, &rows, a);
+		e = rows_get(y, db, &rows, a);
 	if (!e)
 		e = db_release_get(db, y->s->name, 0, &newest, a);
 	if (e == ERR_NOT_FOUND)
 		e = ERR_OK;
 	if (!e)
-		e = cycle_unconfirmed(y, db, rows, &newest, &unconfirmed, a);
+		e = rows_unconfirmed(y, db, rows, &newest, &unconfirmed, a);
 	if (!e)
 		e = load_holds(y, db, schedule.last_start, &held, &hold_end);
 	if (!e)
@@ -181,7 +181,7 @@ static enum err load(struct sync *y)
 		set_moment(&y->first_pending, schedule.first_pending);
 		set_moment(&y->last_approval, schedule.last_approval);
 		set_moment(&y->last_start, schedule.last_start);
-		set_future(&y->retry_at, cycle_retry_at(rows, y->s->conf->n_targets, newest.number));
+		set_future(&y->retry_at, rows_retry_at(rows, y->s->conf->n_targets, newest.number));
 		y->held_until = held;
 		y->hold_end = hold_end;
 		y->down = schedule.down.at != 0;
