@@ -31,7 +31,6 @@ void clock_sleep(int64_t us);
  * For pthread_cond_timedwait with a condition of clock_cond_init: so long from now. Who waits for a time of clock_boot or
  * clock_wall looks at that again afterwards: it may be early, and a machine that slept makes it late.
  */
-struct timespec;
 void clock_deadline(int64_t us, struct timespec *out);
 /* Its waits with a deadline go by CLOCK_MONOTONIC: a wall clock that is set changes none of them. */
 void clock_cond_init(pthread_cond_t *cond);

@@ -28,7 +28,7 @@ enum err catalog_open(struct catalog **out, const struct catalog_options *o)
 	pthread_rwlockattr_destroy(&attr);
 	pthread_mutex_init(&c->scan, NULL);
 	pthread_mutex_init(&c->news_lock, NULL);
-	pthread_cond_init(&c->news, NULL);
+	clock_cond_init(&c->news);
 	c->generation = 1;
 	c->root = dir_new(NULL, "", 0);
 	c->root->generation = 1;
@@ -220,7 +220,7 @@ uint64_t catalog_wait(struct catalog *c, uint64_t seen, int64_t timeout_us)
 
 	clock_deadline(timeout_us, &until);
 	pthread_mutex_lock(&c->news_lock);
-	while (c->announced == seen && pthread_cond_clockwait(&c->news, &c->news_lock, CLOCK_MONOTONIC, &until) == 0)
+	while (c->announced == seen && pthread_cond_timedwait(&c->news, &c->news_lock, &until) == 0)
 		;
 	uint64_t now = c->announced;
 	pthread_mutex_unlock(&c->news_lock);

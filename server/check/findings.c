@@ -131,7 +131,7 @@ static enum err pass_alone(const struct check_place *p, const struct check_optio
 	enum err e;
 
 	still.writer = NULL;
-	log_event(LOG_LEVEL_WARN, "check.alone", "site", p->name, "message", "acts have to wait: rows that are to be put right were written again and again", NULL);
+	log_event(LOG_LEVEL_WARN, "check.alone", "site", p->name, "message", "acts have to wait: rows could not be put right beside them", NULL);
 	hold(p);
 	e = pass(&still, o, out, fn, arg, mended, &overtaken);
 	let_go(p);

@@ -178,6 +178,8 @@ enum err keeper_start(struct keeper **out, const struct keeper_options *o)
 	pthread_mutex_init(&k->lock, NULL);
 	clock_cond_init(&k->wake);
 	if (pthread_create(&k->thread, NULL, watch, k)) {
+		pthread_cond_destroy(&k->wake);
+		pthread_mutex_destroy(&k->lock);
 		k->n = 0;
 		free(k->elsewhere);
 		free(k->places);

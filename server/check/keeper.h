@@ -1,7 +1,7 @@
 /*
  * keeper: checks beside a running server: every night, and when somebody asks. One thread, one check at a time; acts wait
- * only while the names of an export are compared, while rows are put right and read again, and, where acts wrote those rows each
- * time, for one whole check without the bytes. What the last one found is kept for whoever looks.
+ * only while the names of an export are compared, while rows are put right and read again, while an export that differs is brought
+ * back (each of its bytes is read), and, where acts wrote those rows each time, for one whole check without the bytes. What the last one found is kept for whoever looks.
  *
  * Where servers share a database, each site is checked by the one that has its turn: acts elsewhere wait for no lock here.
  * Beside acts it mends the log's ref, modes, the export and rows of the database.

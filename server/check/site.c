@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/failpoint.h"
+#include "base/log.h"
 #include "base/pool.h"
 #include "check/internal.h"
 
@@ -238,8 +239,10 @@ static enum err follow(struct pass *x)
 	struct taken taken = { .rows = x->rows };
 	struct db_head now;
 	struct blob_id broken;
-	enum err e = x->head.seq ? db_head_get(p->db, p->name, node_key_id(p->key), &now) : err_set(ERR_STALE, "no head");
+	enum err e = db_head_get(p->db, p->name, node_key_id(p->key), &now);
 
+	if (!e && !x->head.seq && now.seq)
+		e = err_set(ERR_STALE, "the head was missing when the rows were read");
 	if (e || now.seq == x->head.seq)
 		return e;
 	repo_refresh(x->repo);
@@ -274,6 +277,8 @@ static enum err mend_rows(struct pass *x)
 	if (p->writer && !e)
 		e = follow(x);
 	x->c->overtaken = e || rows_left(x->rows);
+	if (e)
+		log_event(LOG_LEVEL_WARN, "check.follow", "site", p->name, "why", err_text(), NULL);
 	if (e || !rows_mendable(x->rows)) {
 		let_go(p);
 		return ERR_OK;

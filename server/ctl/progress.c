@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "ctl/ctl.h"
 
 #define FIRST_MS 1000 /* acts that are over by then say nothing */
@@ -51,10 +51,7 @@ static bool pause_ms(struct progress *p, long ms)
 {
 	struct timespec until;
 
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_nsec += ms * 1000000;
-	until.tv_sec += until.tv_nsec / 1000000000;
-	until.tv_nsec %= 1000000000;
+	clock_deadline(ms * 1000, &until);
 	pthread_mutex_lock(&p->lock);
 	while (!p->over && pthread_cond_timedwait(&p->cond, &p->lock, &until) == 0)
 		;
@@ -95,7 +92,7 @@ void progress_begin(struct progress *p, struct ctl *c, const char *id)
 	p->poll.answer = BUF_INIT(1 << 16);
 	p->target = ctl_site(&p->poll, arena_printf(p->poll.arena, "/acts/%s", id));
 	pthread_mutex_init(&p->lock, NULL);
-	pthread_cond_init(&p->cond, NULL);
+	clock_cond_init(&p->cond);
 	p->started = pthread_create(&p->thread, NULL, follow, p) == 0;
 }
 

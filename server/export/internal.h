@@ -125,7 +125,7 @@ struct export_dir {
 	struct blob_id held; /* ...the tree of this commit */
 	bool distrust; /* a call failed in this process: what looks right may not be on disk, so write it again */
 	struct prepared_set prepared;
-	pthread_mutex_t ahead_lock; /* of the pointer; who takes it away holds lock too */
+	pthread_mutex_t ahead_lock; /* of the pointer; who takes it away holds lock too, or is alone */
 	struct ahead *ahead; /* NULL: nothing is made before its act is decided */
 	unsigned counter; /* atomic: names in export.tmp/ and export.foreign/ */
 };

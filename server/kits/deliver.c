@@ -464,7 +464,7 @@ int deliver_main(int argc, char **argv, deliver_bring_fn *bring)
 	s.out = BUF_INIT(2 * PIECE + 65536);
 	ok = kit_ssh_start(&s.ssh, "drydock-receive", bring != NULL);
 	/* ssh connects meanwhile. */
-	if (ok && !kit_told()) {
+	if (ok && !kit_told(&s.ssh)) {
 		(void)kill(s.ssh.pid, SIGTERM);
 		ok = false;
 	}

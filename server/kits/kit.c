@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
@@ -29,6 +30,7 @@ uint64_t kit_number(const char *name)
 }
 
 #define FACT_LONGEST 8192
+#define TOLD_WITHIN 15000 /* milliseconds; DryDock gives it up before that */
 
 /* No line may be taken for a variable that is not DryDock's. */
 static bool take_fact(char *line)
@@ -41,7 +43,16 @@ static bool take_fact(char *line)
 	return !setenv(line, eq + 1, 1);
 }
 
-bool kit_told(void)
+/* Is there something to read before ssh ends? */
+static bool will_be_told(const struct kit_ssh *s)
+{
+	struct pollfd p[2] = { { .fd = STDIN_FILENO, .events = POLLIN }, { .fd = s->from } };
+	const int n = poll(p, 2, TOLD_WITHIN);
+
+	return n > 0 && p[0].revents & POLLIN;
+}
+
+bool kit_told(const struct kit_ssh *s)
 {
 	struct lines *in;
 	char *line;
@@ -50,6 +61,8 @@ bool kit_told(void)
 
 	if (!*kit_variable("DRYDOCK_EARLY"))
 		return true;
+	if (!will_be_told(s))
+		return false;
 	in = lines_new(STDIN_FILENO, FACT_LONGEST);
 	while (good && !told && !lines_next(in, &line, &n) && line) {
 		told = !n;

@@ -24,12 +24,12 @@ struct kit_ssh {
 };
 /* ssh to the target's host, its key only, strict about the host's key. master: others may share the connection. false: an error was told. */
 bool kit_ssh_start(struct kit_ssh *s, const char *command, bool master);
-void kit_ssh_exec(const char *command); /* the same in place of this process, on that connection if there is one; returns if it fails */
 /*
- * For a kit that was started before its release was there (DRYDOCK_EARLY): waits for its other variables on standard input.
- * False: there is nothing to send.
+ * For a kit that was started before its release was there (DRYDOCK_EARLY): waits for its other variables on standard input, while ssh
+ * connects. False: there is nothing to send, ssh has ended, or it took too long for production to be kept waiting.
  */
-bool kit_told(void);
+bool kit_told(const struct kit_ssh *s);
+void kit_ssh_exec(const char *command); /* the same in place of this process, on that connection if there is one; returns if it fails */
 /* The next line as JSON; NULL: none came, or it is none (then *line has it). A new reference. */
 json_t *kit_ssh_answer(struct kit_ssh *s, char **line);
 /* The last line that ssh said, once it has ended, as people may read it; "": it said nothing. Nothing can be sent after this. */

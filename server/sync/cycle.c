@@ -179,9 +179,10 @@ enum err cycle_run(struct sync *y, enum window_reason why)
 	if (e)
 		goto out;
 	c.run.number = c.release.number;
-	if (c.release.number && !c.stopped) {
+	if (c.release.number && !c.stopped)
 		e = send_choose(&c);
-		send_drop_early(&c);
+	send_drop_early(&c);
+	if (c.release.number && !c.stopped) {
 		if (!e && (c.cut || c.n))
 			e = count_changes(&c);
 		if (!e && c.n)

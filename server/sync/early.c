@@ -6,9 +6,9 @@
  */
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "base/file.h"
 #include "base/mem.h"
 #include "base/sys.h"
 #include "sync/internal.h"
@@ -58,38 +58,64 @@ struct early *early_begin(const struct kit_run *k)
 	return x;
 }
 
-static void end(struct early *x)
+/* Waits for its end. Did it read what it was told, if it was? */
+static bool end(struct early *x)
 {
+	int left = 1;
+
 	if (x->facts[1] >= 0)
 		(void)close(x->facts[1]);
 	(void)pthread_join(x->thread, NULL);
+	if (ioctl(x->facts[0], FIONREAD, &left))
+		left = 1;
 	(void)close(x->facts[0]);
+	return !left;
+}
+
+static bool tell(struct early *x, const struct kit_facts *facts)
+{
+	struct buf text = BUF_INIT(FACTS_LIMIT);
+	bool told = !atomic_load(&x->over) && clock_boot() - x->begun < EARLY_MOST;
+
+	kit_facts_text(&x->k, facts, &text);
+	told = told && !buf_check(&text);
+	/* First, since what it answers is judged by them. */
+	if (told)
+		atomic_store(&x->k.facts, facts);
+	told = told && !sys_write_all(x->facts[1], text.p, text.len);
+	buf_release(&text);
+	return told;
+}
+
+/* It ended, and nobody has heard of it. */
+static void forget(struct live *live)
+{
+	(void)pthread_mutex_lock(&live->lock);
+	buf_reset(&live->text);
+	live->ended = false;
+	(void)pthread_mutex_unlock(&live->lock);
 }
 
 bool early_go(struct early *x, const struct kit_facts *facts, struct kit_result *out)
 {
-	struct buf text = BUF_INIT(FACTS_LIMIT);
-	bool told = !atomic_load(&x->over) && clock_boot() - x->begun < EARLY_MOST && !kit_put_changes(&x->k, facts);
+	bool told = tell(x, facts);
 
-	/* Before it is told: what it answers is judged by them. */
-	if (told)
-		atomic_store(&x->k.facts, facts);
-	kit_facts_text(&x->k, facts, &text);
-	told = told && !buf_check(&text) && !sys_write_all(x->facts[1], text.p, text.len);
-	buf_release(&text);
-	if (!told)
-		return false;
-	end(x);
-	*out = x->result;
+	told = end(x) && told;
+	if (told) {
+		*out = x->result;
+	} else {
+		kit_result_release(&x->result);
+		forget(facts->live);
+	}
 	free(x);
-	return true;
+	return told;
 }
 
 void early_drop(struct early *x)
 {
 	if (!x)
 		return;
-	end(x);
+	(void)end(x);
 	kit_result_release(&x->result);
 	free(x);
 }

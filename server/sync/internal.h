@@ -134,9 +134,8 @@ void kit_run(const struct kit_run *k, struct kit_result *out);
 void kit_result_release(struct kit_result *r);
 /* Is its kit one that can be started early? */
 bool kit_waits(const struct kit_run *k);
-/* For one that was: the lines that tell it, and the file that they name. */
+/* For one that was: the lines that tell it. */
 void kit_facts_text(const struct kit_run *k, const struct kit_facts *f, struct buf *out);
-enum err kit_put_changes(const struct kit_run *k, const struct kit_facts *f) MUST_CHECK;
 
 /* --- early.c ------------------------------------------------------------------------------------------------------- */
 
@@ -144,7 +143,7 @@ enum err kit_put_changes(const struct kit_run *k, const struct kit_facts *f) MUS
 struct early;
 /* Starts the kit, without facts, if it is one that waits: NULL, it is not, or it cannot be now. k is copied. */
 struct early *early_begin(const struct kit_run *k);
-/* Tells it the facts and waits for its end: x is gone. False: it cannot be told any more; nothing was sent, and x is there. */
+/* Tells it the facts and waits for its end. False: it cannot be told any more, or had ended; nothing was sent. x is gone. */
 bool early_go(struct early *x, const struct kit_facts *facts, struct kit_result *out);
 void early_drop(struct early *x); /* nothing is sent; may be NULL */
 

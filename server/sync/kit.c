@@ -54,7 +54,7 @@ static void env_option(struct environment *env, const char *pair)
 	env_add(env, name, eq + 1);
 }
 
-enum err kit_put_changes(const struct kit_run *k, const struct kit_facts *f)
+static enum err put_changes(const struct kit_run *k, const struct kit_facts *f)
 {
 	static const char KINDS[] = { [PLAN_ADD] = 'A', [PLAN_CHANGE] = 'C', [PLAN_REMOVE] = 'R' };
 	struct buf text = BUF_INIT(CHANGES_LIMIT);
@@ -461,7 +461,8 @@ static void env_facts(struct environment *env, const struct kit_run *k, const st
 	env_number(env, "DRYDOCK_RELEASE", f->release);
 	env_number(env, "DRYDOCK_PREVIOUS", f->previous);
 	env_add(env, "DRYDOCK_MODE", f->changes ? "changes" : "full");
-	env_add(env, "DRYDOCK_CHANGES", f->changes ? arena_printf(env->a, "%s/" CHANGES, k->work_dir) : "");
+	/* Whoever is told late has his own list. */
+	env_add(env, "DRYDOCK_CHANGES", f->changes && !k->facts_from ? arena_printf(env->a, "%s/" CHANGES, k->work_dir) : "");
 	if (*k->target->host)
 		env_number(env, "DRYDOCK_LIST_FROM", f->list_from);
 }
@@ -511,7 +512,7 @@ static enum err prepare(const struct kit_run *k, const struct kit_facts *f)
 
 	if (!e)
 		e = file_mkdirs(k->work_dir, 0700);
-	return e || !f ? e : kit_put_changes(k, f);
+	return e || !f ? e : put_changes(k, f);
 }
 
 static enum err confine(struct confine_kit *jail, const struct kit_run *k, const char *file)

@@ -45,7 +45,9 @@ enum err send_early(struct cycle *c)
 
 	c->early = arena_alloc(c->a, (cs->n_targets + 1) * sizeof(*c->early));
 	memset(c->early, 0, (cs->n_targets + 1) * sizeof(*c->early));
-	if (c->why == WINDOW_RETRY || (c->why == WINDOW_FORCED && c->schedule.forced.release) || !may_send(c->y->s))
+	/* Nothing is cut, or hardly ever: at a site where nothing happens the receivers are asked for their reports then. */
+	if (c->why == WINDOW_RETRY || (c->why == WINDOW_FORCED && c->schedule.forced.release) || (c->why == WINDOW_LONGEST && !c->schedule.first_pending) ||
+	    !may_send(c->y->s))
 		return ERR_OK;
 	e = rows_get(c->y, tools_db(c->y->tools), &rows, c->a);
 	for (size_t i = 0; i < cs->n_targets && !e; i++) {
@@ -53,8 +55,8 @@ enum err send_early(struct cycle *c)
 
 		if (blob_id_zero(&rows[i].log_commit) || !kit_waits(&k))
 			continue;
-		e = papers_begin(k.papers);
-		if (!e)
+		/* What keeps it from that is told where the run comes to it. */
+		if (!papers_begin(k.papers))
 			c->early[i] = early_begin(&k);
 	}
 	return e;
@@ -118,12 +120,11 @@ enum err send_choose(struct cycle *c)
 
 static void send_to(struct target_run *t)
 {
-	if (t->early && early_go(t->early, &t->facts, &t->result)) {
-		t->early = NULL;
-		return;
-	}
-	early_drop(t->early);
+	struct early *early = t->early;
+
 	t->early = NULL;
+	if (early && early_go(early, &t->facts, &t->result))
+		return;
 	atomic_store(&t->kit.facts, &t->facts);
 	kit_run(&t->kit, &t->result);
 }

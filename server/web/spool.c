@@ -34,8 +34,8 @@ enum err spool_blob(struct repo *repo, const struct blob_id *blob, uint64_t limi
 	e = repo_blob_copy(repo, blob, *fd);
 	if (!e && print)
 		e = spool_rewind(*fd);
-	if (!e && print)
-		e = file_sha256(*fd, &now, &bytes);
+	if (!e && print && file_sha256(*fd, &now, &bytes))
+		e = err_sys(ERR_FAILED, "a temporary file in " PLACE);
 	if (!e && print && !sha256_equal(&now, print))
 		e = err_set(ERR_STALE, "this version is another one");
 	if (!e)
