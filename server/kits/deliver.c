@@ -456,6 +456,8 @@ int deliver_main(int argc, char **argv, deliver_bring_fn *bring)
 	static struct sending s = { .export = -1, .papers = -1 };
 	bool ok;
 
+	if (argc == 2 && !strcmp(argv[1], "connect"))
+		return kit_connect();
 	if (argc != 2 || (strcmp(argv[1], "sync") && strcmp(argv[1], "test"))) {
 		fputs("This is a kit: DryDock runs it. See sync-scripts/README.\n", stderr);
 		return 2;

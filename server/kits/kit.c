@@ -103,13 +103,21 @@ void kit_sent(void)
 #define SSH_WORDS 48
 #define ANSWER_LONGEST (96 * 1024) /* the greeting brings a report */
 
+bool kit_self(char out[4096])
+{
+	const ssize_t n = readlink("/proc/self/exe", out, 4095);
+
+	out[n > 0 ? n : 0] = '\0';
+	return n > 0 && !strchr(out, '\'');
+}
+
 /* ssh to the target's host with its key only. master: it is the connection; else it may use that. NULL-terminated. */
 static void ssh_argv(const char *argv[SSH_WORDS], const char *command, bool master, bool shared)
 {
 	static const char *const fixed[] = { "ssh", "-F", "none", "-T", "-o", "GlobalKnownHostsFile=none", "-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes",
 		"-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-o", "PreferredAuthentications=publickey", "-o", "ConnectTimeout=20", "-o",
 		"ServerAliveInterval=15", "-o", "ServerAliveCountMax=4", "-o", "ForwardAgent=no", "-o", "ClearAllForwardings=yes", "-o", "LogLevel=ERROR" };
-	static char known[4200], user[400];
+	static char known[4200], user[400], self[4096], proxy[4200];
 	size_t n = sizeof(fixed) / sizeof(*fixed);
 
 	snprintf(known, sizeof(known), "UserKnownHostsFile=\"%s\"", kit_variable("DRYDOCK_KNOWN_HOSTS"));
@@ -122,6 +130,13 @@ static void ssh_argv(const char *argv[SSH_WORDS], const char *command, bool mast
 		argv[n++] = "ControlPath=./connection";
 		argv[n++] = "-o";
 		argv[n++] = master ? "ControlMaster=yes" : "ControlMaster=no";
+	}
+	if (!shared && kit_self(self) && !strchr(self, '%')) {
+		snprintf(proxy, sizeof(proxy), "ProxyCommand='%s' connect", self);
+		argv[n++] = "-o";
+		argv[n++] = proxy;
+		argv[n++] = "-o";
+		argv[n++] = "ProxyUseFdpass=yes";
 	}
 	argv[n++] = "-p";
 	argv[n++] = kit_variable("DRYDOCK_PORT");
@@ -149,6 +164,7 @@ struct kit_heard {
 	pthread_t thread;
 	int fd;
 	bool over; /* the line has ended: what comes is the next */
+	bool last; /* it says that there was no connection; what ssh adds to that tells nobody anything */
 	size_t len;
 	char line[256], shown[1024];
 };
@@ -163,8 +179,11 @@ static void *hear(void *h_)
 		for (ssize_t i = 0; i < n; i++) {
 			if (piece[i] == '\n' || piece[i] == '\r') {
 				h->over = true;
+				h->last = h->last || (h->len >= strlen(KIT_NO_CONNECTION) && !memcmp(h->line, KIT_NO_CONNECTION, strlen(KIT_NO_CONNECTION)));
 				continue;
 			}
+			if (h->last)
+				continue;
 			if (h->over)
 				h->len = 0;
 			h->over = false;

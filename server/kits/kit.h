@@ -16,6 +16,12 @@ uint64_t kit_number(const char *name);
 void kit_sent(void); /* prints that all was handed over */
 bool kit_failed(const char *fmt, ...) PRINTF_LIKE(1, 2); /* prints {"error":...}; false */
 
+#define KIT_CONNECT_SECONDS 20 /* for each address of the host */
+#define KIT_NO_CONNECTION "ssh: connect to host " /* as ssh says it */
+/* connect.c: what a kit is as `KIT connect`, run by ssh: the connection to the target's host, on its standard output. An exit status. */
+int kit_connect(void);
+bool kit_self(char out[4096]); /* this program's file; false: it cannot be told, or has a quote in its name */
+
 struct kit_ssh {
 	pid_t pid;
 	int to, from; /* pipes; to -1: closed */

@@ -53,18 +53,16 @@ static void follow(int fd)
 static bool bring(const struct deliver_batch *b)
 {
 	const char *const argv[] = { "rsync", "-rLI", "--timeout=120", "--info=progress2", "-e", "/proc/self/exe", DELIVER_LINKS "/", "receiver:spool", NULL };
-	char self[PATH_MAX], shell[PATH_MAX + 16];
+	char self[4096], shell[4096 + 16];
 	const char *args[sizeof(argv) / sizeof(*argv)];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	posix_spawn_file_actions_t actions;
 	extern char **environ;
 	int status = 0, rc, said[2];
 	pid_t pid;
 
 	/* rsync takes quotes in -e, and none inside of quotes. */
-	if (n <= 0 || memchr(self, '\'', (size_t)n))
+	if (!kit_self(self))
 		return kit_failed("the kit cannot find itself");
-	self[n] = '\0';
 	snprintf(shell, sizeof(shell), "'%s'", self);
 	memcpy(args, argv, sizeof(argv));
 	args[5] = shell;

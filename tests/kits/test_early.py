@@ -1,5 +1,6 @@
 """The connection to production is made while the release is cut: what comes of it when that goes otherwise than expected."""
 import contextlib
+import fcntl
 import os
 import pathlib
 import signal
@@ -133,6 +134,20 @@ def test_a_release_that_is_not_cut():
         # It is tried again by itself.
         until(lambda: p.live()["/index.html"] == b"two", wait=30)
         assert connections(p) > stood
+
+
+def test_production_is_busy_meanwhile():
+    """Somebody has the receiver's lock when the kit comes early, and not when the release is there."""
+    with world() as (d, p, fp, _):
+        with (p.state / "lock").open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+
+            def lift():
+                no_kit(d)
+                fcntl.flock(lock, fcntl.LOCK_UN)
+            stood = connections(p)
+            run = force_while(d, p, fp, lift)
+        assert run["state"] == "ok" and p.live()["/index.html"] == b"two" and connections(p) == stood + 2, run
 
 
 def test_production_goes_away_meanwhile():

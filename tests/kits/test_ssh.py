@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -473,3 +474,40 @@ def test_the_key_is_changed():
             assert all(c["ok"] for c in d.must("GET", d.api_site(f"/releases/{n}/verify"))["items"]), n
         # and whoever has the old key, and production's ssh key, makes nothing of it
         assert old != (d.data / "node.key").read_bytes()
+
+
+def connect(kit, host, port):
+    """What the kit hands to ssh: (the connection or None, exit status, what it said)."""
+    ours, its = socket.socketpair()
+    with ours, its:
+        r = subprocess.run([program(f"sync-scripts/{kit}"), "connect"], stdout=its, stderr=subprocess.PIPE, text=True, timeout=60,
+                           env={"DRYDOCK_HOST": host, "DRYDOCK_PORT": str(port)})
+        its.close()
+        _, fds, _, _ = socket.recv_fds(ours, 1, 4)
+    return socket.socket(fileno=fds[0]) if fds else None, r.returncode, r.stderr
+
+
+@pytest.mark.parametrize("kit", KITS)
+def test_the_connection_that_ssh_is_given(kit):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        made, status, said = connect(kit, "127.0.0.1", port)
+        with made:
+            assert (status, said) == (0, "") and made.getpeername() == ("127.0.0.1", port) and made.getblocking()
+            assert made.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+            there, _ = server.accept()
+            with there:
+                made.sendall(b"x")
+                assert there.recv(1) == b"x"
+    assert connect(kit, "127.0.0.1", port) == (None, 1, f"ssh: connect to host 127.0.0.1 port {port}: Connection refused\n")
+    nothing, status, said = connect(kit, "nowhere.invalid", 22)
+    assert not nothing and status == 1 and said.startswith("ssh: connect to host nowhere.invalid port 22: "), said
+
+
+def test_what_ssh_adds_is_not_the_reason():
+    with world() as (d, p):
+        d.sign("/", recursive=True)
+        p.stop()
+        text = machine(d.sync(state="failed"))
+        run = d.must("GET", d.api_site("/sync/runs"))["items"][0]
+        assert run["message"].endswith(f"production cannot be reached: ssh: connect to host 127.0.0.1 port {p.port}: Connection refused"), (run, text)
