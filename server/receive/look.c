@@ -1,6 +1,5 @@
 /* The look at what should not have changed. */
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/pool.h"
 #include "receive/receive.h"
 
 #define WORKERS 2
@@ -18,7 +18,7 @@
 
 /* Lines of the list that somebody looks at. */
 struct block {
-	struct block *next; /* that is not used now */
+	struct look *look;
 	size_t n, len;
 	struct manifest_line lines[BLOCK_LINES];
 	char text[BLOCK_TEXT];
@@ -31,13 +31,7 @@ struct look {
 	bool whole; /* all lines have come */
 	struct block *filling;
 	struct ladder *ladder; /* of who fills it */
-	pthread_t threads[WORKERS];
-	size_t n;
-	pthread_mutex_t lock; /* around what follows */
-	pthread_cond_t changed;
-	bool ended; /* no block comes any more */
-	struct block *waiting[BLOCKS], *spare;
-	size_t first, n_waiting;
+	struct pool *pool;
 };
 
 /* --- directories, each opened from the one above ----------------------------------------------------------------------------- */
@@ -94,57 +88,32 @@ static bool line_as_noted(struct ladder *l, struct manifest_line *line)
 	return dir >= 0 && file_as_noted(dir, path_name(line->path), line);
 }
 
-static struct ladder *ladder_new(int top)
+static void *ladder_new(void *top)
 {
 	struct ladder *l = mem_alloc(sizeof(*l));
 
-	l->top = top;
+	l->top = *(const int *)top;
 	return l;
 }
 
-static void ladder_free(struct ladder *l)
+static void ladder_free(void *l_)
 {
+	struct ladder *l = l_;
+
 	while (l->n)
 		step_up(l);
 	free(l);
 }
 
-static void look_at(struct look *k, struct ladder *ladder, struct block *b)
+static void look_at(void *b_, void *ladder)
 {
-	for (size_t i = 0; i < b->n && !atomic_load_explicit(&k->differs, memory_order_relaxed); i++)
+	struct block *b = b_;
+	atomic_bool *differs = &b->look->differs;
+
+	for (size_t i = 0; i < b->n && !atomic_load_explicit(differs, memory_order_relaxed); i++)
 		if (!line_as_noted(ladder, &b->lines[i]))
-			atomic_store(&k->differs, true);
-}
-
-static struct block *next_block(struct look *k, struct block *done)
-{
-	struct block *b = NULL;
-
-	(void)pthread_mutex_lock(&k->lock);
-	if (done) {
-		done->next = k->spare;
-		k->spare = done;
-	}
-	while (!k->n_waiting && !k->ended)
-		(void)pthread_cond_wait(&k->changed, &k->lock);
-	if (k->n_waiting) {
-		b = k->waiting[k->first];
-		k->first = (k->first + 1) % BLOCKS;
-		k->n_waiting--;
-	}
-	(void)pthread_mutex_unlock(&k->lock);
-	return b;
-}
-
-static void *work(void *arg)
-{
-	struct look *k = arg;
-	struct ladder *ladder = ladder_new(k->top);
-
-	for (struct block *b = NULL; (b = next_block(k, b));)
-		look_at(k, ladder, b);
-	ladder_free(ladder);
-	return NULL;
+			atomic_store(differs, true);
+	free(b);
 }
 
 /* --- who fills the blocks --------------------------------------------------------------------------------------------------------- */
@@ -152,23 +121,10 @@ static void *work(void *arg)
 static void hand_over(struct look *k)
 {
 	struct block *b = k->filling;
-	bool taken;
 
-	(void)pthread_mutex_lock(&k->lock);
-	taken = k->n && k->n_waiting < BLOCKS;
-	if (taken) {
-		k->waiting[(k->first + k->n_waiting++) % BLOCKS] = b;
-		k->filling = k->spare;
-		if (k->spare)
-			k->spare = k->spare->next;
-		(void)pthread_cond_signal(&k->changed);
-	}
-	(void)pthread_mutex_unlock(&k->lock);
-	if (!taken)
-		look_at(k, k->ladder, b);
-	else if (!k->filling)
-		k->filling = mem_alloc(sizeof(*k->filling));
-	k->filling->n = k->filling->len = 0;
+	k->filling = NULL;
+	if (b && pool_add(k->pool, (struct pool_job){ look_at, b }))
+		look_at(b, k->ladder);
 }
 
 void look_line(struct receiver *r, const struct manifest_line *l)
@@ -179,8 +135,13 @@ void look_line(struct receiver *r, const struct manifest_line *l)
 
 	if (!k)
 		return;
-	if (k->filling->n == BLOCK_LINES || k->filling->len + l->len + 1 > BLOCK_TEXT)
+	b = k->filling;
+	if (b && (b->n == BLOCK_LINES || b->len + l->len + 1 > BLOCK_TEXT))
 		hand_over(k);
+	if (!k->filling) {
+		k->filling = mem_alloc(sizeof(*b));
+		k->filling->look = k;
+	}
 	b = k->filling;
 	to = &b->lines[b->n++];
 	*to = *l;
@@ -195,16 +156,6 @@ void look_whole(struct receiver *r)
 		return;
 	hand_over(r->look);
 	r->look->whole = true;
-}
-
-static void join(struct look *k)
-{
-	(void)pthread_mutex_lock(&k->lock);
-	k->ended = true;
-	(void)pthread_cond_broadcast(&k->changed);
-	(void)pthread_mutex_unlock(&k->lock);
-	while (k->n)
-		(void)pthread_join(k->threads[--k->n], NULL);
 }
 
 void look_begin(struct receiver *r, int image)
@@ -223,13 +174,9 @@ void look_begin(struct receiver *r, int image)
 	k->image = image;
 	k->top = top;
 	k->begun = clock_boot();
-	k->filling = mem_alloc(sizeof(*k->filling));
-	k->ladder = ladder_new(top);
+	k->ladder = ladder_new(&k->top);
 	atomic_init(&k->differs, false);
-	(void)pthread_mutex_init(&k->lock, NULL);
-	(void)pthread_cond_init(&k->changed, NULL);
-	while (k->n < WORKERS && !pthread_create(&k->threads[k->n], NULL, work, k))
-		k->n++;
+	k->pool = pool_new("look", WORKERS, BLOCKS, ladder_new, ladder_free, &k->top);
 	r->look = k;
 }
 
@@ -240,17 +187,9 @@ void look_end(struct receiver *r)
 	if (!k)
 		return;
 	atomic_store(&k->differs, true);
-	join(k);
-	while (k->n_waiting)
-		free(k->waiting[(k->first + --k->n_waiting) % BLOCKS]);
-	for (struct block *next; k->spare; k->spare = next) {
-		next = k->spare->next;
-		free(k->spare);
-	}
+	pool_free(k->pool);
 	free(k->filling);
 	ladder_free(k->ladder);
-	(void)pthread_cond_destroy(&k->changed);
-	(void)pthread_mutex_destroy(&k->lock);
 	(void)close(k->top);
 	free(k);
 	r->look = NULL;
@@ -282,7 +221,9 @@ bool look_says_as_noted(struct receiver *r, int image)
 	}
 	if (!r->look)
 		return false;
-	join(r->look);
+	/* Until all were looked at. */
+	pool_free(r->look->pool);
+	r->look->pool = NULL;
 	good = r->look->whole && !atomic_load(&r->look->differs);
 	look_end(r);
 	return good;

@@ -44,7 +44,6 @@ enum err send_early(struct cycle *c)
 	enum err e = ERR_OK;
 
 	c->early = arena_alloc(c->a, (cs->n_targets + 1) * sizeof(*c->early));
-	memset(c->early, 0, (cs->n_targets + 1) * sizeof(*c->early));
 	/* Nothing is cut, or hardly ever: at a site where nothing happens the receivers are asked for their reports then. */
 	if (c->why == WINDOW_RETRY || (c->why == WINDOW_FORCED && c->schedule.forced.release) || (c->why == WINDOW_LONGEST && !c->schedule.first_pending) ||
 	    !may_send(c->y->s))
