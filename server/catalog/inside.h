@@ -65,7 +65,13 @@ struct dir {
 	uint64_t inode; /* as its parent lists it */
 	struct dir_stamp listed; /* before its names were last read; zero: read them again */
 	int watch; /* 0: none */
-	bool staged;
+	/*
+	 * Counts what is decided about it: its entries, that it is staged, gone, blocked or another directory. Changed under
+	 * the write lock. Who looks notes it first; a look during which it moved on may have seen another directory, or an
+	 * older state than is here by now.
+	 */
+	atomic_uint turn;
+	bool staged; /* only below one that is */
 	bool blocked; /* it is there but cannot be entered: files known below it are staged, with that problem */
 	bool preapproved; /* all at or below it is */
 	bool preapproved_some; /* something at or below it may be, by its name or size */

@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/utf8.h"
 
@@ -32,6 +33,31 @@ static enum problem name_problem(const struct dir *d, const struct door_entry *e
 	return path_part_problem(e->name, e->name_len) ? PROBLEM_NAME : PROBLEM_NONE;
 }
 
+/* --- looks that overtake each other ------------------------------------------------------------------------------------ */
+
+/*
+ * Directories move while they are looked at: one thread has opened what another, which lists the directory above, finds
+ * gone or replaced. Under the write lock: true if what was seen since the turn is not to be put into the tree.
+ */
+static bool overtaken(const struct dir *d, unsigned turn)
+{
+	return d->turn != turn || (d->parent && !d->parent->staged);
+}
+
+/* A look was in vain. Its watch may be on what is elsewhere by now. Below one that is gone, that one is looked for first. */
+static void look_anew(struct hand *h, struct dir *d, bool first)
+{
+	struct catalog *c = h->c;
+	tree_read(c);
+	bool below_none = d->parent && !d->parent->staged;
+	tree_read_end(c);
+	watcher_unwatch(c, d);
+	if (!below_none)
+		watcher_again(c, d);
+	else if (first)
+		work_push(h->work, (struct item){ .kind = WORK_DIR, .dir = d->parent, .first = true });
+}
+
 /* --- reading files ---------------------------------------------------------------------------------------------------- */
 
 /*
@@ -57,12 +83,15 @@ static void tell_progress(struct work *w)
 		    log_u64(atomic_load(&w->files_read)), "bytes_read", log_u64(atomic_load(&w->bytes_read)), NULL);
 }
 
-void look_files(struct hand *h, int dirfd, struct node **files, size_t n)
+void look_files(struct hand *h, int dirfd, unsigned turn, struct node **files, size_t n)
 {
 	struct catalog *c = h->c;
 	struct door_result results[FILES_A_PIECE];
 	const char *names[FILES_A_PIECE];
 
+	if (n == 0)
+		return;
+	struct dir *d = files[0]->parent;
 	while (n > 0) {
 		size_t k, some = n < FILES_A_PIECE ? n : FILES_A_PIECE;
 		bool busy = false;
@@ -88,6 +117,11 @@ void look_files(struct hand *h, int dirfd, struct node **files, size_t n)
 			}
 		}
 		tree_write(c);
+		if (overtaken(d, turn)) {
+			tree_write_end(c);
+			watcher_again(c, d);
+			return;
+		}
 		for (k = 0; k < some; k++) {
 			struct door_result *r = &results[k];
 			if (r->err == ERR_OK)
@@ -99,7 +133,7 @@ void look_files(struct hand *h, int dirfd, struct node **files, size_t n)
 		}
 		tree_write_end(c);
 		if (busy)
-			watcher_again(c, files[0]->parent);
+			watcher_again(c, d);
 		files += some;
 		n -= some;
 		tell_progress(h->work);
@@ -115,10 +149,10 @@ void open_dir_drop(struct open_dir *o)
 }
 
 /* Takes fd over. */
-static void read_or_share(struct hand *h, struct dir *d, int fd)
+static void read_or_share(struct hand *h, struct dir *d, unsigned turn, int fd)
 {
 	if (h->n_again <= FILES_A_PIECE) {
-		look_files(h, fd, h->again, h->n_again);
+		look_files(h, fd, turn, h->again, h->n_again);
 		close(fd);
 		return;
 	}
@@ -130,7 +164,7 @@ static void read_or_share(struct hand *h, struct dir *d, int fd)
 		struct node **files = mem_array(n, sizeof(struct node *));
 		memcpy(files, h->again + at, n * sizeof(struct node *));
 		atomic_fetch_add(&o->users, 1);
-		work_push(h->work, (struct item){ .kind = WORK_FILES, .dir = d, .open = o, .n = (unsigned)n, .files = files });
+		work_push(h->work, (struct item){ .kind = WORK_FILES, .dir = d, .turn = turn, .open = o, .n = (unsigned)n, .files = files });
 	}
 	open_dir_drop(o);
 }
@@ -253,6 +287,7 @@ static void apply(struct hand *h, struct dir *d, const struct door_entry *list)
 			if (sub->inode != e->st.inode) {
 				watcher_unwatch(c, sub);
 				sub->listed = (struct dir_stamp){ 0 };
+				sub->turn++;
 			}
 			sub->inode = e->st.inode;
 			add_dir(&h->subdirs, &h->n_subdirs, &h->subdirs_cap, sub);
@@ -305,9 +340,15 @@ static bool revisit(struct hand *h, const struct dir *d, int fd, bool below)
 }
 
 /* The directory is there but cannot be entered: what is known below it is not lost, and its name is shown. */
-static void cannot_enter(struct catalog *c, struct dir *d, enum problem problem)
+static void cannot_enter(struct hand *h, struct dir *d, unsigned turn, bool first, enum problem problem)
 {
+	struct catalog *c = h->c;
 	tree_write(c);
+	if (overtaken(d, turn)) {
+		tree_write_end(c);
+		look_anew(h, d, first);
+		return;
+	}
 	watcher_unwatch(c, d);
 	dir_problem_all(c, d, problem);
 	struct stage_stat st = { .inode = d->inode };
@@ -316,10 +357,15 @@ static void cannot_enter(struct catalog *c, struct dir *d, enum problem problem)
 }
 
 /* It is no directory (any more). */
-static void is_gone(struct hand *h, struct dir *d, bool first)
+static void is_gone(struct hand *h, struct dir *d, unsigned turn, bool first)
 {
 	struct catalog *c = h->c;
 	tree_write(c);
+	if (overtaken(d, turn)) {
+		tree_write_end(c);
+		look_anew(h, d, first);
+		return;
+	}
 	watcher_unwatch(c, d);
 	dir_unstage_all(c, d);
 	struct dir *parent = d->parent;
@@ -354,10 +400,12 @@ void look_dir(struct hand *h, const struct item *item)
 	struct dir_stamp stamp = { 0 };
 	bool same_names = false;
 	int64_t now = clock_wall() * 1000;
+	unsigned turn = d->turn;
 	enum err e = door_dir_open(c->door, dir_path(d, buf), &fd, &problem);
 	if (!e) {
 		watcher_watch(c, d, fd); /* before the look, so that nothing falls between */
 		e = door_dir_stamp(c->door, fd, &stamp);
+		FAILPOINT(dir_opened);
 	}
 	if (!e) {
 		tree_read(c);
@@ -377,9 +425,9 @@ void look_dir(struct hand *h, const struct item *item)
 		if (!d->parent)
 			root_is_gone(h->work);
 		else if (e == ERR_NOT_FOUND || (e == ERR_INPUT && (problem == PROBLEM_SYMLINK || problem == PROBLEM_SPECIAL)))
-			is_gone(h, d, item->first);
+			is_gone(h, d, turn, item->first);
 		else if (e == ERR_INPUT)
-			cannot_enter(c, d, problem);
+			cannot_enter(h, d, turn, item->first, problem);
 		else
 			work_failed(h->work, e);
 		if (e == ERR_BUSY)
@@ -409,11 +457,19 @@ void look_dir(struct hand *h, const struct item *item)
 	size_t known_subdirs = h->n_subdirs;
 	if (h->n_fresh || h->n_unseen || h->n_unseen_dirs || enter || !stamped) {
 		tree_write(c);
+		if (overtaken(d, turn)) {
+			tree_write_end(c);
+			close(fd);
+			look_anew(h, d, item->first);
+			return;
+		}
+		turn = ++d->turn;
 		apply(h, d, list);
 		if (!same_names)
 			d->listed = stamp;
 		if (enter) {
 			dir_stage(c, d, true);
+			turn = d->turn;
 			struct node *stands = d->parent ? file_find(d->parent, d->name, d->name_len, false, NULL) : NULL;
 			if (stands && (stands->flags & NODE_DIR_PROBLEM))
 				node_unstage(c, stands);
@@ -424,7 +480,7 @@ void look_dir(struct hand *h, const struct item *item)
 		/* One that is new, or another than before, is looked at with all below it. */
 		work_push(h->work, (struct item){ .kind = WORK_DIR, .dir = h->subdirs[i], .below = item->below || i >= known_subdirs });
 	if (h->n_again)
-		read_or_share(h, d, fd);
+		read_or_share(h, d, turn, fd);
 	else
 		close(fd);
 }
@@ -466,6 +522,6 @@ bool look_name(struct catalog *c, struct dir *d, int fd, const char *name, size_
 out:
 	tree_write_end(c);
 	if (read)
-		look_files(&c->work->hands[0], fd, &read, 1);
+		look_files(&c->work->hands[0], fd, d->turn, &read, 1);
 	return rather_all;
 }

@@ -38,7 +38,7 @@ static void work_item(struct hand *h, struct item *item)
 		look_dir(h, item);
 		return;
 	}
-	look_files(h, item->open->fd, item->files, item->n);
+	look_files(h, item->open->fd, item->turn, item->files, item->n);
 	open_dir_drop(item->open);
 	free(item->files);
 }

@@ -596,6 +596,7 @@ void node_approve(struct catalog *c, struct node *n, const struct approved *a)
 
 void dir_stage(struct catalog *c, struct dir *d, bool staged)
 {
+	d->turn++;
 	if (d->staged == staged)
 		return;
 	d->staged = staged;

@@ -26,6 +26,7 @@ struct item {
 	bool below;
 	bool first; /* asked for, not found on the way: if it is gone, its parent is to be looked at */
 	/* WORK_FILES */
+	unsigned turn; /* of the directory, when the files were found to be read */
 	struct open_dir *open;
 	unsigned n;
 	struct node **files;
@@ -78,8 +79,8 @@ void work_failed(struct work *w, enum err e);
 
 /* look.c: */
 void look_dir(struct hand *h, const struct item *item);
-/* Reads files of an open directory, and puts what they are into the tree. */
-void look_files(struct hand *h, int dirfd, struct node **files, size_t n);
+/* Reads files of a directory that is open and was found at that turn, and puts what they are into the tree. */
+void look_files(struct hand *h, int dirfd, unsigned turn, struct node **files, size_t n);
 /* One name of a directory that is open. True if the whole directory is to be looked at instead. */
 bool look_name(struct catalog *c, struct dir *d, int fd, const char *name, size_t len);
 void open_dir_drop(struct open_dir *o);

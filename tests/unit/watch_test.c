@@ -7,9 +7,11 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <sys/wait.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "catalog/catalog.h"
 #include "staging.h"
@@ -324,7 +326,83 @@ static void all_files(struct buf *b)
 	assert_int_equal(catalog_list(cat, &q, NULL, to_text, b), ERR_OK);
 }
 
-/* Directories renamed, removed and made at random by two; in the end the watched catalog is what a new one reads. */
+/* The watched catalog has what a new one reads. */
+static void as_if_new(void)
+{
+	assert_int_equal(catalog_refresh(cat, path_root()), ERR_OK);
+	struct buf watched = BUF_INIT(1 << 20), fresh = BUF_INIT(1 << 20);
+	all_files(&watched);
+	struct catalog *old = cat;
+	struct catalog_options o = { .staging = at(""), .largest_file = 1 << 20, .threads = 2 };
+	assert_int_equal(catalog_open(&cat, &o), ERR_OK);
+	assert_int_equal(catalog_scan(cat, path_root()), ERR_OK);
+	all_files(&fresh);
+	catalog_close(cat);
+	cat = old;
+	assert_string_equal(buf_text(&watched), buf_text(&fresh));
+	buf_release(&watched);
+	buf_release(&fresh);
+}
+
+#ifdef DRYDOCK_ENABLE_FAILPOINTS
+static atomic_int opened;
+static int slow_one;
+static bool comes_again;
+
+/* The one that is slow has opened its directory: another thread goes on, while somebody moves directories. */
+static void be_slow(const char *name)
+{
+	if (strcmp(name, "dir_opened") != 0)
+		return;
+	int mine = ++opened;
+	if (mine != slow_one)
+		return;
+	if (rename(at("/p/c"), at("/x/c")) != 0)
+		abort();
+	if (comes_again) {
+		dir("/p/c");
+		put("/p/c/g", "another");
+	}
+	int64_t until = clock_boot() + CLOCK_SECOND / 10;
+	while (clock_boot() < until && opened < mine + 3)
+		clock_sleep(1000);
+	clock_sleep(10000);
+}
+
+/* One thread has opened a directory that another one, which reads the names above it, finds gone, or replaced. */
+static void one_overtakes_the_other(void **state)
+{
+	(void)state;
+	for (slow_one = 1; slow_one <= 12; slow_one++)
+		for (int again = 0; again < 2; again++) {
+			comes_again = again;
+			dir("/p");
+			dir("/p/c");
+			put("/p/c/f", "1");
+			dir("/x");
+			as_if_new();
+			/* Events in this order: what is looked at has enough for two, and the directory above comes last. */
+			put("/p/f", "4");
+			put("/p/c/f", "22");
+			put("/p/c/h", "3");
+			for (int i = 0; i < 3; i++) {
+				char sub[16];
+				snprintf(sub, sizeof sub, "/x/%d", i);
+				dir(sub);
+			}
+			opened = 0;
+			failpoint_hook = be_slow;
+			assert_int_equal(catalog_refresh(cat, path_root()), ERR_OK);
+			failpoint_hook = NULL;
+			as_if_new();
+			assert_int_equal(file_remove_tree(AT_FDCWD, at("/p")), ERR_OK);
+			assert_int_equal(file_remove_tree(AT_FDCWD, at("/x")), ERR_OK);
+			as_if_new();
+		}
+}
+#endif
+
+/* Directories renamed, removed and made at random by two. */
 static void stirred(void **state)
 {
 	(void)state;
@@ -340,19 +418,7 @@ static void stirred(void **state)
 		stop = true;
 		pthread_join(t[0], NULL);
 		pthread_join(t[1], NULL);
-		assert_int_equal(catalog_refresh(cat, path_root()), ERR_OK);
-		struct buf watched = BUF_INIT(1 << 20), fresh = BUF_INIT(1 << 20);
-		all_files(&watched);
-		struct catalog *old = cat;
-		struct catalog_options o = { .staging = at(""), .largest_file = 1 << 20, .threads = 2 };
-		assert_int_equal(catalog_open(&cat, &o), ERR_OK);
-		assert_int_equal(catalog_scan(cat, path_root()), ERR_OK);
-		all_files(&fresh);
-		catalog_close(cat);
-		cat = old;
-		assert_string_equal(buf_text(&watched), buf_text(&fresh));
-		buf_release(&watched);
-		buf_release(&fresh);
+		as_if_new();
 	}
 }
 
@@ -434,6 +500,9 @@ int main(int argc, char **argv)
 		TEST(events_that_are_lost),
 		TEST(staging_is_replaced),
 		TEST(a_file_that_is_being_written),
+#ifdef DRYDOCK_ENABLE_FAILPOINTS
+		TEST(one_overtakes_the_other),
+#endif
 		TEST(stirred),
 		TEST(too_few_watches),
 	};
