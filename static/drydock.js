@@ -168,12 +168,18 @@
 	document.addEventListener("click", function (e) { close_menus(e.target.closest && e.target.closest("details.menu")); });
 	document.addEventListener("keydown", function (e) { if (e.key === "Escape") close_menus(null); });
 
-	/* Live output and state of a sync. A page on which somebody is typing is not taken away from him. */
+	/*
+	 * Live output and state of a sync. A page on which somebody is typing is not taken away from him; nor does it load
+	 * itself again while a form that was sent, or a link, is on its way: that would be lost.
+	 */
+	var leaving = -Infinity;
+	window.addEventListener("beforeunload", function () { leaving = Date.now(); });
 	all("[data-events]").forEach(function (box) {
 		if (!window.EventSource) return;
 		var source = new EventSource(box.dataset.events);
 		function again() {
 			var f = document.activeElement;
+			if (Date.now() - leaving < 5000) return setTimeout(again, 1000);
 			if (f && /^(INPUT|TEXTAREA|SELECT)$/.test(f.tagName) && f.value) say("This page has changed. Load it again to see.");
 			else location.reload();
 		}

@@ -1078,7 +1078,7 @@ def private_strikes(world):
 # --- which failpoint belongs where -------------------------------------------------------------------------------------------
 
 GROUPS = {
-    "acts": "act files read approve rule require preapprove account group membership token force field rollback down removal sluice pack tx file".split(),
+    "acts": "act files read approve rule require preapprove account group membership token force field rollback down removal sluice pack tx file dir".split(),
     "syncs": "pickup release manifest cycle papers run kit hold carry export ref notice".split(),
     "starts": "mend recover site open serve stop sync repack turn".split(),
     "fresh": "init genesis repo migrate".split(),

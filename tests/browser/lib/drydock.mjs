@@ -50,6 +50,18 @@ export async function openPage(browser, options = {}) {
 	const page = await context.newPage();
 	page.setDefaultTimeout(20_000);
 	page.errors = [];
+	/* What a page that goes somewhere by itself is about to load would stop the way to another one. */
+	const goto = page.goto.bind(page);
+	page.goto = async (...where) => {
+		for (let tries = 0; ; tries++) {
+			try {
+				return await goto(...where);
+			} catch (e) {
+				if (tries === 10 || !/interrupted by another navigation/.test(e.message)) throw e;
+				await new Promise((done) => setTimeout(done, 100)); // or it would be stopped by what is left of this try
+			}
+		}
+	};
 	page.on("pageerror", (e) => page.errors.push(e.message));
 	page.on("console", (m) => { if (/Content Security Policy|Refused to/.test(m.text()) && m.location().url.startsWith(page.own ?? "-")) page.errors.push(m.text()); });
 	page.on("dialog", (d) => { page.errors.push(`a dialog: ${d.message()}`); d.dismiss(); });
@@ -94,30 +106,16 @@ export function digests(dir) {
 	return found;
 }
 
-/* Away from a page that goes somewhere by itself: what it is about to load would stop the next goto. */
-async function leave(page) {
-	for (let tries = 0; ; tries++) {
-		try {
-			return await page.goto("about:blank");
-		} catch (e) {
-			if (tries === 10 || !/interrupted by another navigation/.test(e.message)) throw e;
-			await new Promise((done) => setTimeout(done, 100)); // or it would be stopped by what is left of this try
-		}
-	}
-}
-
 // The force on the sync page, and the end of its run.
 export async function syncNow(page, server, reason) {
 	const before = (await server.api("GET", "/api/v1/sites/www/sync")).run;
 	await page.goto(`${server.url}/s/www/sync`);
 	await page.getByLabel("Why not wait?").fill(reason);
 	await page.getByRole("button", { name: "Sync now" }).click();
-	/* The answer to the form may come after the sync is over, and would stop the next goto. */
-	await page.waitForURL(/[?&]done=/, { waitUntil: "commit", timeout: 10000 }).catch(() => {});
+	await page.waitForURL(/[?&]done=/, { waitUntil: "commit" });
 	for (let i = 0; i < 600; i++) {
 		const now = await server.api("GET", "/api/v1/sites/www/sync");
 		if (now.run > before && !now.running) {
-			await leave(page);
 			return (await server.api("GET", `/api/v1/sites/www/sync/runs/${now.run}`));
 		}
 		await new Promise((done) => setTimeout(done, 50));
