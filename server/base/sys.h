@@ -30,6 +30,7 @@ int sys_fchown(int fd, uid_t uid, gid_t gid);
 int sys_futimens(int fd, int64_t mtime_ns); /* sets atime and mtime */
 int sys_utime_link(int dirfd, const char *name, struct timespec mtime); /* of a link itself */
 void sys_write_behind(int fd, off_t from, off_t n); /* a hint: begin to write these bytes to disk */
+void sys_pipe_widen(int fd); /* a hint: if it is a pipe, a megabyte, where the user may have one */
 int sys_ftruncate(int fd, off_t size);
 int sys_close(int fd);
 

@@ -102,6 +102,16 @@ struct manifest_reading {
 enum err manifest_reading_add(struct manifest_reading *r, int dir, const char *name) MUST_CHECK; /* ERR_NOT_FOUND; the first: r zeroed */
 void manifest_reading_end(struct manifest_reading *r);
 
+/* A list that is read along with another one. */
+struct manifest_along {
+	struct manifest_reading list; /* nothing was added: it has no lines */
+	struct manifest_line at;
+	bool has;
+};
+enum err manifest_along_begin(struct manifest_along *a) MUST_CHECK; /* a->list is open */
+/* The line of a path, until the next call; NULL: there is none. The calls come in the order of paths. */
+enum err manifest_along_find(struct manifest_along *a, struct path path, struct manifest_line **out) MUST_CHECK;
+
 /* A file in the making, beside its name until it is whole. Not synced. */
 struct manifest_writing {
 	int dir, fd;

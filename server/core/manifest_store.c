@@ -38,6 +38,27 @@ enum err manifest_reading_add(struct manifest_reading *r, int dir, const char *n
 	return ERR_OK;
 }
 
+static enum err along_next(struct manifest_along *a)
+{
+	return a->list.source.next(a->list.source.arg, &a->at, &a->has);
+}
+
+enum err manifest_along_begin(struct manifest_along *a)
+{
+	a->has = false;
+	return a->list.n ? along_next(a) : ERR_OK;
+}
+
+enum err manifest_along_find(struct manifest_along *a, struct path path, struct manifest_line **out)
+{
+	enum err e = ERR_OK;
+
+	while (!e && a->has && path_compare(a->at.path, path) < 0)
+		e = along_next(a);
+	*out = !e && a->has && path_equal(a->at.path, path) ? &a->at : NULL;
+	return e;
+}
+
 enum err manifest_writing_begin(struct manifest_writing *w, int dir, const char *name)
 {
 	*w = (struct manifest_writing){ .dir = dir, .text = BUF_INIT(FLUSH_AT + 65536) };

@@ -240,6 +240,8 @@ bool kit_ssh_start(struct kit_ssh *s, const char *command, bool master)
 	(void)signal(SIGPIPE, SIG_IGN);
 	if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC) || pipe2(said, O_CLOEXEC))
 		return kit_failed("no pipe could be made");
+	/* Files are read on while ssh is busy. With less, the programs of the chain wait for each other. */
+	sys_pipe_widen(in[1]);
 	ssh_argv(argv, command, master, false);
 	(void)posix_spawn_file_actions_init(&actions);
 	(void)posix_spawn_file_actions_adddup2(&actions, in[0], 0);

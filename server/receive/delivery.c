@@ -83,6 +83,7 @@ struct taking {
 	struct lines *need;
 	unsigned long long from, to, i;
 	bool more, got; /* got: the stream stands at a member */
+	struct placing placing;
 	char *block;
 };
 
@@ -96,38 +97,59 @@ static enum err next_range(struct taking *k)
 	return e;
 }
 
-static enum err take_file(struct taking *k, const struct manifest_line *l)
+/* Its bytes, which have to be those of the line. */
+static enum err take_bytes(struct taking *k, const struct manifest_line *l, int fd)
 {
-	struct sha256_stream *s;
+	struct sha256_stream *s = sha256_stream_new();
 	struct sha256 sha;
-	char name[104];
 	size_t n;
-	int fd;
 	enum err e = ERR_OK;
 
-	if (!k->got || strncmp(k->t->name, "files", 5) || strcmp(k->t->name + 5, l->path.s))
-		e = err_set(ERR_DENIED, "%s is missing in the delivery, or something else is in its place: %.200s", l->path.s, k->got ? k->t->name : "the end");
-	if (!e && k->t->size != l->size)
-		e = err_set(ERR_DENIED, "%s has %llu bytes in the delivery, and %llu were signed by %s", l->path.s, (unsigned long long)k->t->size,
-		    (unsigned long long)l->size, l->signer);
-	if (e)
-		return e;
-	fd = sys_open(k->r->incoming, "arriving", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return err_sys(ERR_FAILED, "incoming/arriving");
-	s = sha256_stream_new();
 	while (!e && !(e = tar_read(k->t, k->block, STREAM_BLOCK, &n)) && n) {
 		sha256_stream_add(s, k->block, n);
 		if (sys_write_all(fd, k->block, n))
 			e = err_sys(ERR_FAILED, "the image's disk");
 	}
 	sha256_stream_end_free(s, &sha);
+	return !e && !sha256_equal(&sha, &l->sha256) ? err_set(ERR_DENIED, "%s is not what %s signed", l->path.s, l->signer) : e;
+}
+
+static enum err take_to_spool(struct taking *k, const struct manifest_line *l)
+{
+	char name[104];
+	int fd = sys_open(k->r->incoming, "arriving", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
+	enum err e;
+
+	if (fd < 0)
+		return err_sys(ERR_FAILED, "incoming/arriving");
+	e = take_bytes(k, l, fd);
 	(void)sys_close(fd);
-	if (!e && !sha256_equal(&sha, &l->sha256))
-		e = err_set(ERR_DENIED, "%s is not what %s signed", l->path.s, l->signer);
 	spool_name(l, name);
-	if (!e && sys_rename(k->r->incoming, "arriving", k->r->incoming, name))
-		e = err_sys(ERR_FAILED, "incoming");
+	return !e && sys_rename(k->r->incoming, "arriving", k->r->incoming, name) ? err_sys(ERR_FAILED, "incoming") : e;
+}
+
+static enum err take_file(struct taking *k, const struct manifest_line *l)
+{
+	int fd;
+	enum err e;
+
+	if (!k->got || strncmp(k->t->name, "files", 5) || strcmp(k->t->name + 5, l->path.s))
+		return err_set(ERR_DENIED, "%s is missing in the delivery, or something else is in its place: %.200s", l->path.s, k->got ? k->t->name : "the end");
+	if (k->t->size != l->size)
+		return err_set(ERR_DENIED, "%s has %llu bytes in the delivery, and %llu were signed by %s", l->path.s, (unsigned long long)k->t->size,
+		    (unsigned long long)l->size, l->signer);
+	fd = placing_open(&k->placing, l);
+	if (fd < 0) {
+		e = take_to_spool(k, l);
+	} else {
+		e = take_bytes(k, l, fd);
+		if (!e)
+			e = placing_add(&k->placing, l, fd);
+		(void)sys_close(fd);
+		receive_step("placed");
+		if (e)
+			placing_drop(&k->placing, l);
+	}
 	return e ? e : tar_next(k->t, &k->got);
 }
 
@@ -150,19 +172,22 @@ static enum err take_line(void *arg, const struct manifest_line *l)
 /* got: the stream stands at the first of them already. */
 static enum err take_files(struct receiver *r, struct tar *t, const struct offer *o, bool got_first)
 {
-	struct taking k = { .r = r, .t = t, .got = got_first, .block = mem_alloc(STREAM_BLOCK) };
+	struct taking k = { .r = r, .t = t, .got = got_first, .placing = { .dirs = { .image = -1 } }, .block = mem_alloc(STREAM_BLOCK) };
 	struct manifest_line l;
-	struct new_list list;
+	struct new_list list = { .base = { .n = 0 } };
 	bool got;
 	int fd = openat(r->incoming, "need", O_RDONLY | O_CLOEXEC);
-	enum err e = fd < 0 ? err_sys(ERR_FAILED, "incoming/need") : new_list_begin(r, o->whole, &list);
+	enum err e = fd < 0 ? err_sys(ERR_FAILED, "incoming/need") : placing_begin(&k.placing, r);
 
+	if (!e)
+		e = new_list_begin(r, o->whole, &list);
 	k.need = lines_new(fd, LINES_LONGEST);
 	if (!e)
 		e = next_range(&k);
 	while (!e && k.more && !(e = list.sent.source.next(list.sent.source.arg, &l, &got)) && got)
 		e = take_line(&k, &l);
 	new_list_end(&list);
+	e = placing_end(&k.placing, e);
 	if (!e && k.got)
 		e = err_set(ERR_DENIED, "%.200s is in the delivery, and was not asked for", t->name);
 	lines_free(k.need);
@@ -267,6 +292,8 @@ int receive_stream(struct receiver *r, int in, int out)
 	bool got;
 	enum err e;
 
+	/* What sshd has to give is taken in while files are written. */
+	sys_pipe_widen(in);
 	greet(r, out);
 	e = offer_read(r, &t, &o);
 	receive_step("offered");

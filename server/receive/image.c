@@ -4,30 +4,20 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/sys.h"
 #include "receive/receive.h"
 
 #define BLOCK (256 * 1024)
 #define TEMPORARY ".drydock-new"
 #define SYNCS_MOST 64 /* files and directories of an image that are synced one by one; more of them: one syncfs */
-
-int open_below(int dir, const char *path, uint64_t flags)
-{
-	struct open_how how = { .flags = flags | O_CLOEXEC, .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS };
-
-	while (*path == '/')
-		path++;
-	return (int)syscall(SYS_openat2, dir, *path ? path : ".", &how, sizeof(how));
-}
 
 /* A file that was put into the image or removed from it. */
 struct touched {
@@ -37,15 +27,13 @@ struct touched {
 
 struct bringing {
 	struct receiver *r;
-	int image, base; /* directories: the idle image, and the accepted one to copy from; -1: none */
-	int parent;
-	char parent_name[PATH_LIMIT + 1];
+	struct image_dirs dirs; /* of the idle image */
+	int base; /* the accepted one, to copy from; -1: none */
 	bool removing; /* what goes, before what comes: a file may take the name of a directory */
 	bool all_lines; /* the list is written anew */
 	struct manifest_writing delta;
-	struct manifest_reading accepted; /* the accepted list, read along for what can be copied */
-	struct manifest_line at;
-	bool has_at;
+	struct manifest_along accepted; /* the accepted list, for what can be copied */
+	struct manifest_along placed; /* what this delivery has written in its place */
 	struct manifest_writing lacking;
 	char *first; /* that is lacking: its path; the caller frees */
 	struct image_counts counts;
@@ -63,72 +51,13 @@ static void touch(struct bringing *b, const char *path, bool gone)
 		b->touched[b->n_touched++] = (struct touched){ mem_dup(path), gone };
 }
 
-/* --- directories ------------------------------------------------------------------------------------------------------------ */
-
-static int make_dirs(struct bringing *b, const char *dir)
-{
-	char *copy = mem_dup(dir);
-	int fd = -1;
-
-	for (char *p = copy + 1;; p++) {
-		const char was = *p;
-		char *name;
-		int up;
-
-		if (was != '/' && was != '\0')
-			continue;
-		*p = '\0';
-		name = strrchr(copy, '/') + 1;
-		up = fd >= 0 ? fd : b->image;
-		if ((sys_mkdir(up, name, 0755) && errno != EEXIST)) {
-			if (fd >= 0)
-				(void)close(fd);
-			fd = -1;
-			break;
-		}
-		if (fd >= 0)
-			(void)close(fd);
-		fd = open_below(b->image, copy, O_RDONLY | O_DIRECTORY);
-		if (fd < 0 || sys_fchmod(fd, 0755) || was == '\0')
-			break;
-		*p = was;
-	}
-	free(copy);
-	return fd;
-}
-
-static int parent_of(struct bringing *b, const char *path, bool make, const char **name)
-{
-	const char *slash = strrchr(path, '/');
-	const size_t len = (size_t)(slash - path);
-
-	*name = slash + 1;
-	if (!len)
-		return b->image;
-	if (b->parent >= 0 && !strncmp(b->parent_name, path, len) && !b->parent_name[len])
-		return b->parent;
-	if (b->parent >= 0)
-		(void)close(b->parent);
-	memcpy(b->parent_name, path, len);
-	b->parent_name[len] = '\0';
-	b->parent = open_below(b->image, b->parent_name, O_RDONLY | O_DIRECTORY);
-	if (b->parent < 0 && make && errno == ENOENT)
-		b->parent = make_dirs(b, b->parent_name);
-	return b->parent;
-}
-
-static void forget_parent(struct bringing *b)
-{
-	if (b->parent >= 0)
-		(void)close(b->parent);
-	b->parent = -1;
-}
+/* --- removals ------------------------------------------------------------------------------------------------------------------- */
 
 static enum err remove_path(struct bringing *b, const char *path)
 {
 	char *up = mem_dup(path), *slash;
 	const char *name;
-	int dir = parent_of(b, path, false, &name);
+	int dir = image_parent(&b->dirs, path, false, &name);
 
 	if (dir >= 0 && sys_unlink(dir, name, 0) && errno != ENOENT) {
 		free(up);
@@ -136,16 +65,16 @@ static enum err remove_path(struct bringing *b, const char *path)
 	}
 	b->counts.removed++;
 	touch(b, path, true);
-	forget_parent(b);
+	image_parent_forget(&b->dirs);
 	/* Directories that became empty, upwards. */
 	while ((slash = strrchr(up, '/')) && slash != up) {
 		*slash = '\0';
-		dir = parent_of(b, up, false, &name);
+		dir = image_parent(&b->dirs, up, false, &name);
 		if (dir < 0 || sys_unlink(dir, name, AT_REMOVEDIR))
 			break;
-		forget_parent(b);
+		image_parent_forget(&b->dirs);
 	}
-	forget_parent(b);
+	image_parent_forget(&b->dirs);
 	free(up);
 	return ERR_OK;
 }
@@ -157,7 +86,7 @@ static int64_t ns(const struct timespec *t)
 	return (int64_t)t->tv_sec * 1000000000 + t->tv_nsec;
 }
 
-static mode_t mode_of(const struct manifest_line *l)
+mode_t file_mode(const struct manifest_line *l)
 {
 	return l->exec ? 0755 : 0644;
 }
@@ -166,33 +95,46 @@ bool file_as_noted(int dir, const char *name, const struct manifest_line *x)
 {
 	struct stat st;
 
-	return !fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) && S_ISREG(st.st_mode) && st.st_nlink == 1 && (st.st_mode & 07777) == mode_of(x) &&
+	return !fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) && S_ISREG(st.st_mode) && st.st_nlink == 1 && (st.st_mode & 07777) == file_mode(x) &&
 	    (uint64_t)st.st_size == x->size && ns(&st.st_mtim) == x->mtime && ns(&st.st_ctim) == x->ctime && st.st_ino == x->inode;
 }
 
 static bool as_noted(struct bringing *b, const struct manifest_line *x)
 {
 	const char *name;
-	const int dir = parent_of(b, x->path.s, false, &name);
+	const int dir = image_parent(&b->dirs, x->path.s, false, &name);
 
 	return dir >= 0 && file_as_noted(dir, name, x);
 }
 
-/* Found without notes: by its bytes. *st: as it is. */
-static bool as_signed(struct bringing *b, const struct manifest_line *y, struct stat *st)
+static bool whole_file(int fd, const struct manifest_line *y, struct stat *st)
 {
-	int fd = open_below(b->image, y->path.s, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+	return !fstat(fd, st) && S_ISREG(st->st_mode) && st->st_nlink == 1 && (st->st_mode & 07777) == file_mode(y) && (uint64_t)st->st_size == y->size;
+}
+
+bool file_in_image(int image, const struct manifest_line *y, struct stat *st)
+{
+	int fd = open_below(image, y->path.s, O_PATH | O_NOFOLLOW);
+	bool there = fd >= 0 && whole_file(fd, y, st);
+
+	if (fd >= 0)
+		(void)close(fd);
+	return there;
+}
+
+bool file_as_signed(int image, const struct manifest_line *y, struct stat *st)
+{
+	int fd = open_below(image, y->path.s, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
 	struct sha256 sha;
 	uint64_t size;
-	bool same = fd >= 0 && !fstat(fd, st) && S_ISREG(st->st_mode) && st->st_nlink == 1 && (st->st_mode & 07777) == mode_of(y) &&
-	    !file_sha256(fd, &sha, &size) && sha256_equal(&sha, &y->sha256);
+	bool same = fd >= 0 && whole_file(fd, y, st) && !file_sha256(fd, &sha, &size) && sha256_equal(&sha, &y->sha256);
 
 	if (fd >= 0)
 		(void)close(fd);
 	return same;
 }
 
-static enum err note(struct bringing *b, const struct manifest_line *y, const struct stat *st)
+struct manifest_line file_noted(const struct manifest_line *y, const struct stat *st)
 {
 	struct manifest_line l = *y;
 
@@ -201,18 +143,24 @@ static enum err note(struct bringing *b, const struct manifest_line *y, const st
 	l.mtime = ns(&st->st_mtim);
 	l.ctime = ns(&st->st_ctim);
 	l.inode = st->st_ino;
+	return l;
+}
+
+static enum err note(struct bringing *b, const struct manifest_line *y, const struct stat *st)
+{
+	const struct manifest_line l = file_noted(y, st);
+
 	return manifest_writing_add(&b->delta, &l);
 }
 
-/* The accepted list's line of a path; the calls come in order. */
+/* The accepted list's line of a path, with its notes. */
 static enum err accepted_line(struct bringing *b, struct path path, const struct manifest_line **out)
 {
-	enum err e = ERR_OK;
+	struct manifest_line *found;
+	enum err e = manifest_along_find(&b->accepted, path, &found);
 
-	while (!e && b->has_at && path_compare(b->at.path, path) < 0)
-		e = b->accepted.source.next(b->accepted.source.arg, &b->at, &b->has_at);
-	*out = !e && b->has_at && path_equal(b->at.path, path) ? &b->at : NULL;
-	return e || !*out ? e : manifest_notes(&b->at);
+	*out = found;
+	return e || !found ? e : manifest_notes(found);
 }
 
 /* Copy from the live image, hashing what is written. */
@@ -256,7 +204,7 @@ static enum err copy_file(struct bringing *b, const struct manifest_line *y, int
 }
 
 /* Never earlier than a second after the version before, so that no cache takes the two for one. */
-static int64_t time_for(const struct manifest_line *y, const struct manifest_line *live)
+int64_t file_time(const struct manifest_line *y, const struct manifest_line *live)
 {
 	int64_t t = y->at * 1000;
 
@@ -265,6 +213,11 @@ static int64_t time_for(const struct manifest_line *y, const struct manifest_lin
 	if (live && live->noted && t < live->mtime + 1000000000)
 		t = live->mtime + 1000000000;
 	return t;
+}
+
+bool file_timed(const struct manifest_line *y, const struct stat *st)
+{
+	return ns(&st->st_mtim) == file_time(y, NULL);
 }
 
 /* All of them are found in one pass: each would cost a delivery of its own. */
@@ -276,6 +229,14 @@ static enum err lack(struct bringing *b, const struct manifest_line *y)
 		b->first = mem_dup(y->path.s);
 	l.noted = false;
 	return manifest_writing_add(&b->lacking, &l);
+}
+
+/* Over whatever has the name: a directory there is nothing of the release's. */
+static int move_in(int dir, const char *name)
+{
+	if (!sys_rename(dir, TEMPORARY, dir, name))
+		return 0;
+	return errno != EISDIR || file_remove_tree(dir, name) || sys_rename(dir, TEMPORARY, dir, name) ? -1 : 0;
 }
 
 static enum err put(struct bringing *b, const struct manifest_line *line)
@@ -293,7 +254,7 @@ static enum err put(struct bringing *b, const struct manifest_line *line)
 		e = accepted_line(b, y->path, &live);
 	if (e)
 		return e;
-	dir = parent_of(b, y->path.s, true, &name);
+	dir = image_parent(&b->dirs, y->path.s, true, &name);
 	if (dir < 0)
 		return err_sys(ERR_FAILED, "%s cannot be written", y->path.s);
 	spool_name(y, spool);
@@ -307,7 +268,7 @@ static enum err put(struct bringing *b, const struct manifest_line *line)
 		return lack(b, y);
 	if (!e && (fd = openat(dir, TEMPORARY, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)) < 0)
 		e = err_sys(ERR_FAILED, "%s", y->path.s);
-	if (!e && (sys_fchmod(fd, mode_of(y)) || sys_futimens(fd, time_for(y, live)) || sys_rename(dir, TEMPORARY, dir, name) || fstat(fd, &st)))
+	if (!e && (sys_fchmod(fd, file_mode(y)) || sys_futimens(fd, file_time(y, live)) || move_in(dir, name) || fstat(fd, &st)))
 		e = err_sys(ERR_FAILED, "%s cannot be written", y->path.s);
 	if (fd >= 0)
 		(void)close(fd);
@@ -319,7 +280,7 @@ static enum err put(struct bringing *b, const struct manifest_line *line)
 
 static enum err sync_below(struct bringing *b, const char *path, uint64_t flags, bool gone)
 {
-	int fd = open_below(b->image, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | flags);
+	int fd = open_below(b->dirs.image, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | flags);
 	enum err e = ERR_OK;
 
 	/* The directory of what was removed: it became empty and went too, or is a file now, which was touched itself. */
@@ -364,7 +325,7 @@ static enum err sync_image(struct bringing *b, int image, bool dirty)
 	for (size_t i = 0; i < b->n_touched && !e; i++)
 		e = sync_touched(b, &b->touched[i], i ? b->touched[i - 1].path : "");
 	/* incoming: what was renamed out of it is in one place only. images: receiver_init syncs no entry of it. */
-	if (!e && (sys_fsync(b->image) || sys_fsync(r->incoming) || sys_fsync(r->images)))
+	if (!e && (sys_fsync(b->dirs.image) || sys_fsync(r->incoming) || sys_fsync(r->images)))
 		e = err_sys(ERR_FAILED, "%s/images/%s", r->dir_name, IMAGE_NAME(image));
 	return e ? e : image_list_sync(r, image);
 }
@@ -376,12 +337,33 @@ static bool same_file(const struct manifest_line *x, const struct manifest_line 
 	return x->noted && manifest_same_bytes(x, y) && x->exec == y->exec;
 }
 
+/* Without notes: by its bytes, unless this delivery has written it itself. */
+static enum err found(struct bringing *b, const struct manifest_line *y)
+{
+	struct manifest_full full;
+	struct manifest_line *placed;
+	struct stat st;
+	enum err e = manifest_along_find(&b->placed, y->path, &placed);
+
+	if (!e && placed)
+		e = manifest_notes(placed);
+	if (!e && placed && as_noted(b, placed)) {
+		b->counts.written++;
+		return manifest_writing_add(&b->delta, placed);
+	}
+	if (!e)
+		e = manifest_full(&full, y);
+	if (e)
+		return e;
+	if (!file_as_signed(b->dirs.image, &full.line, &st) || (!b->r->accepted.number && !file_timed(&full.line, &st)))
+		return put(b, y);
+	return note(b, y, &st);
+}
+
 static enum err bring_pair(void *arg, const struct manifest_line *x, const struct manifest_line *y)
 {
 	struct bringing *b = arg;
-	struct manifest_full full;
 	struct manifest_line l, was;
-	struct stat st;
 	enum err e;
 
 	if (b->removing)
@@ -392,10 +374,8 @@ static enum err bring_pair(void *arg, const struct manifest_line *x, const struc
 	}
 	if (!x)
 		return put(b, y);
-	if (!x->noted) {
-		e = manifest_full(&full, y);
-		return e ? e : as_signed(b, &full.line, &st) ? note(b, y, &st) : put(b, y);
-	}
+	if (!x->noted)
+		return found(b, y);
 	if (!same_file(x, y))
 		return put(b, y);
 	was = *x;
@@ -516,11 +496,11 @@ enum err comparing_end(struct comparing *c, enum err e)
 }
 
 /* What there is to do, if it is little, and if nothing else in the image was touched. NULL: everything has to be gone through. */
-static const struct changes *few_changes(struct receiver *r, int image, const struct offer *o)
+static const struct changes *few_changes(struct receiver *r, int image, bool dirty, const struct offer *o)
 {
 	const struct changes *c = o->changes;
 
-	if (!c || c->n > CHANGES_MOST || !look_says_as_noted(r, image))
+	if (!c || dirty || c->n > CHANGES_MOST || !look_says_as_noted(r, image))
 		c = NULL;
 	look_end(r);
 	return c;
@@ -537,7 +517,7 @@ static enum err pass(struct bringing *b, int image, bool whole, const struct cha
 	if (few)
 		return e;
 	if (b->all_lines)
-		walk = walk_new(b->image, &found);
+		walk = walk_new(b->dirs.image, &found);
 	e = each_pair(b->r, image, whole, walk ? &found : NULL, bring_pair, b);
 	walk_free(walk);
 	return e;
@@ -561,15 +541,15 @@ static enum err write_all(struct bringing *b, int image, bool whole, const struc
 
 enum err image_bring(struct receiver *r, int image, const struct offer *o, struct image_counts *out)
 {
-	struct bringing b = { .r = r, .parent = -1, .base = -1 };
+	struct bringing b = { .r = r, .dirs = { .parent = -1 }, .base = -1 };
 	const bool dirty = image_dirty(r, image);
-	const struct changes *few = few_changes(r, image, o);
+	const struct changes *few = few_changes(r, image, dirty, o);
 	enum err e = ERR_OK;
 
-	b.image = open_below(r->images, IMAGE_NAME(image), O_RDONLY | O_DIRECTORY);
+	b.dirs.image = open_below(r->images, IMAGE_NAME(image), O_RDONLY | O_DIRECTORY);
 	if (r->accepted.number && r->accepted.image != image)
 		b.base = open_below(r->images, IMAGE_NAME(r->accepted.image), O_RDONLY | O_DIRECTORY);
-	if (b.image < 0)
+	if (b.dirs.image < 0)
 		e = err_sys(ERR_FAILED, "%s/images/%s", r->dir_name, IMAGE_NAME(image));
 	b.all_lines = dirty;
 	if (!e)
@@ -578,20 +558,23 @@ enum err image_bring(struct receiver *r, int image, const struct offer *o, struc
 	b.removing = true;
 	if (!e)
 		e = pass(&b, image, o->whole, few);
-	forget_parent(&b);
+	image_parent_forget(&b.dirs);
 	receive_step("removed");
 	b.removing = false;
 	if (!e)
-		e = image_list(r, r->accepted.image, true, &b.accepted);
+		e = image_list(r, r->accepted.image, true, &b.accepted.list);
 	if (!e)
-		e = b.accepted.source.next(b.accepted.source.arg, &b.at, &b.has_at);
+		e = manifest_along_begin(&b.accepted);
+	if (!e && r->placed)
+		e = placed_list(r, &b.placed);
 	if (!e)
 		e = manifest_writing_begin(&b.delta, r->dir, DELTA);
 	if (!e)
 		e = manifest_writing_end(&b.delta, DELTA, write_all(&b, image, o->whole, few));
 	receive_step("written");
-	manifest_reading_end(&b.accepted);
-	forget_parent(&b);
+	manifest_reading_end(&b.accepted.list);
+	manifest_reading_end(&b.placed.list);
+	image_parent_forget(&b.dirs);
 	if (!e)
 		e = image_list_update(r, image, DELTA, dirty);
 	if (!e)
@@ -599,8 +582,8 @@ enum err image_bring(struct receiver *r, int image, const struct offer *o, struc
 	receive_step("synced");
 	if (!e)
 		e = image_set_dirty(r, image, false);
-	if (b.image >= 0)
-		(void)close(b.image);
+	if (b.dirs.image >= 0)
+		(void)close(b.dirs.image);
 	if (b.base >= 0)
 		(void)close(b.base);
 	for (size_t i = 0; i < b.n_touched; i++)

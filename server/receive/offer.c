@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -279,9 +280,8 @@ struct needing {
 	int fd;
 	uint64_t i, from, to, count, largest, total;
 	bool open;
-	struct manifest_reading lacking;
-	struct manifest_line lacks;
-	bool has_lacking;
+	struct manifest_along lacking;
+	int image; /* of a first delivery: the image that one before it has begun to fill; -1: none */
 };
 
 static void put_range(struct needing *n)
@@ -315,22 +315,17 @@ static bool in_spool(struct receiver *r, const struct manifest_line *l)
 
 static enum err lacking_begin(struct needing *n)
 {
-	enum err e = manifest_reading_add(&n->lacking, n->r->incoming, LACKING_FILE);
+	enum err e = manifest_reading_add(&n->lacking.list, n->r->incoming, LACKING_FILE);
 
-	if (e)
-		return e == ERR_NOT_FOUND ? ERR_OK : e;
-	return n->lacking.source.next(n->lacking.source.arg, &n->lacks, &n->has_lacking);
+	return e == ERR_NOT_FOUND ? ERR_OK : e ? e : manifest_along_begin(&n->lacking);
 }
 
-/* Was it not to be had from the live image? The calls come in order. */
-static enum err is_lacking(struct needing *n, struct path path, bool *out)
+/* The same for what stands in its place already: with its time, which it gets last, and the right bytes. */
+static bool in_image(const struct needing *n, const struct manifest_line *l)
 {
-	enum err e = ERR_OK;
+	struct stat st;
 
-	while (!e && n->has_lacking && path_compare(n->lacks.path, path) < 0)
-		e = n->lacking.source.next(n->lacking.source.arg, &n->lacks, &n->has_lacking);
-	*out = !e && n->has_lacking && path_equal(n->lacks.path, path);
-	return e;
+	return (n->r->spool_checked ? file_in_image(n->image, l, &st) : file_as_signed(n->image, l, &st)) && file_timed(l, &st);
 }
 
 /* The i-th line that was sent: is it here? */
@@ -339,7 +334,7 @@ static enum err need_line(struct needing *n, const struct manifest_line *sent, u
 	struct manifest_full full;
 	enum err e = manifest_full(&full, sent);
 
-	if (e || in_spool(n->r, &full.line))
+	if (e || in_spool(n->r, &full.line) || (n->image >= 0 && in_image(n, &full.line)))
 		return e;
 	if (n->open && n->to + 1 != i)
 		put_range(n);
@@ -362,14 +357,15 @@ static enum err need_line(struct needing *n, const struct manifest_line *sent, u
 static enum err need_pair(void *arg, const struct manifest_line *base, const struct manifest_line *sent)
 {
 	struct needing *n = arg;
-	bool lacking;
+	struct manifest_line *lacking;
 	uint64_t i;
 	enum err e;
 
 	if (!sent || sent->gone)
 		return ERR_OK;
 	i = n->i++;
-	e = is_lacking(n, sent->path, &lacking);
+	/* Not to be had from the live image? */
+	e = manifest_along_find(&n->lacking, sent->path, &lacking);
 	if (e || (base && manifest_same_bytes(base, sent) && !lacking))
 		return e;
 	return need_line(n, sent, i);
@@ -380,7 +376,7 @@ static enum err need_all(struct needing *n, const struct offer *o)
 	struct new_list l;
 	enum err e = ERR_OK;
 
-	if (o->n_sent <= OFFER_KEPT && !n->has_lacking) {
+	if (o->n_sent <= OFFER_KEPT && !n->lacking.has) {
 		for (size_t k = 0; k < o->n_sent && !e; k++)
 			e = need_line(n, &o->sent[k].line, o->sent[k].i);
 		return e;
@@ -394,7 +390,7 @@ static enum err need_all(struct needing *n, const struct offer *o)
 
 enum err offer_need(struct receiver *r, const struct offer *o, uint64_t *count)
 {
-	struct needing n = { .r = r, .text = BUF_INIT(1 << 20) };
+	struct needing n = { .r = r, .text = BUF_INIT(1 << 20), .image = placing_left(r) };
 	char limits[80];
 	enum err e = spool_settle(r);
 
@@ -417,7 +413,9 @@ enum err offer_need(struct receiver *r, const struct offer *o, uint64_t *count)
 	if (!e)
 		e = spool_clear(r);
 	r->spool_checked = !e;
-	manifest_reading_end(&n.lacking);
+	manifest_reading_end(&n.lacking.list);
+	if (n.image >= 0)
+		(void)close(n.image);
 	buf_release(&n.text);
 	*count = n.count;
 	return e;

@@ -14,7 +14,7 @@
  *   a.base, a.net     image a as it was written (core/manifest.h, "*" lines): a list and the difference on top
  *   a.dirty           image a is being changed, or was left half-way: it is compared as a whole before it counts
  *   incoming/         what has arrived of a delivery: taken up again by the next one; incoming/tree: what rsync brought,
- *                     not looked at yet
+ *                     not looked at yet; incoming/placed: what a first delivery has written into the image (place.c)
  *   switched          when the link was switched last (the file's time)
  *   report            what `verify` found last, and the signature of it: goes out with the greeting
  *   lock              one delivery at a time; lock.rsync: one rsync beside it
@@ -23,6 +23,8 @@
  */
 #ifndef DRYDOCK_RECEIVE_RECEIVE_H
 #define DRYDOCK_RECEIVE_RECEIVE_H
+
+#include <sys/stat.h>
 
 #include "core/head.h"
 #include "repo/keychain.h"
@@ -54,6 +56,7 @@ struct receiver {
 	int live; /* what the link says; -1: nothing yet */
 	struct look *look; /* that was begun; NULL: none */
 	bool spool_checked; /* by this process: what is in incoming/ under a name of the spool has the right bytes */
+	bool placed; /* by this process, into the idle image: incoming/placed lists it */
 };
 
 /* state.c */
@@ -77,9 +80,11 @@ enum err image_list_update(struct receiver *r, int image, const char *delta, boo
 enum err image_list_sync(struct receiver *r, int image) MUST_CHECK;
 void receive_step(const char *name); /* tests stop the process here */
 
-/* tar.c: regular files of a stream, one after the other */
+/* tar.c: regular files of a stream, one after the other; nobody else reads from it */
 struct tar {
 	int fd;
+	size_t at, n; /* of what was read ahead */
+	char ahead[65536];
 	bool ended;
 	uint64_t left, padding; /* of the current member */
 	char name[8192];
@@ -139,15 +144,50 @@ enum err spool_settle(struct receiver *r) MUST_CHECK; /* wait until no rsync wri
 bool spool_take(struct receiver *r, const struct manifest_line *l); /* from incoming/tree, if it is right */
 enum err spool_clear(struct receiver *r) MUST_CHECK; /* what is left of incoming/tree; rsync may write again */
 
+/* dirs.c: directories of an image, none of them reached over a link */
+int open_below(int dir, const char *path, uint64_t flags); /* of open(2) */
+struct image_dirs {
+	int image; /* the caller's */
+	int parent; /* of the path before; -1: none is open */
+	char name[PATH_LIMIT + 1];
+};
+/* The directory of a path, open until the next call, and the path's last name; make: with those above it. -1: errno says. */
+int image_parent(struct image_dirs *d, const char *path, bool make, const char **name);
+void image_parent_forget(struct image_dirs *d);
+
+/*
+ * place.c: the first delivery writes its files where they belong as they come. Nothing that somebody needs is there, and what is
+ * live is empty; the idle image is marked dirty first. A file gets its time last: one that was cut off never has it.
+ */
+struct placing {
+	struct receiver *r;
+	struct image_dirs dirs; /* image -1: this delivery is another one */
+	struct manifest_writing list; /* "*" lines */
+};
+enum err placing_begin(struct placing *p, struct receiver *r) MUST_CHECK;
+int placing_open(struct placing *p, const struct manifest_line *l); /* to write to; -1: it goes to the spool */
+enum err placing_add(struct placing *p, const struct manifest_line *l, int fd) MUST_CHECK; /* its bytes are there, and right */
+void placing_drop(struct placing *p, const struct manifest_line *l); /* they are not */
+enum err placing_end(struct placing *p, enum err e) MUST_CHECK; /* e: from the others; returned */
+int placing_left(struct receiver *r); /* the image that a first delivery before this one has begun to fill, open; -1: none */
+enum err placed_list(struct receiver *r, struct manifest_along *out) MUST_CHECK;
+
 /* image.c */
 /*
  * In incoming/: what could not be copied from the live image, since somebody had altered it there. It is asked for with the
  * next whole list.
  */
 #define LACKING_FILE "lacking"
-int open_below(int dir, const char *path, uint64_t flags);
+mode_t file_mode(const struct manifest_line *l);
 /* Is the file of a line with notes as it was when they were written? */
 bool file_as_noted(int dir, const char *name, const struct manifest_line *x);
+/* Is it a file with that mode and size, and no other name? And with those bytes? *st: as it is. */
+bool file_in_image(int image, const struct manifest_line *y, struct stat *st);
+bool file_as_signed(int image, const struct manifest_line *y, struct stat *st);
+bool file_timed(const struct manifest_line *y, const struct stat *st); /* as in a first delivery */
+/* What it is given: when it was approved, and after the version that is live, if there is one. Nanoseconds. */
+int64_t file_time(const struct manifest_line *y, const struct manifest_line *live);
+struct manifest_line file_noted(const struct manifest_line *y, const struct stat *st); /* y with notes */
 struct image_counts {
 	uint64_t written, copied, removed, mended;
 };

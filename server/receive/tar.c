@@ -9,22 +9,38 @@
 #define BLOCK 512
 #define META_LIMIT 16384
 
+/* Some of what comes next, at the most n bytes; little things from what was read ahead. */
+static enum err read_some(struct tar *t, void *p, size_t n, size_t *got)
+{
+	const bool direct = t->at == t->n && n >= sizeof(t->ahead);
+	ssize_t r = 0;
+
+	while (direct || t->at == t->n) {
+		r = direct ? read(t->fd, p, n) : read(t->fd, t->ahead, sizeof(t->ahead));
+		if (r < 0 && errno == EINTR)
+			continue;
+		if (r <= 0)
+			return r < 0 ? err_sys(ERR_FAILED, "the stream") : err_set(ERR_INPUT, "the stream was cut off");
+		*got = (size_t)r;
+		if (direct)
+			return ERR_OK;
+		t->at = 0;
+		t->n = (size_t)r;
+	}
+	*got = t->n - t->at < n ? t->n - t->at : n;
+	memcpy(p, t->ahead + t->at, *got);
+	t->at += *got;
+	return ERR_OK;
+}
+
 static enum err read_all(struct tar *t, void *p, size_t n)
 {
-	size_t at = 0;
+	size_t got;
+	enum err e = ERR_OK;
 
-	while (at < n) {
-		ssize_t got = read(t->fd, (char *)p + at, n - at);
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			return err_sys(ERR_FAILED, "the stream");
-		if (!got)
-			return err_set(ERR_INPUT, "the stream was cut off");
-		at += (size_t)got;
-	}
-	return ERR_OK;
+	for (size_t at = 0; at < n && !e; at += got)
+		e = read_some(t, (char *)p + at, n - at, &got);
+	return e;
 }
 
 static enum err skip_rest(struct tar *t)
@@ -174,21 +190,16 @@ enum err tar_next(struct tar *t, bool *got)
 
 enum err tar_read(struct tar *t, void *p, size_t n, size_t *got)
 {
-	ssize_t r;
+	enum err e;
 
 	*got = 0;
 	if (n > t->left)
 		n = (size_t)t->left;
 	if (!n)
 		return ERR_OK;
-	do
-		r = read(t->fd, p, n);
-	while (r < 0 && errno == EINTR);
-	if (r <= 0)
-		return r < 0 ? err_sys(ERR_FAILED, "the stream") : err_set(ERR_INPUT, "the stream was cut off");
-	t->left -= (uint64_t)r;
-	*got = (size_t)r;
-	return ERR_OK;
+	e = read_some(t, p, n, got);
+	t->left -= *got;
+	return e;
 }
 
 enum err tar_text(struct tar *t, struct buf *out)

@@ -59,13 +59,17 @@ static enum err push(struct walk *w, int fd, size_t path_len)
 		return err_sys(ERR_FAILED, "%s in the image cannot be read", path_len ? w->path : "/");
 	}
 	while ((e = readdir(d))) {
-		bool dir;
+		mode_t mode = DTTOIF(e->d_type);
 
-		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") || fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW))
+		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
 			continue;
-		dir = S_ISDIR(st.st_mode);
+		if (e->d_type == DT_UNKNOWN) {
+			if (fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW))
+				continue;
+			mode = st.st_mode;
+		}
 		l.list = mem_grow(l.list, &l.cap, l.n + 1, sizeof(*l.list));
-		l.list[l.n++] = (struct entry){ mem_printf("%s%s", e->d_name, dir ? "/" : ""), !dir && !S_ISREG(st.st_mode) };
+		l.list[l.n++] = (struct entry){ mem_printf("%s%s", e->d_name, S_ISDIR(mode) ? "/" : ""), !S_ISDIR(mode) && !S_ISREG(mode) };
 	}
 	(void)closedir(d);
 	if (l.n)

@@ -428,6 +428,90 @@ def test_what_a_delivery_leaves_alone_is_looked_at_when_it_counts(receiver, chai
     assert receiver.live() == THREE
 
 
+MANY = {f"/d{i % 3}/{i:02}": b"%d" % i * 300 for i in range(40)}
+
+
+def cut_first(r, release, at):
+    """A first delivery whose stream ends in the middle of that file. The image that it has begun to fill."""
+    members = release.members()
+    n = [name for name, _ in members].index("files" + at)
+    whole = len(pack(members[:n])) // 512 * 512
+    data = pack(members)
+    start = data.index(("files" + at).encode())
+    assert start < whole + 1024
+    assert "the stream was cut off" in r.deliver(data[:start + 512 + 100])["refused"]
+    assert not r.accepted()["number"] and not r.live()
+    return r.state / "images/b"
+
+
+def test_a_first_delivery_that_was_cut_off_is_taken_up(receiver, signer):
+    """It writes into the image at once. What came whole is not asked for again; what was altered, planted or half-written since then is."""
+    one = Release(signer, 1, MANY)
+    order = sorted(MANY)
+    image = cut_first(receiver, one, order[20])
+    there = sorted("/" + str(p.relative_to(image)) for p in image.rglob("*") if p.is_file())
+    assert there == order[:20]
+    assert all((image / p[1:]).read_bytes() == MANY[p] for p in order[:20])
+    outside = receiver.dir / "outside"
+    outside.mkdir()
+    (image / order[1][1:]).write_bytes(b"0wn" * 200)
+    (image / order[2][1:]).unlink()
+    (image / order[2][1:]).symlink_to(outside / "file")
+    os.link(image / order[3][1:], outside / "also here")
+    (image / order[4][1:]).chmod(0o666)
+    (image / order[5][1:]).unlink()
+    (image / order[5][1:] / "sub").mkdir(parents=True)
+    (image / "d2").symlink_to(outside)
+    (image / "planted").write_text("0wn")
+    # A process that was killed leaves such a one.
+    (image / order[20][1:]).parent.mkdir(exist_ok=True)
+    (image / order[20][1:]).write_bytes(MANY[order[20]])
+    assert receiver.asked(one) == [*order[1:6], *order[20:]]
+    answer = receiver.take_up(one)
+    assert "receipt" in answer and receiver.live() == MANY, answer
+    assert os.listdir(outside) == ["also here"] and not (image / "d2").is_symlink()
+    assert {(image / p[1:]).stat().st_mtime_ns for p in order} == {1700000000000001000} and not os.listdir(receiver.state / "incoming")
+    receiver.command("verify")
+    two = Release(signer, 2, {**MANY, "/new": b"n"}, one)
+    assert "receipt" in receiver.deliver(two.members(one)) and receiver.live() == two.files
+
+
+@pytest.mark.parametrize("step", ["offered", "placed", *STEPS[1:]])
+def test_a_first_delivery_killed_at_each_step(receiver, signer, step):
+    one = Release(signer, 1, MANY)
+    assert "receipt" not in (receiver.deliver(one.members(), name="drydock-receive-steps", env={"DRYDOCK_RECEIVE_STOP": step}) or {})
+    assert receiver.live() in ({}, MANY)
+    answer = receiver.take_up(one)
+    assert "receipt" in answer and receiver.live() == MANY, answer
+    receiver.command("verify")
+    two = Release(signer, 2, {**MANY, "/new": b"n"}, one)
+    assert "receipt" in receiver.take_up(two, one) and receiver.live() == two.files
+
+
+def test_a_first_delivery_with_wrong_bytes_leaves_none(receiver, signer):
+    one = Release(signer, 1, MANY)
+    order = sorted(MANY)
+    members = [(name, b"x" * len(data) if name == "files" + order[7] else data) for name, data in one.members()]
+    assert "is not what unix:alice signed" in receiver.deliver(members)["refused"]
+    image = receiver.state / "images/b"
+    assert (image / order[6][1:]).exists() and not (image / order[7][1:]).exists()
+    assert receiver.asked(one) == order[7:]
+    answer = receiver.take_up(one)
+    assert "receipt" in answer and answer["written"] + answer["copied"] == len(MANY) - 7 and receiver.live() == MANY
+
+
+def test_a_first_delivery_taken_up_by_the_next_release(receiver, signer):
+    """What was begun of release 1 counts for release 2 where the bytes are the same, and goes where the path is not listed any more."""
+    one = Release(signer, 1, MANY)
+    order = sorted(MANY)
+    cut_first(receiver, one, order[10])
+    files = {p: MANY[p] for p in order if p not in (order[0], order[3])}
+    two = Release(signer, 2, {**files, order[2]: b"changed", order[3] + "/sub": b"a directory now"}, one)
+    assert receiver.asked(two) == [order[2], order[3] + "/sub", *order[10:]]
+    answer = receiver.take_up(two)
+    assert "receipt" in answer and receiver.live() == two.files, answer
+
+
 def test_what_was_altered_in_the_live_image_is_asked_for(signer, tmp_path):
     """The idle image is empty before the second release: what does not change is copied from the live one, where that is as signed."""
     r = Receiver(signer, at=tmp_path)
@@ -444,10 +528,7 @@ def test_what_was_altered_in_the_live_image_is_asked_for(signer, tmp_path):
     answer = r.deliver(two.members(one))
     assert "and other files were altered in the live image" in answer["refused"] and r.accepted()["number"] == 1
     # The kit's next try has the whole list, and is asked for just those.
-    ask = r.command("receive", input=pack(two.members(need=())), code=None).stdout.split(b"\n")
-    order = sorted(two.files, key=str.encode)
-    ranges = [map(int, line.split(b"-")) for line in ask[ask.index(b"need") + 1:ask.index(b".")]]
-    asked = [p for low, high in ranges for p in order[low:high + 1]]
+    asked = r.asked(two)
     assert set(asked) - {"/new"} == set(gone)
     assert "receipt" in r.deliver(two.members(need=asked))
     assert r.live() == two.files
@@ -583,10 +664,7 @@ def test_many_releases_with_cuts_and_kills(signer):
             if r.accepted()["number"] == number:
                 answer = r.deliver(release.members(held)[:2])
             else:
-                # What the receiver asks for is what a sender would send: nothing of it is known here but the answer.
-                for left in (r.state / "incoming").iterdir():
-                    left.unlink()
-                answer = r.deliver(release.members(held))
+                answer = r.take_up(release, held)
             assert "receipt" in answer, answer
             receipts.append(json.loads(answer["receipt"])["number"])
             assert r.live() == files

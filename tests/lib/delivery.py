@@ -118,15 +118,20 @@ class Receiver:
         lines = [line for line in r.stdout.splitlines() if line.startswith(b"{")]
         return json.loads(lines[-1]) if lines else None
 
-    def take_up(self, release, base):
+    def asked(self, release, base=None):
+        """The paths whose bytes it wants, of a whole list without base; or its answer, if it wants to hear no more."""
+        lines = self.command("receive", input=pack(release.members(base, need=())), code=None).stdout.split(b"\n")
+        if b"need" not in lines:
+            return json.loads(lines[-2])
+        lines = lines[lines.index(b"need") + 1:]
+        listed = [p for p in sorted(release.files, key=str.encode) if not base or base.lines.get(p) != release.lines[p]]
+        ranges = [map(int, line.split(b"-")) for line in lines[:lines.index(b".")]]
+        return [p for low, high in ranges for p in listed[low:high + 1]]
+
+    def take_up(self, release, base=None):
         """Deliver as a kit does: only the files that the receiver asks for."""
-        ask = self.command("receive", input=pack(release.members(base, need=())), code=None).stdout.split(b"\n")
-        if b"need" not in ask:
-            return json.loads(ask[-2])
-        ask = ask[ask.index(b"need") + 1:]
-        changed = [p for p in sorted(release.files, key=str.encode) if base.lines.get(p) != release.lines[p]]
-        ranges = [map(int, line.split(b"-")) for line in ask[:ask.index(b".")]]
-        return self.deliver(release.members(base, need=[p for low, high in ranges for p in changed[low:high + 1]]))
+        asked = self.asked(release, base)
+        return asked if isinstance(asked, dict) else self.deliver(release.members(base, need=asked))
 
     def live(self):
         top = self.state / "live"
