@@ -57,3 +57,24 @@ test("a forced sync is watched until it is live", async () => {
 	await page.getByText(/Live on production since .* in release 1, confirmed/).waitFor();
 	assert.deepEqual(page.errors, []);
 });
+
+test("a sync that begins meanwhile does not stop a form that is on its way", async () => {
+	const page = await openPage(browser);
+	await login(page, server);
+	await page.goto(`${server.url}/s/www/sync`);
+	let sent = 0;
+	await page.route("**/sync/force", async (route) => {
+		sent++;
+		// The answer takes as long as another's sync needs to begin, and the page to hear of it.
+		const before = (await server.api("GET", "/api/v1/sites/www/sync")).run;
+		await server.api("POST", "/api/v1/sites/www/sync/force", { reason: "somebody else" });
+		while ((await server.api("GET", "/api/v1/sites/www/sync")).run === before) await new Promise((done) => setTimeout(done, 50));
+		await new Promise((done) => setTimeout(done, 2000));
+		await route.continue();
+	});
+	await page.getByLabel("Why not wait?").fill("at the same time");
+	await page.getByLabel("Why not wait?").evaluate((field) => { field.form.requestSubmit(); field.value = ""; });
+	await page.waitForURL(/[?&]done=/);
+	assert.equal(sent, 1);
+	assert.deepEqual(page.errors, []);
+});
