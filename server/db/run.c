@@ -13,7 +13,7 @@ struct start {
 #define COLUMNS "run, number, trigger_, actor, reason, started_at, finished_at, state, added, changed, removed, message"
 
 DB_STMT(LAST, "run_last", "SELECT run FROM run WHERE site = ? ORDER BY run DESC LIMIT 1 FOR UPDATE");
-DB_STMT(START, "run_start", "INSERT INTO run (site, " COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, 0, 0, 0, '')");
+DB_STMT(START, "run_start", "INSERT INTO run (site, " COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, '')");
 static enum err start(struct db *db, void *arg)
 {
 	const struct start *s = arg;
@@ -29,7 +29,7 @@ static enum err start(struct db *db, void *arg)
 		return e;
 	return db_run(db, &START,
 	    ARGS(a_name(s->site), a_u64(r->run), a_u64(r->number), a_text(r->trigger), a_name(r->actor ? r->actor : ""), a_text(r->reason ? r->reason : ""),
-		a_i64(r->started_at), a_text(r->state ? r->state : "running")),
+		a_i64(r->started_at), a_text(r->state ? r->state : "running"), a_u64(r->added), a_u64(r->changed), a_u64(r->removed)),
 	    NULL);
 }
 

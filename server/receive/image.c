@@ -338,7 +338,7 @@ static bool same_file(const struct manifest_line *x, const struct manifest_line 
 }
 
 /* Without notes: by its bytes, unless this delivery has written it itself. */
-static enum err found(struct bringing *b, const struct manifest_line *y)
+static enum err unnoted(struct bringing *b, const struct manifest_line *y)
 {
 	struct manifest_full full;
 	struct manifest_line *placed;
@@ -375,7 +375,7 @@ static enum err bring_pair(void *arg, const struct manifest_line *x, const struc
 	if (!x)
 		return put(b, y);
 	if (!x->noted)
-		return found(b, y);
+		return unnoted(b, y);
 	if (!same_file(x, y))
 		return put(b, y);
 	was = *x;

@@ -50,7 +50,9 @@ enum err placing_add(struct placing *p, const struct manifest_line *l, int fd)
 	struct manifest_line noted;
 	struct stat st;
 
-	if (sys_futimens(fd, file_time(l, NULL)) || fstat(fd, &st))
+	/* An ACL of the directory may have had another mode in mind. */
+	if (sys_futimens(fd, file_time(l, NULL)) || fstat(fd, &st) ||
+	    ((st.st_mode & 07777) != file_mode(l) && (sys_fchmod(fd, file_mode(l)) || fstat(fd, &st))))
 		return err_sys(ERR_FAILED, "%s cannot be written", l->path.s);
 	noted = file_noted(l, &st);
 	return manifest_writing_add(&p->list, &noted);

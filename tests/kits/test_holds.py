@@ -153,7 +153,9 @@ def test_who_has_ended_is_seen_while_another_is_slow():
         until(lambda: targets()["production"]["state"] == "confirmed")
         now = targets()
         assert now["production"]["release"] == 2 and now["slow"]["state"] == "sending" and sync_now(d)["running"]
-        shown = {t["name"]: t for t in d.must("GET", d.api_site(f"/sync/runs/{run}"))["targets"]}
+        of_run = d.must("GET", d.api_site(f"/sync/runs/{run}"))
+        assert of_run["state"] == "running" and (of_run["added"], of_run["changed"], of_run["removed"]) == (0, 1, 0), of_run
+        shown = {t["name"]: t for t in of_run["targets"]}
         assert shown["production"]["state"] == "confirmed" and shown["production"]["finished_at"] and shown["slow"]["state"] == "running"
         receipt = shown["production"]["receipt"]
         assert json.loads(receipt)["number"] == 2

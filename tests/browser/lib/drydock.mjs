@@ -11,6 +11,7 @@ import { fileURLToPath } from "node:url";
 export const top = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../../..");
 export const build = process.env.DRYDOCK_BUILD ?? path.join(top, "build");
 const { chromium } = createRequire(path.join(top, "tests/"))("playwright-core");
+const NEWS = /\/s\/www\/events\?/; // what the sync page listens to
 const axe = readFileSync(path.join(top, "tests/node_modules/axe-core/axe.min.js"), "utf8");
 
 export async function startServer(options) {
@@ -50,18 +51,6 @@ export async function openPage(browser, options = {}) {
 	const page = await context.newPage();
 	page.setDefaultTimeout(20_000);
 	page.errors = [];
-	/* What a page that goes somewhere by itself is about to load would stop the way to another one. */
-	const goto = page.goto.bind(page);
-	page.goto = async (...where) => {
-		for (let tries = 0; ; tries++) {
-			try {
-				return await goto(...where);
-			} catch (e) {
-				if (tries === 10 || !/interrupted by another navigation/.test(e.message)) throw e;
-				await new Promise((done) => setTimeout(done, 100)); // or it would be stopped by what is left of this try
-			}
-		}
-	};
 	page.on("pageerror", (e) => page.errors.push(e.message));
 	page.on("console", (m) => { if (/Content Security Policy|Refused to/.test(m.text()) && m.location().url.startsWith(page.own ?? "-")) page.errors.push(m.text()); });
 	page.on("dialog", (d) => { page.errors.push(`a dialog: ${d.message()}`); d.dismiss(); });
@@ -106,16 +95,22 @@ export function digests(dir) {
 	return found;
 }
 
-// The force on the sync page, and the end of its run.
+/*
+ * The force on the sync page, and the end of its run. The page hears of no news meanwhile: it would load itself again at any
+ * moment, and in the way of where the test goes next.
+ */
 export async function syncNow(page, server, reason) {
 	const before = (await server.api("GET", "/api/v1/sites/www/sync")).run;
+	await page.route(NEWS, (route) => route.abort());
 	await page.goto(`${server.url}/s/www/sync`);
 	await page.getByLabel("Why not wait?").fill(reason);
 	await page.getByRole("button", { name: "Sync now" }).click();
-	await page.waitForURL(/[?&]done=/, { waitUntil: "commit" });
+	await page.waitForURL(/[?&]done=/);
 	for (let i = 0; i < 600; i++) {
 		const now = await server.api("GET", "/api/v1/sites/www/sync");
 		if (now.run > before && !now.running) {
+			await page.goto("about:blank");
+			await page.unroute(NEWS);
 			return (await server.api("GET", `/api/v1/sites/www/sync/runs/${now.run}`));
 		}
 		await new Promise((done) => setTimeout(done, 50));
