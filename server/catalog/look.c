@@ -58,6 +58,17 @@ static void look_anew(struct hand *h, struct dir *d, bool first)
 		work_push(h->work, (struct item){ .kind = WORK_DIR, .dir = d->parent, .first = true });
 }
 
+/* The write lock, to put in what was seen. False, and not locked: it was overtaken, and is looked at anew. */
+static bool write_seen(struct hand *h, struct dir *d, unsigned turn, bool first)
+{
+	tree_write(h->c);
+	if (!overtaken(d, turn))
+		return true;
+	tree_write_end(h->c);
+	look_anew(h, d, first);
+	return false;
+}
+
 /* --- reading files ---------------------------------------------------------------------------------------------------- */
 
 /*
@@ -89,8 +100,6 @@ void look_files(struct hand *h, int dirfd, unsigned turn, struct node **files, s
 	struct door_result results[FILES_A_PIECE];
 	const char *names[FILES_A_PIECE];
 
-	if (n == 0)
-		return;
 	struct dir *d = files[0]->parent;
 	while (n > 0) {
 		size_t k, some = n < FILES_A_PIECE ? n : FILES_A_PIECE;
@@ -343,12 +352,8 @@ static bool revisit(struct hand *h, const struct dir *d, int fd, bool below)
 static void cannot_enter(struct hand *h, struct dir *d, unsigned turn, bool first, enum problem problem)
 {
 	struct catalog *c = h->c;
-	tree_write(c);
-	if (overtaken(d, turn)) {
-		tree_write_end(c);
-		look_anew(h, d, first);
+	if (!write_seen(h, d, turn, first))
 		return;
-	}
 	watcher_unwatch(c, d);
 	dir_problem_all(c, d, problem);
 	struct stage_stat st = { .inode = d->inode };
@@ -360,12 +365,8 @@ static void cannot_enter(struct hand *h, struct dir *d, unsigned turn, bool firs
 static void is_gone(struct hand *h, struct dir *d, unsigned turn, bool first)
 {
 	struct catalog *c = h->c;
-	tree_write(c);
-	if (overtaken(d, turn)) {
-		tree_write_end(c);
-		look_anew(h, d, first);
+	if (!write_seen(h, d, turn, first))
 		return;
-	}
 	watcher_unwatch(c, d);
 	dir_unstage_all(c, d);
 	struct dir *parent = d->parent;
@@ -456,24 +457,21 @@ void look_dir(struct hand *h, const struct item *item)
 
 	size_t known_subdirs = h->n_subdirs;
 	if (h->n_fresh || h->n_unseen || h->n_unseen_dirs || enter || !stamped) {
-		tree_write(c);
-		if (overtaken(d, turn)) {
-			tree_write_end(c);
+		if (!write_seen(h, d, turn, item->first)) {
 			close(fd);
-			look_anew(h, d, item->first);
 			return;
 		}
-		turn = ++d->turn;
+		d->turn++;
 		apply(h, d, list);
 		if (!same_names)
 			d->listed = stamp;
 		if (enter) {
 			dir_stage(c, d, true);
-			turn = d->turn;
 			struct node *stands = d->parent ? file_find(d->parent, d->name, d->name_len, false, NULL) : NULL;
 			if (stands && (stands->flags & NODE_DIR_PROBLEM))
 				node_unstage(c, stands);
 		}
+		turn = d->turn;
 		tree_write_end(c);
 	}
 	for (size_t i = 0; i < h->n_subdirs; i++)

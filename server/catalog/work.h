@@ -79,7 +79,7 @@ void work_failed(struct work *w, enum err e);
 
 /* look.c: */
 void look_dir(struct hand *h, const struct item *item);
-/* Reads files of a directory that is open and was found at that turn, and puts what they are into the tree. */
+/* Reads files of a directory that is open and was found at that turn, and puts what they are into the tree. n: at least 1. */
 void look_files(struct hand *h, int dirfd, unsigned turn, struct node **files, size_t n);
 /* One name of a directory that is open. True if the whole directory is to be looked at instead. */
 bool look_name(struct catalog *c, struct dir *d, int fd, const char *name, size_t len);

@@ -9,24 +9,33 @@
 #define BLOCK 512
 #define META_LIMIT 16384
 
-/* Some of what comes next, at the most n bytes; little things from what was read ahead. */
+static enum err read_once(struct tar *t, void *p, size_t n, size_t *got)
+{
+	ssize_t r;
+
+	do
+		r = read(t->fd, p, n);
+	while (r < 0 && errno == EINTR);
+	if (r <= 0)
+		return r < 0 ? err_sys(ERR_FAILED, "the stream") : err_set(ERR_INPUT, "the stream was cut off");
+	*got = (size_t)r;
+	return ERR_OK;
+}
+
+/* Some of what comes next, at the most n bytes; little things from what was read ahead. *got is 0 after an error. */
 static enum err read_some(struct tar *t, void *p, size_t n, size_t *got)
 {
-	const bool direct = t->at == t->n && n >= sizeof(t->ahead);
-	ssize_t r = 0;
+	enum err e = ERR_OK;
 
-	while (direct || t->at == t->n) {
-		r = direct ? read(t->fd, p, n) : read(t->fd, t->ahead, sizeof(t->ahead));
-		if (r < 0 && errno == EINTR)
-			continue;
-		if (r <= 0)
-			return r < 0 ? err_sys(ERR_FAILED, "the stream") : err_set(ERR_INPUT, "the stream was cut off");
-		*got = (size_t)r;
-		if (direct)
-			return ERR_OK;
-		t->at = 0;
-		t->n = (size_t)r;
+	*got = 0;
+	if (t->at == t->n && n >= sizeof(t->ahead))
+		return read_once(t, p, n, got);
+	if (t->at == t->n) {
+		t->at = t->n = 0;
+		e = read_once(t, t->ahead, sizeof(t->ahead), &t->n);
 	}
+	if (e)
+		return e;
 	*got = t->n - t->at < n ? t->n - t->at : n;
 	memcpy(p, t->ahead + t->at, *got);
 	t->at += *got;
