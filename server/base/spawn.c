@@ -227,7 +227,7 @@ struct run {
 	pid_t pid;
 	int pidfd, out, err, asked; /* -1: closed */
 	bool ended;
-	int64_t ended_at, term_at, started;
+	int64_t ended_at, term_at, started, heard;
 	bool killed;
 };
 
@@ -304,6 +304,7 @@ static void drain(struct run *u, int *fd, struct buf *to, bool progress)
 		close_fd(fd);
 		return;
 	}
+	u->heard = clock_boot();
 	if (to)
 		buf_add(to, piece, (size_t)n);
 	if (progress && u->s->progress && !u->term_at && !u->s->progress(u->s->progress_arg, piece, (size_t)n)) {
@@ -330,6 +331,11 @@ static int look_at_time(struct run *u)
 	} else {
 		if (u->s->cancel && *u->s->cancel) {
 			u->r->cancelled = true;
+			end_group(u);
+			return 0;
+		}
+		if (u->s->hurry && *u->s->hurry && now >= u->heard + u->s->silence_us) {
+			u->r->silent = true;
 			end_group(u);
 			return 0;
 		}
@@ -399,7 +405,7 @@ enum err spawn_run(const struct spawn *s, struct spawn_result *r)
 	}
 	struct child_fds fds = { .in = in, .out = want_out ? out[1] : null };
 	fds.err = s->err_out ? err[1] : fds.out;
-	u.started = clock_boot();
+	u.started = u.heard = clock_boot();
 	rc = s->before_exec ? start_clone(s, file, env, cwd, &fds, &u.pid)
 	                    : start_spawn(file, s->argv, env, cwd, &fds, false, &u.pid);
 	if (rc) {

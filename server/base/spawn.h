@@ -27,6 +27,8 @@ struct spawn {
 	bool (*progress)(void *arg, const char *piece, size_t n);
 	void *progress_arg;
 	atomic_int *cancel; /* set to non-zero by another thread: end the program; may be NULL */
+	int64_t silence_us; /* with hurry: as long as this it may print nothing, on neither output */
+	atomic_int *hurry; /* set to non-zero by another thread: end it once it was silent for so long; may be NULL. Not without cancel */
 	/*
 	 * A session of its own, of which nothing is left when this returns, where before_exec sees to it that no process leaves
 	 * it (confine_kit). Needs before_exec.
@@ -45,7 +47,7 @@ struct spawn {
 
 struct spawn_result {
 	int status; /* exit status; 128+n for signal n */
-	bool timed_out, cancelled;
+	bool timed_out, cancelled, silent; /* why it was ended */
 };
 
 /* Run to its end. ERR_NOT_FOUND if there is no such program; a non-zero status is not an error here. */

@@ -20,7 +20,7 @@ struct conf_target {
 	const char *name; /* [a-z0-9_-]+, at most 64 */
 	const char *kit; /* a file name in the kits directory */
 	const char *place; /* handed to the kit */
-	int64_t deadline_us; /* 10 min */
+	int64_t deadline_us, silence_us; /* 10 min, 60 s */
 	/* of the ssh kits: "" or 0 elsewhere */
 	const char *host, *ssh_user, *key_file, *known_hosts, *receiver_key;
 	unsigned ssh_port;

@@ -175,6 +175,8 @@ const struct option conf_target_options[] = {
 	    "Where the kit brings the files: for `local` an existing directory on this machine, which holds nothing else." },
 	{ "deadline", OPTION_DURATION, AT(deadline_us), "10min", SECONDS(1), DAYS(1), CHECK_NOTHING, false, NULL,
 	    "A kit that takes longer is ended, and tried again later." },
+	{ "silence", OPTION_DURATION, AT(silence_us), "60s", SECONDS(1), DAYS(1), CHECK_NOTHING, false, NULL,
+	    "A kit that has printed nothing for so long is ended as soon as the site's next sync is due: it keeps the other targets waiting." },
 	{ "host", OPTION_TEXT, AT(host), "", 0, 253, CHECK_NOTHING, false, NULL, "For the kits tar-ssh and rsync-ssh: the production machine." },
 	{ "ssh_user", OPTION_TEXT, AT(ssh_user), "drydock", 0, 64, CHECK_NOTHING, false, NULL,
 	    "The user there, who owns the receiver's state directory." },

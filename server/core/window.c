@@ -27,10 +27,19 @@ static void take_earlier(struct window_answer *a, int64_t due, enum window_reaso
 
 static struct window_answer take_down(const struct window_facts *f)
 {
-	const int64_t again = f->down_tried && f->retry_at != WINDOW_NEVER ? capped(f->retry_at, f) : f->now;
-	const int64_t due = again > f->now ? again : f->now;
+	const int64_t due = f->down_tried && f->retry_at != WINDOW_NEVER ? capped(f->retry_at, f) : f->now;
 
 	return (struct window_answer){ due, due, WINDOW_DOWN };
+}
+
+static struct window_answer earlier(struct window_answer a, struct window_answer b)
+{
+	const int64_t at_latest = a.at_latest < b.at_latest ? a.at_latest : b.at_latest;
+
+	if (b.due < a.due)
+		a = b;
+	a.at_latest = at_latest;
+	return a;
 }
 
 /* Without holds and take-downs. */
@@ -63,14 +72,15 @@ struct window_answer window_next(const struct window_facts *f)
 
 	if (f->running)
 		return a;
-	if (f->down)
+	if (f->down && !f->down_tried)
 		return take_down(f);
 	a = ordinary(f);
 	if (f->held_until > a.due)
 		a.due = f->held_until;
 	if (f->held_until > a.at_latest)
 		a.at_latest = f->held_until;
-	return a;
+	/* The targets that have it do not wait for those that fail. */
+	return f->down ? earlier(take_down(f), a) : a;
 }
 
 int64_t window_stored(int64_t stored_wall, int64_t now_wall, int64_t now)

@@ -35,6 +35,14 @@ struct sending {
 	struct buf out; /* small things, on their way */
 };
 
+/* Of the files that production needs: how many are on their way or there. */
+static struct far far;
+
+void deliver_arrived(uint64_t files)
+{
+	far_more(&far, files);
+}
+
 /* --- tar -------------------------------------------------------------------------------------------------------------------- */
 
 static bool flush(struct sending *s)
@@ -109,6 +117,7 @@ static bool put_file(struct sending *s, const char *name, int fd, uint64_t size)
 		if (!put(s, s->piece, (size_t)n))
 			return false;
 		left -= (uint64_t)n;
+		deliver_arrived(0);
 	}
 	return put_padding(s, size);
 }
@@ -272,14 +281,6 @@ static bool each_needed(struct sending *s, const struct need *need, unsigned lon
 	}
 	manifest_reading_end(&list);
 	return ok;
-}
-
-/* Of the files that production needs: how many are on their way or there. */
-static struct far far;
-
-void deliver_arrived(uint64_t files)
-{
-	far_more(&far, files);
 }
 
 static bool stream_one(void *arg, const struct manifest_line *l)

@@ -14,7 +14,7 @@ void far_more(struct far *f, uint64_t files)
 	f->done += files;
 	if (f->total && f->done > f->total)
 		f->done = f->total;
-	if (now == f->told)
+	if (!f->told || now == f->told)
 		return;
 	f->told = now;
 	printf("{\"done\":%llu", (unsigned long long)f->done);

@@ -179,6 +179,7 @@ static int same_bytes(struct place *p, int x, int y)
 		if (n < PLACE_BLOCK)
 			return 1;
 		at += n;
+		far_more(&p->far, 0);
 	}
 }
 
@@ -193,6 +194,7 @@ static bool copy_bytes(struct place *p, int from, int to)
 			return false;
 		at += n;
 		p->bytes += (uint64_t)n;
+		far_more(&p->far, 0);
 	} while (n == PLACE_BLOCK);
 	return true;
 }

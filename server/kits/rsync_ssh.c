@@ -42,10 +42,11 @@ static void follow(int fd)
 			line[len] = '\0';
 			len = 0;
 			at = strstr(line, "xfr#");
-			if (!at || (now = strtoull(at + 4, NULL, 10)) <= told)
-				continue;
-			deliver_arrived(now - told);
-			told = now;
+			now = at ? strtoull(at + 4, NULL, 10) : 0;
+			/* Without one, a file that takes its time. */
+			deliver_arrived(now > told ? now - told : 0);
+			if (now > told)
+				told = now;
 		}
 	}
 }

@@ -131,6 +131,7 @@ bool file_as_signed(int image, const struct manifest_line *y, struct stat *st)
 
 	if (fd >= 0)
 		(void)close(fd);
+	receive_goes_on();
 	return same;
 }
 
@@ -177,6 +178,7 @@ static enum err copy_bytes(int from, int to, struct sha256 *sha)
 		sha256_stream_add(s, block, (size_t)n);
 		if (sys_write_all(to, block, (size_t)n))
 			e = err_sys(ERR_FAILED, "a file of the image cannot be written");
+		receive_goes_on();
 	}
 	free(block);
 	sha256_stream_end_free(s, sha);

@@ -38,6 +38,11 @@ static enum err count_changes(struct cycle *c)
 	return e;
 }
 
+bool cycle_opens_window(const struct cycle *c)
+{
+	return c->why != WINDOW_RETRY && c->why != WINDOW_DOWN && !(c->why == WINDOW_FORCED && c->schedule.forced.release);
+}
+
 /* --- the cycle ------------------------------------------------------------------------------------------------------- */
 
 /* What was approved while the release was cut is not in it, and stays pending. */
@@ -199,6 +204,11 @@ enum err cycle_run(struct sync *y, enum window_reason why)
 		ask_reports(&c);
 out:
 	send_release(&c);
+	if (!e && why == WINDOW_DOWN) {
+		(void)pthread_mutex_lock(&y->lock);
+		y->down_tried = c.schedule.down.at;
+		(void)pthread_mutex_unlock(&y->lock);
+	}
 	arena_free(c.a);
 	return e;
 }

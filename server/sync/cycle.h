@@ -1,4 +1,4 @@
-/* cycle: one cycle under way, for the files that carry it out: cycle.c, rows.c, send.c. */
+/* cycle: one cycle under way, for the files that carry it out: cycle.c, rows.c, send.c; and sync.c, which starts it. */
 #ifndef DRYDOCK_SYNC_CYCLE_H
 #define DRYDOCK_SYNC_CYCLE_H
 
@@ -42,6 +42,10 @@ struct cycle {
 	char message[512];
 };
 
+/* --- cycle.c ------------------------------------------------------------------------------------------------------- */
+
+bool cycle_opens_window(const struct cycle *c); /* one of the window's or a force, for all targets: it begins the periods anew */
+
 /* --- rows.c: what the database has of targets and runs ------------------------------------------------------------- */
 
 bool rows_hold(const struct db_target *t, uint64_t release); /* it is known to hold exactly that one */
@@ -57,5 +61,10 @@ void send_drop_early(struct cycle *c); /* those that have nothing to send after 
 enum err send_choose(struct cycle *c) MUST_CHECK; /* c->targets: who does not hold the release, and what each of them lacks */
 enum err send_all(struct cycle *c) MUST_CHECK; /* to all of them; the export stands still meanwhile */
 void send_release(struct cycle *c); /* of what belongs to the targets */
+
+/* --- sync.c -------------------------------------------------------------------------------------------------------- */
+
+/* Would another cycle start now, if this one were over? The database is asked; if it does not answer, none. */
+bool sync_next_due(const struct cycle *c);
 
 #endif

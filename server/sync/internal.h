@@ -37,6 +37,7 @@ struct sync {
 	pthread_cond_t changed; /* poked, status, output */
 	atomic_int stop; /* ends whatever runs */
 	atomic_int cancel; /* ends the run under way, and what it asks */
+	atomic_int hurry; /* the next cycle is due: the run under way does not wait for kits that say nothing */
 	const char *cancel_why; /* set before it */
 	bool testing; /* a target is being tested */
 	bool reload; /* the database may know something new */
@@ -46,11 +47,11 @@ struct sync {
 	int64_t quiet_us, longest_us;
 	struct moment first_pending, last_approval, last_start, retry_at;
 	int64_t held_until, hold_end; /* wall clock */
-	bool down, down_tried;
+	int64_t down, down_tried; /* the newest take-down that not all targets have; the newest that was tried. Wall clock, 0: none */
 	bool downing; /* the run under way is a take-down */
 	int64_t unconfirmed; /* wall clock */
 	struct sync_target *targets; /* one for each of the configuration's */
-	bool forced;
+	int64_t forced; /* when, wall clock; 0: not */
 	bool running;
 	uint64_t run, release;
 	char trouble[256];
@@ -70,7 +71,7 @@ enum err cycle_run(struct sync *y, enum window_reason why) MUST_CHECK;
 /* Where each configured target stands, in their order; number 0 without log_commit: nothing was sent there yet. */
 enum err rows_get(struct sync *y, struct db *db, struct db_target **out, struct arena *a) MUST_CHECK;
 /* When the next try is wanted (wall clock; 0: none). Targets that never were sent to are due, if there is a release. */
-int64_t rows_retry_at(const struct db_target *rows, size_t n, uint64_t newest);
+int64_t rows_retry_at(const struct db_target *rows, size_t n, uint64_t newest, bool running); /* running: "sending" is true */
 /* The oldest approval that is not live on every target; 0: none. newest: number 0 if there is no release. */
 enum err rows_unconfirmed(struct sync *y, struct db *db, const struct db_target *rows, const struct db_release *newest, int64_t *since, struct arena *a) MUST_CHECK;
 
@@ -94,7 +95,7 @@ struct kit_run {
 	const char *papers; /* directory with heads and list; NULL: none */
 	const struct node_key *key; /* DryDock's own: it signs for a place that it has read again */
 	struct sync *y; /* told when output comes */
-	atomic_int *cancel;
+	atomic_int *cancel, *hurry; /* hurry: may be NULL */
 	const struct kit_facts *_Atomic facts; /* NULL: it is started early, and what it says before it is told them is dropped */
 	const int *facts_from; /* then: where it reads them */
 };

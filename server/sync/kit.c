@@ -426,6 +426,8 @@ static void say_why(const struct kit_run *k, const struct spawn_result *res, str
 		snprintf(line, sizeof(line), "%s", k->cancel == &k->y->cancel ? k->y->cancel_why : "ended because the server stops");
 	else if (res->timed_out)
 		snprintf(line, sizeof(line), "ended because it took longer than %lld s", (long long)(deadline_of(k) / CLOCK_SECOND));
+	else if (res->silent)
+		snprintf(line, sizeof(line), "ended because it said nothing for %lld s, and the next sync was due", (long long)(k->target->silence_us / CLOCK_SECOND));
 	else if (!out->message[0]) {
 		/* 128+n is signal n, as shells say it; above the last signal it is the kit's own. */
 		const bool signal = res->status > 128 && res->status <= 128 + SIGRTMAX;
@@ -440,7 +442,7 @@ static void say_why(const struct kit_run *k, const struct spawn_result *res, str
 /* The receiver's signed word is worth more than how the kit ended. */
 static void judge(const struct kit_run *k, const struct kit_facts *f, const struct spawn_result *res, struct kit_result *out)
 {
-	const bool well = !res->status && !res->timed_out && !res->cancelled;
+	const bool well = !res->status && !res->timed_out && !res->cancelled && !res->silent;
 
 	out->status = res->status;
 	if (out->receipt && !k->test)
@@ -562,6 +564,8 @@ static enum err run(const struct kit_run *k, struct kit_result *out, struct aren
 		.progress = on_output,
 		.progress_arg = &reader,
 		.cancel = k->cancel,
+		.silence_us = k->target->silence_us,
+		.hurry = k->hurry,
 		.session = true,
 		.before_exec = confine_kit,
 		.before_arg = &jail,

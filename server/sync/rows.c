@@ -45,13 +45,15 @@ bool rows_hold(const struct db_target *t, uint64_t release)
 	return !blob_id_zero(&t->log_commit) && t->number == release;
 }
 
-int64_t rows_retry_at(const struct db_target *rows, size_t n, uint64_t newest)
+int64_t rows_retry_at(const struct db_target *rows, size_t n, uint64_t newest, bool running)
 {
 	int64_t at = 0;
 
 	for (size_t i = 0; newest && i < n; i++) {
 		const int64_t t = rows[i].retry_at ? rows[i].retry_at : 1;
 
+		if (running && !strcmp(rows[i].state, "sending"))
+			continue;
 		if (!rows_hold(&rows[i], newest) && (!at || t < at))
 			at = t;
 	}
@@ -208,12 +210,12 @@ enum err rows_end(struct db *db, void *arg)
 	FAILPOINT_OR(e, run_target_rows);
 	if (!e)
 		e = db_run_finish(db, c->y->s->name, &c->run);
-	if (!e && c->why != WINDOW_RETRY && c->why != WINDOW_DOWN && !(c->why == WINDOW_FORCED && c->schedule.forced.release) && !c->interrupted)
+	if (!e && cycle_opens_window(c) && !c->interrupted)
 		e = db_schedule_started(db, c->y->s->name, c->start, c->seen);
 	FAILPOINT_OR(e, run_schedule_row);
-	if (!e && !c->interrupted && c->why == WINDOW_DOWN)
+	if (!e && !c->interrupted && (c->why == WINDOW_DOWN || cycle_opens_window(c)))
 		e = clear_down(db, c);
-	else if (!e && !c->interrupted)
+	if (!e && !c->interrupted && c->why != WINDOW_DOWN)
 		e = clear_force(db, c);
 	return e;
 }

@@ -3,6 +3,7 @@
  * to have succeeded: after a crash or a failure its state is not known, and the next kit compares everything instead of trusting a
  * list. Whoever ends before the others is recorded then: a slow target keeps nobody else's state from being seen.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,6 +11,8 @@
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "sync/cycle.h"
+
+#define LOOK_EVERY CLOCK_SECOND /* whether the next cycle is due, and this one keeps it waiting */
 
 /* --- who is sent to --------------------------------------------------------------------------------------------------- */
 
@@ -33,6 +36,7 @@ static struct kit_run kit_of(struct cycle *c, const struct conf_target *t)
 		.key = y->s->key,
 		.y = y,
 		.cancel = &y->cancel,
+		.hurry = &y->hurry,
 	};
 }
 
@@ -88,7 +92,7 @@ enum err send_choose(struct cycle *c)
 		if (rows_hold(&t->row, c->release.number))
 			continue;
 		/* An ordinary retry leaves those alone whose time has not come. */
-		if ((c->why == WINDOW_RETRY || (c->why == WINDOW_DOWN && c->y->down_tried)) && t->row.retry_at > c->start)
+		if ((c->why == WINDOW_RETRY || (c->why == WINDOW_DOWN && c->y->down_tried == c->schedule.down.at)) && t->row.retry_at > c->start)
 			continue;
 		t->c = c;
 		t->conf = &cs->targets[i];
@@ -173,9 +177,20 @@ static void target_ended(struct cycle *c, struct target_run *t, bool others)
 	sync_news(c->y);
 }
 
+/* Who would be sent to at once, were it not for a kit that may be hung: those that this run is not about, or that have ended. */
+static bool others_wait(const struct cycle *c)
+{
+	size_t beside = 0;
+
+	for (size_t i = 0; i < c->n; i++)
+		beside += c->targets[i].started && !c->targets[i].over;
+	return beside < c->y->s->conf->n_targets && !c->y->hurry;
+}
+
 static struct target_run *wait_for_one(struct cycle *c)
 {
 	struct target_run *found = NULL;
+	struct timespec until;
 
 	(void)pthread_mutex_lock(&c->lock);
 	for (;;) {
@@ -184,7 +199,13 @@ static struct target_run *wait_for_one(struct cycle *c)
 				found = &c->targets[i];
 		if (found)
 			break;
-		(void)pthread_cond_wait(&c->ended, &c->lock);
+		clock_deadline(LOOK_EVERY, &until);
+		if (pthread_cond_timedwait(&c->ended, &c->lock, &until) != ETIMEDOUT || !others_wait(c))
+			continue;
+		(void)pthread_mutex_unlock(&c->lock);
+		if (sync_next_due(c))
+			c->y->hurry = 1;
+		(void)pthread_mutex_lock(&c->lock);
 	}
 	(void)pthread_mutex_unlock(&c->lock);
 	(void)pthread_join(found->thread, NULL);
@@ -197,12 +218,12 @@ static void run_targets(struct cycle *c)
 	size_t left = c->n, beside = 0;
 
 	(void)pthread_mutex_init(&c->lock, NULL);
-	(void)pthread_cond_init(&c->ended, NULL);
-	for (size_t i = 0; c->n > 1 && i < c->n; i++) {
+	clock_cond_init(&c->ended);
+	for (size_t i = 0; i < c->n; i++) {
 		c->targets[i].started = !pthread_create(&c->targets[i].thread, NULL, run_beside, &c->targets[i]);
 		beside += c->targets[i].started;
 	}
-	/* The only one needs no other thread; nor does one that none could be had for. */
+	/* One that no thread could be had for. */
 	for (size_t i = 0; i < c->n; i++)
 		if (!c->targets[i].started) {
 			run_target(&c->targets[i]);

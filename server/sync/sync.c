@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "export/export.h"
-#include "sync/internal.h"
+#include "sync/cycle.h"
 
 #define LONGEST_WAIT (30 * CLOCK_SECOND) /* between looks at the clock: a machine that slept has missed nothing */
 #define FIRST_HOLD_OFF (2 * CLOCK_SECOND) /* after a cycle that could not do its work; doubled each time */
@@ -181,13 +181,13 @@ static enum err load(struct sync *y)
 		set_moment(&y->first_pending, schedule.first_pending);
 		set_moment(&y->last_approval, schedule.last_approval);
 		set_moment(&y->last_start, schedule.last_start);
-		set_future(&y->retry_at, rows_retry_at(rows, y->s->conf->n_targets, newest.number));
+		set_future(&y->retry_at, rows_retry_at(rows, y->s->conf->n_targets, newest.number, y->running));
 		y->held_until = held;
 		y->hold_end = hold_end;
-		y->down = schedule.down.at != 0;
+		y->down = schedule.down.at;
 		y->unconfirmed = unconfirmed;
 		memcpy(y->targets, targets, y->s->conf->n_targets * sizeof(*targets));
-		y->forced = schedule.forced.at != 0;
+		y->forced = schedule.forced.at;
 		y->release = newest.number;
 		y->news++;
 		(void)pthread_cond_broadcast(&y->changed);
@@ -220,14 +220,37 @@ static struct window_facts facts(const struct sync *y)
 		.first_pending = or_never(&y->first_pending),
 		.last_approval = or_never(&y->last_approval),
 		.last_start = or_never(&y->last_start),
-		.forced = y->forced,
+		.forced = y->forced != 0,
 		.running = y->running,
 		.retry_at = or_never(&y->retry_at),
 		.held_until = by_wall(y->held_until),
 		.hold_end = by_wall(y->hold_end),
-		.down = y->down,
-		.down_tried = y->down_tried,
+		.down = y->down != 0,
+		.down_tried = y->down_tried == y->down,
 	};
+}
+
+bool sync_next_due(const struct cycle *c)
+{
+	struct sync *y = c->y;
+	struct window_facts f;
+
+	if (load(y))
+		return false;
+	(void)pthread_mutex_lock(&y->lock);
+	f = facts(y);
+	f.running = false;
+	/* As it will be when that one is recorded. */
+	f.forced = y->forced && y->forced != c->schedule.forced.at;
+	if (c->why == WINDOW_DOWN)
+		f.down_tried = y->down == c->schedule.down.at;
+	if (cycle_opens_window(c)) {
+		f.last_start = window_stored(c->start, clock_wall(), f.now);
+		if (y->last_approval.wall <= c->start || y->last_approval.wall == c->seen)
+			f.first_pending = WINDOW_NEVER;
+	}
+	(void)pthread_mutex_unlock(&y->lock);
+	return window_next(&f).due <= f.now;
 }
 
 /* --- the thread ------------------------------------------------------------------------------------------------------ */
@@ -293,6 +316,7 @@ static void do_cycle(struct sync *y, enum window_reason why)
 
 	y->running = true;
 	y->downing = why == WINDOW_DOWN;
+	y->hurry = 0;
 	y->cancel_why = "ended because the server stops";
 	y->news++;
 	(void)pthread_cond_broadcast(&y->changed);
@@ -302,7 +326,6 @@ static void do_cycle(struct sync *y, enum window_reason why)
 	y->running = y->downing = false;
 	/* What ended this run is over; a server that stops looks at `stop`. */
 	y->cancel = y->stop;
-	y->down_tried = why == WINDOW_DOWN;
 	y->reload = true;
 	y->news++;
 	(void)pthread_cond_broadcast(&y->changed);

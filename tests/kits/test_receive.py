@@ -18,6 +18,7 @@ import requests
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests" / "lib"))
 
+from clock import Clock  # noqa: E402
 from delivery import Receiver, Release, Signer, pack, sha, stamp  # noqa: E402
 from drydock import free_ports, program  # noqa: E402
 
@@ -373,6 +374,31 @@ def test_an_altered_idle_image_is_mended(receiver, chain):
     (idle / "odd name\\").write_bytes(b"ODD")
     answer = receiver.deliver(three.members(two))
     assert answer["mended"] == 1 and receiver.live() == THREE
+
+
+def test_says_that_it_goes_on(receiver, signer):
+    """An image that was left half-way is read as a whole, however large: DryDock ends a kit that says nothing for a minute."""
+    files = {f"/{i}": b"x" * 1000 + str(i).encode() for i in range(3000)}
+    one = Release(signer, 1, files)
+    two = Release(signer, 2, {**files, "/new": b"new"}, one)
+    receiver.deliver(one.members())
+    for image in ("a", "b"):
+        (receiver.state / f"dirty-{image}").touch()
+    clock, over = Clock(receiver.dir / "clock"), threading.Event()
+
+    def hurry():
+        while not over.wait(0.002):
+            clock.sleep(21)
+
+    hand = threading.Thread(target=hurry)
+    hand.start()
+    try:
+        r = receiver.command("receive", input=pack(two.members(one)), env={**os.environ, **clock.env})
+    finally:
+        over.set()
+        hand.join()
+    assert set(r.stderr.splitlines()) == {b"production reads what it has already"} and b"receipt" in r.stdout, r
+    assert receiver.command("verify").stderr == b"" and receiver.live() == two.files
 
 
 def away(path, made):

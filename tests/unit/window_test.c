@@ -63,6 +63,12 @@ static const struct {
 	{ "taken down: before a force", NEVER, 999, NEVER, 0, 0, true, true, false, 1000, 1000, WINDOW_DOWN },
 	{ "taken down, and a target failed: with its next try", NEVER, 999, 1003, 1100, 0, false, true, true, 1003, 1003, WINDOW_DOWN },
 	{ "taken down while a retry of before waits: now", NEVER, 999, 1003, 0, 0, false, true, false, 1000, 1000, WINDOW_DOWN },
+	{ "taken down, and a target failed: the others go on", 997, 980, 1020, 0, 0, false, true, true, 1002, 1020, WINDOW_QUIET },
+	{ "a force too", NEVER, 999, 1020, 0, 0, true, true, true, 1000, 1000, WINDOW_FORCED },
+	{ "not through a hold", 990, 980, 1020, 1100, 0, true, true, true, 1020, 1020, WINDOW_DOWN },
+	{ "what is due at the same time is the take-down", 995, 980, 1000, 0, 0, false, true, true, 1000, 1000, WINDOW_DOWN },
+	{ "and so is what was due a while ago", 997, 980, 990, 0, 0, false, true, true, 990, 990, WINDOW_DOWN },
+	{ "nobody failed it: now", NEVER, 999, NEVER, 0, 0, false, true, true, 1000, 1000, WINDOW_DOWN },
 };
 
 static int64_t minutes(int m)

@@ -1,0 +1,196 @@
+"""A target that fails or hangs holds up none of the others: with a real server, and kits that do as a file beside them says."""
+import contextlib
+import pathlib
+import sys
+import time
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TOP / "tests" / "lib"))
+sys.path.insert(0, str(TOP / "tests" / "kits"))
+
+from clock import Clock  # noqa: E402
+from drydock import Drydock  # noqa: E402
+from test_kits import add_target, runs, write_kit  # noqa: E402
+from waiting import until  # noqa: E402
+
+FILES = {"/index.html": "one", "/a.html": "a", "/b.html": "b"}
+LATER = 60  # seconds: longer than it takes to the second try
+KIT = """#!/bin/sh
+does() { [ "$(cat "$0.does")" = "$1" ]; }
+if does fail; then echo '{"error":"not today"}'; exit 1; fi
+while does hang; do sleep 0.1; done
+while does talk; do echo '{"done":1}'; sleep 0.2; done
+rsync -rlt --checksum --delete "$DRYDOCK_EXPORT/" "$DRYDOCK_PLACE/"
+"""
+
+
+class World:
+    def __init__(self, d, clock, names):
+        self.d, self.clock = d, clock
+        self.places = {name: self.add(name) for name in names}
+
+    def add(self, name):
+        self.let(name, "work")
+        write_kit(self.d, name, KIT)
+        return add_target(self.d, name, name, extra='silence = "2s"')
+
+    def let(self, name, what):
+        (self.d.dir / "kits").mkdir(exist_ok=True)
+        (self.d.dir / "kits" / f"{name}.does").write_text(what)
+
+    def now(self):
+        return self.d.must("GET", self.d.api_site("/sync"))
+
+    def idle(self):
+        until(lambda: not self.now()["running"])
+
+    def sign(self, text, path="/index.html"):
+        self.d.write(path, text)
+        self.d.sign(path)
+
+    def live(self, text, path="/index.html"):
+        """It is in production, and everywhere but where a kit does not work."""
+        until(lambda: self.d.live().get(path) == text.encode())
+
+    def at(self, name, path="/index.html"):
+        file = self.places[name] / path[1:]
+        return file.read_text() if file.exists() else None
+
+    def state(self, name):
+        return next(t["state"] for t in self.now()["targets"] if t["name"] == name)
+
+    def under_way(self, release):
+        """The number of the run that sends it and does not come to its end."""
+        return until(lambda: next((r["run"] for r in runs(self.d) if r["state"] == "running" and r["release"] == release), None))
+
+
+@contextlib.contextmanager
+def world(*names, quiet="1s"):
+    """A site with production and targets of these names, all of which hold release 1."""
+    with Drydock(files=FILES, accounts=(), start=False, quiet_period=quiet) as d:
+        w = World(d, Clock(d.dir / "clock", own=d._own), names)
+        d.start(env=w.clock.env)
+        d.sign("/", recursive=True)
+        d.sync()
+        yield w
+
+
+def test_what_is_signed_next_goes_out_to_the_others():
+    with world("hung") as w:
+        w.let("hung", "hang")
+        w.sign("two")
+        w.live("two")
+        first = w.under_way(2)
+        w.sign("three")
+        w.live("three")
+        ended = w.d.must("GET", w.d.api_site(f"/sync/runs/{first}"))
+        assert ended["state"] == "failed", ended
+        assert "hung: ended because it said nothing for 2 s, and the next sync was due" in ended["message"], ended
+        assert {t["name"]: t["state"] for t in ended["targets"]} == {"production": "confirmed", "hung": "failed"}
+        assert w.at("hung") == "one"
+        w.let("hung", "work")
+        until(lambda: w.at("hung") == "three")
+        w.idle()
+        assert w.state("hung") == "confirmed"
+
+
+def test_while_it_is_tried_again_too():
+    with world("hung") as w:
+        w.let("hung", "fail")
+        w.sign("two")
+        until(lambda: w.state("hung") == "failed")
+        w.idle()
+        w.let("hung", "hang")
+        w.clock.sleep(LATER)
+        again = w.under_way(2)
+        assert [t["name"] for t in w.d.must("GET", w.d.api_site(f"/sync/runs/{again}"))["targets"]] == ["hung"]
+        w.sign("three")
+        w.live("three")
+        # Forced, with the next one hanging already.
+        w.under_way(3)
+        w.sign("four")
+        w.d.must("POST", w.d.api_site("/sync/force"), {"reason": "now"})
+        w.live("four")
+
+
+def test_another_one_is_tried_again_meanwhile():
+    with world("flaky", "hung", quiet="1h") as w:
+        w.let("flaky", "fail")
+        w.let("hung", "hang")
+        w.sign("two")
+        w.d.must("POST", w.d.api_site("/sync/force"), {"reason": "now"})
+        until(lambda: w.state("flaky") == "failed" and w.d.live()["/index.html"] == b"two")
+        w.let("flaky", "work")
+        w.clock.sleep(LATER)
+        until(lambda: w.at("flaky") == "two")
+        assert w.at("hung") == "one"
+
+
+def test_who_is_waited_for():
+    """A kit that says how far it is, however slow; one that says nothing while nothing else is to be done; and the only target there is."""
+    with world("slow", quiet="1h") as w:
+        def still_runs(run):
+            time.sleep(4)
+            assert w.now()["running"] and w.now()["run"] == run
+
+        w.let("slow", "hang")
+        w.sign("two")
+        w.d.must("POST", w.d.api_site("/sync/force"), {"reason": "silent"})
+        run = w.under_way(2)
+        still_runs(run)
+        w.let("slow", "talk")
+        w.sign("three")
+        w.d.must("POST", w.d.api_site("/sync/force"), {"reason": "it talks"})
+        still_runs(run)
+        w.let("slow", "work")
+        until(lambda: w.at("slow") == "three" and w.d.live()["/index.html"] == b"three")
+        w.idle()
+        assert w.d.must("GET", w.d.api_site(f"/sync/runs/{run}"))["state"] == "ok"
+    with Drydock(files=FILES, accounts=(), start=False, quiet_period="1h") as d:
+        only = World(d, Clock(d.dir / "clock", own=d._own), ["only"])
+        text = d.conf.read_text()
+        d.conf.write_text(text[:text.index("\ttarget ")] + text[text.index('\ttarget "only"'):])
+        only.let("only", "hang")
+        d.start()
+        d.sign("/", recursive=True)
+        d.must("POST", d.api_site("/sync/force"), {"reason": "silent"})
+        run = only.under_way(1)
+        only.sign("two")
+        d.must("POST", d.api_site("/sync/force"), {"reason": "again"})
+        time.sleep(4)
+        assert only.now()["running"] and only.now()["run"] == run
+        only.let("only", "work")
+        until(lambda: only.at("only") == "two")
+
+
+def test_a_take_down_that_fails_somewhere():
+    """What is signed afterwards goes out to the others, the next take-down at once, and this one to where it failed with its next try."""
+    with world("broken") as w:
+        def take_down(path):
+            w.d.must("POST", w.d.api_site("/revoke"), {"paths": [path], "as_staged": True, "note": "at once", "take_down": True})
+
+        w.let("broken", "fail")
+        take_down("/a.html")
+        until(lambda: "/a.html" not in w.d.live() and w.state("broken") == "failed")
+        w.idle()
+        w.sign("two")
+        w.live("two")
+        w.idle()
+        for _ in range(3):  # the tries are minutes apart by now
+            w.clock.sleep(LATER * 10)
+            until(lambda: runs(w.d)[0]["trigger"] == "take-down" and not w.now()["running"])
+        w.sign("three")
+        w.live("three")
+        take_down("/b.html")
+        until(lambda: "/b.html" not in w.d.live())
+        assert w.at("broken", "/a.html") == "a" and w.at("broken") == "one"
+        w.let("broken", "work")
+        w.clock.sleep(LATER * 60)
+        until(lambda: w.state("broken") == "confirmed" and not w.now()["running"])
+        assert sorted(p.name for p in w.places["broken"].iterdir()) == ["index.html"] and w.at("broken") == "three"
+        # It is over: nothing is taken down again.
+        before = runs(w.d)[0]["run"]
+        w.sign("four")
+        w.live("four")
+        w.idle()
+        assert {r["trigger"] for r in runs(w.d) if r["run"] > before} == {"quiet"}
