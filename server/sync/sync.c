@@ -152,8 +152,8 @@ static enum err load_targets(struct sync *y, struct db *db, const struct db_targ
 	return e;
 }
 
-/* What the database knows. Without the lock: it may take its time. */
-static enum err load(struct sync *y)
+/* What the database knows. Without the lock: it may take its time. start: of a cycle that is not recorded yet, as if it were; 0: none. */
+static enum err load(struct sync *y, int64_t start)
 {
 	struct sync_target *targets = NULL;
 	struct db *db = tools_db(y->tools);
@@ -164,6 +164,8 @@ static enum err load(struct sync *y)
 	int64_t unconfirmed = 0, held = 0, hold_end = 0;
 	enum err e = db_schedule_get(db, y->s->name, &schedule, a);
 
+	if (start)
+		schedule.last_start = start;
 	if (!e)
 		e = rows_get(y, db, &rows, a);
 	if (!e)
@@ -235,7 +237,7 @@ bool sync_next_due(const struct cycle *c)
 	struct sync *y = c->y;
 	struct window_facts f;
 
-	if (load(y))
+	if (load(y, cycle_opens_window(c) ? c->start : 0))
 		return false;
 	(void)pthread_mutex_lock(&y->lock);
 	f = facts(y);
@@ -244,11 +246,8 @@ bool sync_next_due(const struct cycle *c)
 	f.forced = y->forced && y->forced != c->schedule.forced.at;
 	if (c->why == WINDOW_DOWN)
 		f.down_tried = y->down == c->schedule.down.at;
-	if (cycle_opens_window(c)) {
-		f.last_start = window_stored(c->start, clock_wall(), f.now);
-		if (y->last_approval.wall <= c->start || y->last_approval.wall == c->seen)
-			f.first_pending = WINDOW_NEVER;
-	}
+	if (cycle_opens_window(c) && (y->last_approval.wall <= c->start || y->last_approval.wall == c->seen))
+		f.first_pending = WINDOW_NEVER;
 	(void)pthread_mutex_unlock(&y->lock);
 	return window_next(&f).due <= f.now;
 }
@@ -284,7 +283,7 @@ static void do_load(struct sync *y)
 
 	y->reload = false;
 	(void)pthread_mutex_unlock(&y->lock);
-	e = load(y);
+	e = load(y, 0);
 	(void)pthread_mutex_lock(&y->lock);
 	if (e) {
 		y->reload = true;

@@ -56,8 +56,11 @@ class World:
         file = self.places[name] / path[1:]
         return file.read_text() if file.exists() else None
 
+    def target(self, name):
+        return next(t for t in self.now()["targets"] if t["name"] == name)
+
     def state(self, name):
-        return next(t["state"] for t in self.now()["targets"] if t["name"] == name)
+        return self.target(name)["state"]
 
     def under_way(self, release):
         """The number of the run that sends it and does not come to its end."""
@@ -139,6 +142,7 @@ def test_who_is_waited_for():
         run = w.under_way(2)
         still_runs(run)
         w.let("slow", "talk")
+        until(lambda: w.target("slow")["done"] == 1)
         w.sign("three")
         w.d.must("POST", w.d.api_site("/sync/force"), {"reason": "it talks"})
         still_runs(run)
@@ -146,6 +150,15 @@ def test_who_is_waited_for():
         until(lambda: w.at("slow") == "three" and w.d.live()["/index.html"] == b"three")
         w.idle()
         assert w.d.must("GET", w.d.api_site(f"/sync/runs/{run}"))["state"] == "ok"
+        # What it sends itself is not the next sync: the end of a hold.
+        w.d.must("POST", w.d.api_site("/holds"), {"path": "/a.html", "until": "1s", "reason": "a moment"})
+        w.let("slow", "hang")
+        w.sign("four", "/a.html")
+        run = w.under_way(4)
+        assert next(r["trigger"] for r in runs(w.d) if r["run"] == run) == "released"
+        still_runs(run)
+        w.let("slow", "work")
+        until(lambda: w.at("slow", "/a.html") == "four")
     with Drydock(files=FILES, accounts=(), start=False, quiet_period="1h") as d:
         only = World(d, Clock(d.dir / "clock", own=d._own), ["only"])
         text = d.conf.read_text()
