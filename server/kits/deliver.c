@@ -428,6 +428,8 @@ static bool deliver(struct sending *s)
 	/* Nothing is there that it could be a difference from: one stream is three times as fast as rsync. */
 	if (!s->held)
 		s->bring = NULL;
+	/* The papers are files, too; of how many nobody knows yet. */
+	far_begin(&far, 0);
 	ok = put_offer(s);
 	v = kit_ssh_answer(&s->ssh, &line);
 	if (v || !is_need(line)) {

@@ -225,6 +225,17 @@ static enum err make_receipt(struct receiver *r, const struct offer *o, struct a
 	return e;
 }
 
+static int64_t last_word; /* 0: nobody waits */
+
+/* On standard error, which ssh carries beside the stream and the kit passes on. */
+void receive_goes_on(void)
+{
+	if (!last_word || clock_boot() - last_word < WORD_EVERY)
+		return;
+	last_word = clock_boot();
+	fputs("production is at work\n", stderr);
+}
+
 /* Somebody may still be reading the image that was live. */
 static void let_rest(struct receiver *r, int image)
 {
@@ -234,8 +245,10 @@ static void let_rest(struct receiver *r, int image)
 	if (image == r->live || fstatat(r->dir, "switched", &st, 0))
 		return;
 	since = clock_wall() - ((int64_t)st.st_mtim.tv_sec * CLOCK_SECOND + st.st_mtim.tv_nsec / 1000);
-	if (since >= 0 && since < r->rest_us)
-		clock_sleep(r->rest_us - since);
+	for (int64_t left = since < 0 ? 0 : r->rest_us - since; left > 0; left -= WORD_EVERY) {
+		clock_sleep(left < WORD_EVERY ? left : WORD_EVERY);
+		receive_goes_on();
+	}
 }
 
 static enum err accept_offer(struct receiver *r, const struct offer *o, struct image_counts *counts)
@@ -283,17 +296,6 @@ static enum err say_need(struct receiver *r, struct tar *t, struct offer *o, int
 			e = tar_next(t, got);
 	} while (!e && *got && !strcmp(t->name, "look") && !t->size);
 	return e;
-}
-
-static int64_t last_word; /* 0: nobody waits */
-
-/* On standard error, which ssh carries beside the stream and the kit passes on. */
-void receive_goes_on(void)
-{
-	if (!last_word || clock_boot() - last_word < WORD_EVERY)
-		return;
-	last_word = clock_boot();
-	fputs("production reads what it has already\n", stderr);
 }
 
 int receive_stream(struct receiver *r, int in, int out)

@@ -131,7 +131,6 @@ bool file_as_signed(int image, const struct manifest_line *y, struct stat *st)
 
 	if (fd >= 0)
 		(void)close(fd);
-	receive_goes_on();
 	return same;
 }
 
@@ -368,6 +367,7 @@ static enum err bring_pair(void *arg, const struct manifest_line *x, const struc
 	struct manifest_line l, was;
 	enum err e;
 
+	receive_goes_on();
 	if (b->removing)
 		return y ? ERR_OK : remove_path(b, x->path.s);
 	if (!y) {

@@ -334,6 +334,7 @@ static enum err need_line(struct needing *n, const struct manifest_line *sent, u
 	struct manifest_full full;
 	enum err e = manifest_full(&full, sent);
 
+	receive_goes_on();
 	if (e || in_spool(n->r, &full.line) || (n->image >= 0 && in_image(n, &full.line)))
 		return e;
 	if (n->open && n->to + 1 != i)

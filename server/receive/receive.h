@@ -225,7 +225,7 @@ void look_end(struct receiver *r);
 
 /* delivery.c */
 int receive_stream(struct receiver *r, int in, int out); /* an exit status */
-/* What is there was read, or copied, a little further: in a delivery, whoever waits for it hears so now and then. */
+/* The work is a little further: in a delivery, whoever waits for its end hears so now and then. */
 void receive_goes_on(void);
 /*
  * verify.c: reads every live file, tells out (NULL: nobody) what differs, and keeps a signed report. It holds no lock, since

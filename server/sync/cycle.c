@@ -43,6 +43,11 @@ bool cycle_opens_window(const struct cycle *c)
 	return c->why != WINDOW_RETRY && c->why != WINDOW_DOWN && !(c->why == WINDOW_FORCED && c->schedule.forced.release);
 }
 
+bool cycle_serves_force(const struct cycle *c)
+{
+	return c->why == WINDOW_FORCED || cycle_opens_window(c);
+}
+
 /* --- the cycle ------------------------------------------------------------------------------------------------------- */
 
 /* What was approved while the release was cut is not in it, and stays pending. */
@@ -109,8 +114,8 @@ static void ask_reports(const struct cycle *c)
 {
 	const struct conf_site *cs = c->y->s->conf;
 
-	/* Whoever forces a sync meanwhile does not wait for more than one that cannot be reached. */
-	for (size_t i = 0; i < cs->n_targets && !has_news(c->y); i++) {
+	/* Nobody waits for more than one that cannot be reached. */
+	for (size_t i = 0; i < cs->n_targets && !has_news(c->y) && !sync_next_due(c); i++) {
 		struct buf text = BUF_INIT(OUTPUT_LIMIT);
 		char why[512];
 		bool sent = false, ok = true;
@@ -194,7 +199,7 @@ enum err cycle_run(struct sync *y, enum window_reason why)
 			e = send_all(&c);
 	}
 	FAILPOINT_OR(e, cycle_sent);
-	/* A retry that finds nobody whose time has come, since clocks differ a little, is no run. */
+	/* A retry whose target got a release meanwhile is no run. */
 	if (!e && (c.n || why != WINDOW_RETRY))
 		e = end_run(&c);
 	if (!e)
@@ -207,6 +212,8 @@ out:
 	if (!e && why == WINDOW_DOWN) {
 		(void)pthread_mutex_lock(&y->lock);
 		y->down_tried = c.schedule.down.at;
+		y->stopped.down = c.stopped ? c.schedule.down.at : 0;
+		y->stopped.forced = c.schedule.forced.at;
 		(void)pthread_mutex_unlock(&y->lock);
 	}
 	arena_free(c.a);

@@ -10,6 +10,7 @@ struct target_run {
 	struct db_target row; /* before the run; number 0: never sent to */
 	struct plan plan; /* from what it holds to the release */
 	bool planned, started;
+	char refused[256]; /* why nothing can be sent there; "": nothing */
 	struct kit_run kit;
 	struct kit_facts facts;
 	struct early *early; /* NULL: its kit starts with the run */
@@ -39,12 +40,14 @@ struct cycle {
 	bool begun; /* the run has a row */
 	bool failed, interrupted;
 	bool stopped; /* before anything was cut */
+	bool left_out; /* a target lacks the release and was not sent to: its next try comes later */
 	char message[512];
 };
 
 /* --- cycle.c ------------------------------------------------------------------------------------------------------- */
 
 bool cycle_opens_window(const struct cycle *c); /* one of the window's or a force, for all targets: it begins the periods anew */
+bool cycle_serves_force(const struct cycle *c); /* what somebody forced is done by it */
 
 /* --- rows.c: what the database has of targets and runs ------------------------------------------------------------- */
 

@@ -47,6 +47,9 @@ struct sync {
 	int64_t quiet_us, longest_us;
 	struct moment first_pending, last_approval, last_start, retry_at;
 	int64_t held_until, hold_end; /* wall clock */
+	struct {
+		int64_t down, forced;
+	} stopped; /* the take-down that too many files kept from being tried, and the force of that time. Wall clock, 0: none */
 	int64_t down, down_tried; /* the newest take-down that not all targets have; the newest that was tried. Wall clock, 0: none */
 	bool downing; /* the run under way is a take-down */
 	int64_t unconfirmed; /* wall clock */
@@ -172,11 +175,11 @@ enum err sync_ask(struct sync *y, struct actor_tools *t, const char *target, ato
 /* --- papers.c ------------------------------------------------------------------------------------------------------ */
 
 /*
- * What a receiver wants to see of a release, into a directory of its own: N and N.sig for each head after `from`, and
- * `list`. *from becomes 0 if the list is whole. head: the digest of the release's. heads false: of this release only.
+ * What a receiver wants to see of a release, into a directory of its own: N and N.sig for each head after the release `after`, and
+ * `list`. *from becomes 0 if the list is whole. from: what the list is to be a difference from. head: the digest of the release's.
  */
 enum err papers_begin(const char *dir) MUST_CHECK; /* it is there, and empty */
-enum err papers_write(struct site *s, struct actor_tools *t, const char *dir, const struct db_release *rel, bool heads, uint64_t *from, struct sha256 *head) MUST_CHECK;
+enum err papers_write(struct site *s, struct actor_tools *t, const char *dir, const struct db_release *rel, uint64_t after, uint64_t *from, struct sha256 *head) MUST_CHECK;
 
 /* --- sync.c -------------------------------------------------------------------------------------------------------- */
 

@@ -564,7 +564,7 @@ static enum err run(const struct kit_run *k, struct kit_result *out, struct aren
 		.progress = on_output,
 		.progress_arg = &reader,
 		.cancel = k->cancel,
-		.silence_us = k->target->silence_us,
+		.silence_us = k->target->silence_us + (k->facts_from ? EARLY_MOST : 0),
 		.hurry = k->hurry,
 		.session = true,
 		.before_exec = confine_kit,

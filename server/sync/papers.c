@@ -8,8 +8,6 @@
 #include "base/file.h"
 #include "sync/internal.h"
 
-#define HEADS_BACK 200 /* for a target whose state is not known */
-
 static enum err write_head(struct site *s, struct actor_tools *t, int fd, const struct db_release *rel, struct sha256 *digest)
 {
 	struct arena *a = arena_new();
@@ -58,19 +56,15 @@ enum err papers_begin(const char *dir)
 	return e ? e : file_mkdirs(dir, 0700);
 }
 
-enum err papers_write(struct site *s, struct actor_tools *t, const char *dir, const struct db_release *rel, bool heads, uint64_t *from, struct sha256 *head)
+enum err papers_write(struct site *s, struct actor_tools *t, const char *dir, const struct db_release *rel, uint64_t after, uint64_t *from, struct sha256 *head)
 {
 	struct arena *a = arena_new();
-	struct db_release at = { .number = *from };
+	struct db_release at = { .number = after };
 	struct caught caught;
 	bool whole = true;
 	int fd = -1;
 	enum err e = ERR_OK;
 
-	if (!heads)
-		at.number = rel->number - 1;
-	else if (!*from && rel->number > HEADS_BACK)
-		at.number = rel->number - HEADS_BACK;
 	if ((fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
 		e = err_sys(ERR_FAILED, "%s", dir);
 	if (!e)

@@ -96,6 +96,9 @@ static enum err put_target(struct db *db, struct cycle *c, const struct target_r
 		for (unsigned i = 0; i < t->row.tries && delay < LONGEST_RETRY; i++)
 			delay *= 2;
 		row.tries++;
+		/* By its own receipt: the next try brings the heads from there. */
+		if (t->result.held.receipt && !t->result.held.unknown)
+			row.number = t->result.held.number;
 		/* What the server itself broke off is not the target's fault. */
 		row.retry_at = c->interrupted ? row.changed_at : row.changed_at + (delay < LONGEST_RETRY ? delay : LONGEST_RETRY);
 	}
@@ -146,7 +149,7 @@ static enum err clear_down(struct db *db, struct cycle *c)
 	struct db_schedule now;
 	enum err e;
 
-	if (!c->schedule.down.at || c->failed)
+	if (!c->schedule.down.at || c->failed || c->left_out)
 		return ERR_OK;
 	e = db_schedule_get(db, c->y->s->name, &now, c->a);
 	if (!e && now.down.at == c->schedule.down.at)
@@ -215,7 +218,7 @@ enum err rows_end(struct db *db, void *arg)
 	FAILPOINT_OR(e, run_schedule_row);
 	if (!e && !c->interrupted && (c->why == WINDOW_DOWN || cycle_opens_window(c)))
 		e = clear_down(db, c);
-	if (!e && !c->interrupted && c->why != WINDOW_DOWN)
+	if (!e && !c->interrupted && cycle_serves_force(c))
 		e = clear_force(db, c);
 	return e;
 }

@@ -13,6 +13,7 @@
 #include "sync/cycle.h"
 
 #define LOOK_EVERY CLOCK_SECOND /* whether the next cycle is due, and this one keeps it waiting */
+#define HEADS_BACK 200 /* at least, for a target whose state is not known: it may have been set back */
 
 /* --- who is sent to --------------------------------------------------------------------------------------------------- */
 
@@ -73,47 +74,78 @@ void send_drop_early(struct cycle *c)
 	}
 }
 
+/* The heads that its receiver may lack are those after this release. */
+static uint64_t heads_after(const struct cycle *c, const struct target_run *t, bool active)
+{
+	const uint64_t back = c->release.number > HEADS_BACK ? c->release.number - HEADS_BACK : 0;
+
+	if (!*t->conf->host)
+		return c->release.number - 1;
+	if (active)
+		return t->row.number;
+	return t->row.number && t->row.number < back ? t->row.number : back;
+}
+
+static enum err prepare(struct cycle *c, struct target_run *t, struct repo *repo)
+{
+	const bool active = !blob_id_zero(&t->row.log_commit);
+	enum err e = ERR_OK;
+
+	if (active) {
+		plan_init(&t->plan);
+		t->planned = true;
+		e = repo_plan(repo, &t->row.log_commit, &c->release.main_commit, &t->plan);
+	}
+	t->kit = kit_of(c, t->conf);
+	if (!e && t->kit.papers) {
+		t->facts.list_from = active ? t->row.number : 0;
+		e = t->early ? ERR_OK : papers_begin(t->kit.papers);
+		if (!e)
+			e = papers_write(c->y->s, c->y->tools, t->kit.papers, &c->release, heads_after(c, t, active), &t->facts.list_from, &t->facts.head);
+	}
+	t->facts.release = c->release.number;
+	t->facts.previous = t->row.number;
+	t->facts.changes = t->planned ? &t->plan : NULL;
+	return e;
+}
+
 enum err send_choose(struct cycle *c)
 {
 	const struct conf_site *cs = c->y->s->conf;
-	struct db *db = tools_db(c->y->tools);
+	const bool again = c->why == WINDOW_RETRY || (c->why == WINDOW_DOWN && c->y->down_tried == c->schedule.down.at);
 	struct db_target *rows;
 	struct repo *repo;
+	int64_t due = c->start;
 	enum err e = tools_repo(c->y->tools, c->y->s, &repo);
 
 	if (!e)
-		e = rows_get(c->y, db, &rows, c->a);
+		e = rows_get(c->y, tools_db(c->y->tools), &rows, c->a);
+	/* An ordinary retry leaves those alone whose time has not come. That the first one's has is the scheduler's word, not the wall clock's. */
+	if (!e && again && rows_retry_at(rows, cs->n_targets, c->release.number, false) > due)
+		due = rows_retry_at(rows, cs->n_targets, c->release.number, false);
 	c->targets = arena_alloc(c->a, (cs->n_targets + 1) * sizeof(*c->targets));
 	for (size_t i = 0; i < cs->n_targets && !e; i++) {
 		struct target_run *t = &c->targets[c->n];
-		const bool active = !blob_id_zero(&rows[i].log_commit);
 
 		*t = (struct target_run){ .row = rows[i] };
 		if (rows_hold(&t->row, c->release.number))
 			continue;
-		/* An ordinary retry leaves those alone whose time has not come. */
-		if ((c->why == WINDOW_RETRY || (c->why == WINDOW_DOWN && c->y->down_tried == c->schedule.down.at)) && t->row.retry_at > c->start)
+		if (again && t->row.retry_at > due) {
+			c->left_out = true;
 			continue;
+		}
 		t->c = c;
 		t->conf = &cs->targets[i];
 		t->early = c->early[i];
 		c->early[i] = NULL;
 		c->n++;
-		if (active) {
-			plan_init(&t->plan);
-			t->planned = true;
-			e = repo_plan(repo, &t->row.log_commit, &c->release.main_commit, &t->plan);
+		e = prepare(c, t, repo);
+		FAILPOINT_OR(e, cycle_target);
+		/* What is wrong with one of them keeps nothing from the others. */
+		if (e && e != ERR_BUSY) {
+			snprintf(t->refused, sizeof(t->refused), "not sent: %s", err_text());
+			e = ERR_OK;
 		}
-		t->kit = kit_of(c, t->conf);
-		if (!e && t->kit.papers) {
-			t->facts.list_from = active ? t->row.number : 0;
-			e = t->early ? ERR_OK : papers_begin(t->kit.papers);
-			if (!e)
-				e = papers_write(c->y->s, c->y->tools, t->kit.papers, &c->release, *t->conf->host, &t->facts.list_from, &t->facts.head);
-		}
-		t->facts.release = c->release.number;
-		t->facts.previous = t->row.number;
-		t->facts.changes = t->planned ? &t->plan : NULL;
 	}
 	FAILPOINT_OR(e, cycle_targets);
 	return e;
@@ -126,6 +158,12 @@ static void send_to(struct target_run *t)
 	struct early *early = t->early;
 
 	t->early = NULL;
+	if (t->refused[0]) {
+		early_drop(early);
+		t->result = (struct kit_result){ .status = -1 };
+		snprintf(t->result.message, sizeof(t->result.message), "%s", t->refused);
+		return;
+	}
 	if (early && early_go(early, &t->facts, &t->result))
 		return;
 	atomic_store(&t->kit.facts, &t->facts);

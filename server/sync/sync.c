@@ -46,9 +46,10 @@ static void on_act(void *arg, const char *what)
 	struct sync *y = arg;
 
 	(void)pthread_mutex_lock(&y->lock);
-	/* What runs sends what is to go. The run is interrupted, and the next one is the take-down's. */
-	if (strcmp(what, "act") != 0 && y->running && !y->downing) {
-		y->cancel_why = strcmp(what, "hold") == 0 ? "ended because the site is held now" : "ended for a take-down";
+	/* What runs sends what is to go. The run is interrupted, and the next one is the take-down's, which no hold ends. */
+	const bool hold = strcmp(what, "hold") == 0;
+	if (strcmp(what, "act") != 0 && y->running && !(hold && y->downing)) {
+		y->cancel_why = hold ? "ended because the site is held now" : "ended for a take-down";
 		y->cancel = 1;
 	}
 	y->carry = true;
@@ -227,7 +228,8 @@ static struct window_facts facts(const struct sync *y)
 		.retry_at = or_never(&y->retry_at),
 		.held_until = by_wall(y->held_until),
 		.hold_end = by_wall(y->hold_end),
-		.down = y->down != 0,
+		/* One that waits for an admin is tried again when somebody has forced a sync, as he does who confirms it. */
+		.down = y->down && (y->down != y->stopped.down || y->forced != y->stopped.forced),
 		.down_tried = y->down_tried == y->down,
 	};
 }
@@ -243,9 +245,12 @@ bool sync_next_due(const struct cycle *c)
 	f = facts(y);
 	f.running = false;
 	/* As it will be when that one is recorded. */
-	f.forced = y->forced && y->forced != c->schedule.forced.at;
+	f.forced = y->forced && (y->forced != c->schedule.forced.at || !cycle_serves_force(c));
 	if (c->why == WINDOW_DOWN)
 		f.down_tried = y->down == c->schedule.down.at;
+	/* Those that it lacks are being sent to. */
+	if (f.down_tried && f.retry_at == WINDOW_NEVER)
+		f.down = false;
 	if (cycle_opens_window(c) && (y->last_approval.wall <= c->start || y->last_approval.wall == c->seen))
 		f.first_pending = WINDOW_NEVER;
 	(void)pthread_mutex_unlock(&y->lock);

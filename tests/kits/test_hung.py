@@ -10,6 +10,7 @@ sys.path.insert(0, str(TOP / "tests" / "kits"))
 
 from clock import Clock  # noqa: E402
 from drydock import Drydock  # noqa: E402
+from failpoints import Failpoints  # noqa: E402
 from test_kits import add_target, runs, write_kit  # noqa: E402
 from waiting import until  # noqa: E402
 
@@ -72,7 +73,8 @@ def world(*names, quiet="1s"):
     """A site with production and targets of these names, all of which hold release 1."""
     with Drydock(files=FILES, accounts=(), start=False, quiet_period=quiet) as d:
         w = World(d, Clock(d.dir / "clock", own=d._own), names)
-        d.start(env=w.clock.env)
+        w.fp = Failpoints(d.dir / "failpoints", own=d._own)
+        d.start(env={**w.clock.env, **w.fp.env})
         d.sign("/", recursive=True)
         d.sync()
         yield w
@@ -176,14 +178,99 @@ def test_who_is_waited_for():
         until(lambda: only.at("only") == "two")
 
 
+def test_what_cannot_be_prepared_for_one():
+    with world("other") as w:
+        w.sign("two")
+        w.fp.error("cycle_target", 2)
+        w.live("two")
+        until(lambda: w.state("other") == "failed")
+        assert "not sent: " in runs(w.d)[0]["message"], runs(w.d)[0]
+        w.clock.sleep(LATER)
+        until(lambda: w.at("other") == "two")
+
+
+def test_a_wall_clock_that_is_set_back():
+    """The next try comes when it was to come, and nothing turns in circles until then."""
+    with world("flaky", quiet="1h") as w:
+        w.let("flaky", "fail")
+        w.sign("two")
+        w.d.must("POST", w.d.api_site("/sync/force"), {"reason": "now"})
+        until(lambda: w.state("flaky") == "failed")
+        w.idle()
+        w.let("flaky", "work")
+        w.clock.jump(-LATER * 60)
+        w.fp.reset()
+        time.sleep(1)
+        w.clock.sleep(LATER)
+        until(lambda: w.at("flaky") == "two")
+        w.idle()
+        assert w.fp.hits()["cycle_begun"] < 5
+
+
+def take_down(w, path, **more):
+    w.d.must("POST", w.d.api_site("/revoke"), {"paths": [path], "as_staged": True, "note": "at once", "take_down": True, **more})
+
+
+def test_a_take_down_is_not_its_own_next_sync():
+    with world("slow", quiet="1h") as w:
+        w.let("slow", "hang")
+        take_down(w, "/a.html")
+        run = w.under_way(2)
+        time.sleep(4)
+        assert w.now()["running"] and w.now()["run"] == run
+        # Another one is not kept waiting by it, though its kit says how far it is.
+        w.let("slow", "talk")
+        until(lambda: w.target("slow")["done"] == 1)
+        take_down(w, "/b.html")
+        until(lambda: "/b.html" not in w.d.live())
+        assert w.d.must("GET", w.d.api_site(f"/sync/runs/{run}"))["state"] == "interrupted"
+        w.let("slow", "work")
+        until(lambda: [p.name for p in w.places["slow"].iterdir()] == ["index.html"])
+
+
+def test_a_take_down_stays_one_until_all_have_it():
+    """Two targets fail it; the one that comes back first does not end it, so that a hold does not keep it from the other."""
+    with world("first", "second", quiet="1h") as w:
+        for name in ("first", "second"):
+            w.let(name, "fail")
+        take_down(w, "/a.html")
+        until(lambda: w.state("first") == w.state("second") == "failed" and not w.now()["running"])
+        w.d.must("POST", w.d.api_site("/holds"), {"path": "/", "until": "10d", "reason": "the election"})
+        # The second falls behind the first in its tries.
+        with w.d.held("UPDATE target SET retry_at = retry_at + 3600000000 WHERE target = 'second'"):
+            pass
+        w.let("first", "work")
+        w.clock.sleep(LATER)
+        until(lambda: not (w.places["first"] / "a.html").exists() and not w.now()["running"])
+        w.let("second", "work")
+        w.clock.sleep(LATER * 60)
+        until(lambda: not (w.places["second"] / "a.html").exists())
+
+
+def test_a_take_down_of_too_many():
+    """It waits for an admin, as every release of so many does, and turns in no circles meanwhile."""
+    files = {f"/{'old' if n < 15 else 'new'}/{n}.html": f"file {n}" for n in range(40)}
+    with Drydock(files=files, accounts=(), quiet_period="1h") as d:
+        d.sign("/", recursive=True)
+        d.sync()
+        d.must("POST", d.api_site("/revoke"), {"paths": ["/old"], "recursive": True, "as_staged": True, "note": "at once", "take_down": True})
+        until(lambda: runs(d)[0]["trigger"] == "take-down" and runs(d)[0]["state"] == "failed")
+        time.sleep(2)
+        assert [r["trigger"] for r in runs(d)].count("take-down") == 1 and len(d.live()) == 40
+        # With something else that goes, so that the list is not the take-down's.
+        d.revoke("/new/20.html")
+        plan = d.must("GET", d.api_site("/sync/plan"))
+        d.must("POST", d.api_site("/sync/removal"), {"list": plan["removal"], "reason": "spring cleaning"})
+        until(lambda: len(d.live()) == 24)
+        until(lambda: not d.must("GET", d.api_site("/sync"))["running"])
+        assert [r["trigger"] for r in runs(d)].count("take-down") <= 2
+
+
 def test_a_take_down_that_fails_somewhere():
     """What is signed afterwards goes out to the others, the next take-down at once, and this one to where it failed with its next try."""
     with world("broken") as w:
-        def take_down(path):
-            w.d.must("POST", w.d.api_site("/revoke"), {"paths": [path], "as_staged": True, "note": "at once", "take_down": True})
-
         w.let("broken", "fail")
-        take_down("/a.html")
+        take_down(w, "/a.html")
         until(lambda: "/a.html" not in w.d.live() and w.state("broken") == "failed")
         w.idle()
         w.sign("two")
@@ -194,7 +281,7 @@ def test_a_take_down_that_fails_somewhere():
             until(lambda: runs(w.d)[0]["trigger"] == "take-down" and not w.now()["running"])
         w.sign("three")
         w.live("three")
-        take_down("/b.html")
+        take_down(w, "/b.html")
         until(lambda: "/b.html" not in w.d.live())
         assert w.at("broken", "/a.html") == "a" and w.at("broken") == "one"
         w.let("broken", "work")

@@ -397,7 +397,7 @@ def test_says_that_it_goes_on(receiver, signer):
     finally:
         over.set()
         hand.join()
-    assert set(r.stderr.splitlines()) == {b"production reads what it has already"} and b"receipt" in r.stdout, r
+    assert set(r.stderr.splitlines()) == {b"production is at work"} and b"receipt" in r.stdout, r
     assert receiver.command("verify").stderr == b"" and receiver.live() == two.files
 
 

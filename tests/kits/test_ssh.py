@@ -340,6 +340,25 @@ def test_receipts_are_kept_and_checked_with_stock_tools(tmp_path):
         assert "confirmed" in d.cli("target", "list").stdout and "confirmed" in d.cli("sync", "status").stdout
 
 
+def test_a_target_that_was_away_for_long():
+    """All heads since the release that it holds come along, however many; and if nobody knows that any more, it says so itself."""
+    with world() as (d, p):
+        d.sign("/index.html")
+        d.sync()
+        p.stop()
+        for i in range(205):
+            d.write("/index.html", f"{i}")
+            d.sign("/index.html")
+            last = d.sync(state="failed")["release"]
+        assert last == 206 and target(d)["release"] == 1
+        with d.held("UPDATE target SET number = 0 WHERE target = 'machine'"):
+            pass
+        p.start()
+        first = d.sync(state="failed")
+        assert "heads between are missing" in first["message"] and target(d)["release"] == 1
+        assert d.sync()["release"] == last and p.live()["/index.html"] == b"204"
+
+
 def test_states_of_a_file_on_its_page():
     with world() as (d, p):
         d.add_account("alice")
