@@ -19,10 +19,11 @@ from sink import HookSink, MailSink, certificate  # noqa: E402
 from waiting import until  # noqa: E402
 
 TITLE = "Hafenbehörde “Süd” <b>&"
-# Fails while the file `broken` is there.
+# Fails while the file `broken` is there; while `mute` is there all is handed over, and no answer comes.
 KIT = '''#!/bin/sh
 [ ! -e "$DRYDOCK_PLACE/broken" ] || { echo '{"error":"no route\\\\nto \\u202ehost"}'; exit 3; }
 cp -R "$DRYDOCK_EXPORT/." "$DRYDOCK_PLACE/"
+[ ! -e "$DRYDOCK_PLACE/mute" ] || { echo '{"sent":true}'; exit 1; }
 '''
 
 
@@ -59,14 +60,22 @@ class Told:
         d.conf.write_text(f'kits = "{kits}"\nmail_from = "drydock@example.org"\n' +
                           (config or f'mail_server = "smtp://{sink.get("host", "127.0.0.1")}:{self.mail.port}"\n') + text[:-1] + site + site_config + targets + "}\n")
 
-    def breaks(self, *names):
+    def breaks(self, *names, how="broken"):
         for name in "ab":
-            flag = self.d.dir / name / "broken"
+            flag = self.d.dir / name / how
             if name in names:
                 flag.touch()
                 self.d._own(flag)
             else:
                 flag.unlink(missing_ok=True)
+
+    def subjects(self):
+        """Of all mail, without what stands in each."""
+        return [text_of(raw)[0]["Subject"].removeprefix(f"[DryDock] {TITLE}: ") for _, _, raw in self.mail.got]
+
+    def knows(self, failing):
+        """Waits until the first channel was told that these targets fail, and no others."""
+        until(lambda: self.d.must("GET", self.d.api_site("/notices"))["items"][0]["failing"] == failing)
 
     def goes(self, state):
         self.d.write("/index.html", str(time.monotonic()))
@@ -129,6 +138,30 @@ def test_failure_and_recovery_are_told_once_each():
         assert listed[1]["channel"] == f"webhook http://127.0.0.1:{t.hook.port}"
         assert len(t.mail.got) == 3 and len(t.hook.got) == 3
         assert "token-of-ours" not in d.log()
+
+
+def test_sent_without_an_answer_is_a_failure():
+    """It may be live: until somebody confirms it, nobody is told that all is well."""
+    with Told(hook=False) as t:
+        d = t.d
+        d.start()
+        t.goes("ok")
+        t.breaks("a", how="mute")
+        for _ in range(2):
+            run = t.goes("failed")
+            assert [x["state"] for x in run["targets"][:2]] == ["sent", "confirmed"], run
+            t.knows("a")
+        t.breaks("a")
+        assert t.goes("failed")["targets"][0]["state"] == "failed"
+        # b, so that something is told of this run in any case.
+        t.breaks("b")
+        assert [x["state"] for x in t.goes("failed")["targets"][:2]] == ["sent", "failed"]
+        t.knows("a b")
+        t.breaks()
+        t.breaks(how="mute")
+        t.goes("ok")
+        t.knows("")
+        assert t.subjects() == ["a failed", "b failed", "2 targets are well again"]
 
 
 def test_people_read_no_star():
