@@ -4,7 +4,7 @@
 
 #include "notice/notice.h"
 
-/* In the place of a target's name: the syncs of the site as such. */
+/* In the place of a target's name: the syncs of the site as such. In the table more may follow: which reason they were stopped for. */
 #define NOTICE_SYNCS "*"
 
 struct notice_item {

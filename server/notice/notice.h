@@ -4,7 +4,8 @@
  * One thread for each site that has a channel (mail_to, webhook). After each run it compares what each channel was last
  * told (table notice) with how the targets stand now, and sends one message with all that differs: so a restart, or a
  * mail server that was away, neither loses a message nor repeats it, and what came and went meanwhile is not told. A site
- * whose syncs cannot run at all for half a minute is told as the target `*`. What a receiver found to differ from what was
+ * whose syncs cannot run at all for half a minute is told as the target `*`; so is one whose last run cut no release since an
+ * admin has to look first (the removal guard, a forced plan that was overtaken), once for each such list. What a receiver found to differ from what was
  * signed is told in the same way; in the table it is the target's name with a `!`.
  *
  * Mail goes to an SMTP server, or through a sendmail command. A webhook is a POST of JSON, signed with HMAC-SHA256 if
@@ -29,7 +30,7 @@ struct notice_channel {
 	char shown[256]; /* for admins: "mail to ...", "webhook https://host"; a webhook's path may be a secret */
 };
 bool notice_channel(const struct conf_site *site, size_t i, struct notice_channel *out);
-/* Of what a channel was last told (db_notice.failing): the targets that fail, or (live) on which something else is live; "a b". */
+/* Of what a channel was last told (db_notice.failing): the targets (`*` once) that fail, or (live) on which something else is live; "a b". */
 const char *notice_targets(const char *told, bool live, struct arena *a);
 const char *notice_words(const char *told, bool live, struct arena *a); /* the same for people: "a, the sync itself" */
 /* Send a test through one, now: waits up to a minute. by: who asks. ERR_FAILED with what the other side said. */

@@ -42,13 +42,17 @@ static const char *target_words(const char *target)
 static const char *list_targets(const char *told, bool live, bool words, struct arena *a)
 {
 	const char *out = "";
+	bool site_listed = false;
 
 	for (size_t n; *told; told += n + (told[n] == ' ')) {
 		const bool is = (n = strcspn(told, " ")) > 0 && told[n - 1] == '!';
-		const char *name = arena_printf(a, "%.*s", (int)(n - is), told);
+		const bool site = *told == *NOTICE_SYNCS;
+		const char *name = site ? NOTICE_SYNCS : arena_printf(a, "%.*s", (int)(n - is), told);
 
-		if (is == live)
+		/* The site's syncs may have two reasons not to run. */
+		if (is == live && !(site && site_listed))
 			out = arena_printf(a, "%s%s%s", out, !*out ? "" : words ? ", " : " ", words ? target_words(name) : name);
+		site_listed |= site;
 	}
 	return out;
 }
@@ -107,7 +111,8 @@ static const char *page(struct arena *a, const struct notice_message *m)
 	const bool v6 = strchr(c->address, ':');
 	const char *base = *c->public_url ? c->public_url : arena_printf(a, "http://%s%s%s:%u", v6 ? "[" : "", c->address, v6 ? "]" : "", c->port);
 
-	if (m->run && !m->test_by && m->n && !m->items[0].live)
+	/* What stops the site is seen, and confirmed, beside its syncs. */
+	if (m->run && !m->test_by && m->n && !m->items[0].live && strcmp(m->items[0].target, NOTICE_SYNCS) != 0)
 		return arena_printf(a, "%s/s/%s/sync/%llu", base, m->site->name, (unsigned long long)m->run);
 	return arena_printf(a, "%s/s/%s/sync", base, m->site->name);
 }

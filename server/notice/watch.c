@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/digest.h"
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "notice/internal.h"
@@ -13,6 +14,15 @@
 #define TROUBLE_PATIENCE (30 * CLOCK_SECOND) /* a database that restarts is no news */
 #define FIRST_RETRY (10 * CLOCK_SECOND)
 #define LONGEST_RETRY (60 * 60 * CLOCK_SECOND)
+#define SITE_FACTS 2 /* that are told as NOTICE_SYNCS: no sync can run; the last one was stopped */
+
+/* Why the last run that was to cut a release cut none: somebody has to look first. */
+struct halt {
+	bool on;
+	char word[2 + 8]; /* NOTICE_SYNCS, and which reason: another list is another event */
+	char why[1024];
+	int64_t at;
+};
 
 struct notice {
 	const struct conf *conf;
@@ -22,10 +32,14 @@ struct notice {
 	pthread_t thread;
 	atomic_int stop; /* ends a program that is sending, too */
 	int64_t trouble_since; /* boot clock; 0: none */
+	struct halt halt; /* as far as the runs up to this one say */
+	uint64_t judged;
 };
 
 struct target_now {
 	struct notice_item item;
+	const char *word; /* for it, in what a channel was told */
+	const char *why; /* NULL: what the last run said */
 	bool settled; /* else it is being sent to, or was never: what was told stays */
 };
 
@@ -33,11 +47,21 @@ struct target_now {
 struct look {
 	struct notice *n;
 	struct arena *a;
-	struct target_now *targets; /* one of each configured one, NOTICE_SYNCS, and then what is live on each */
+	struct target_now *targets; /* one of each configured one, SITE_FACTS, and then what is live on each */
 	size_t n_conf, n_targets;
 	uint64_t run;
-	const char *why, *trouble;
+	const char *why; /* what the last run said, "" if it has not failed */
 };
+
+static struct target_now *halt_of(const struct look *l)
+{
+	return &l->targets[l->n_conf + 1];
+}
+
+static struct target_now *live_on(const struct look *l, size_t i)
+{
+	return &l->targets[l->n_conf + SITE_FACTS + i];
+}
 
 static bool take_target(void *arg, const struct db_target *t)
 {
@@ -50,7 +74,7 @@ static bool take_target(void *arg, const struct db_target *t)
 		if (strcmp(now->item.target, t->target))
 			continue;
 		/* What was found in a release that is gone says nothing of the one that is live now. */
-		l->targets[l->n_conf + 1 + i].item.release = t->number;
+		live_on(l, i)->item.release = t->number;
 		well = !strcmp(t->state, "active") || !strcmp(t->state, "confirmed");
 		now->item.failed = !strcmp(t->state, "failed") || !strcmp(t->state, "sent") || !strcmp(t->state, "unconfirmed");
 		now->item.release = t->number;
@@ -60,15 +84,6 @@ static bool take_target(void *arg, const struct db_target *t)
 		now->settled = now->item.failed ? t->retry_at > t->changed_at : well;
 	}
 	return true;
-}
-
-static bool take_run(void *arg, const struct db_run *run)
-{
-	struct look *l = arg;
-
-	l->run = run->run;
-	l->why = !strcmp(run->state, "failed") ? arena_dup(l->a, run->message) : "";
-	return false;
 }
 
 static void take_syncs(struct look *l, const struct sync_status *st)
@@ -84,7 +99,95 @@ static void take_syncs(struct look *l, const struct sync_status *st)
 	if (now->item.failed)
 		now->item.since -= clock_boot() - n->trouble_since;
 	now->settled = !now->item.failed || clock_boot() - n->trouble_since >= TROUBLE_PATIENCE;
-	l->trouble = arena_dup(l->a, st->trouble);
+	now->why = arena_dup(l->a, st->trouble);
+	now->word = NOTICE_SYNCS;
+}
+
+struct newest {
+	struct arena *a;
+	struct db_run run; /* run 0: there is none */
+};
+
+static bool take_run(void *arg, const struct db_run *run)
+{
+	struct newest *x = arg;
+
+	x->run = *run;
+	x->run.trigger = arena_dup(x->a, run->trigger);
+	x->run.state = arena_dup(x->a, run->state);
+	x->run.message = arena_dup(x->a, run->message);
+	return false;
+}
+
+static bool take_run_target(void *arg, const struct db_run_target *t)
+{
+	(void)t;
+	*(bool *)arg = true;
+	return false;
+}
+
+static void set_halt(struct halt *out, const struct db_run *run)
+{
+	struct sha256 sum;
+
+	out->on = true;
+	out->at = run->finished_at;
+	snprintf(out->why, sizeof(out->why), "%s", run->message);
+	sha256_of(&sum, out->why, strlen(out->why));
+	snprintf(out->word, sizeof(out->word), NOTICE_SYNCS "%02x%02x%02x%02x", sum.b[0], sum.b[1], sum.b[2], sum.b[3]);
+}
+
+/*
+ * A run that failed and was sent to nobody was stopped before it cut anything: too many files would go, or not what an admin was
+ * shown. That holds until a run cuts a release, or finds that there is none to cut: retries and take-downs do not come to it.
+ * Each run is looked at once.
+ */
+static enum err take_runs(struct look *l)
+{
+	struct notice *n = l->n;
+	struct newest x = { .a = l->a };
+	uint64_t before = 0;
+	enum err e;
+
+	do {
+		bool sent = false;
+
+		x.run.run = 0;
+		e = db_run_list(n->db, n->site->name, before, 1, take_run, &x);
+		if (e || !x.run.run)
+			break;
+		if (!before) {
+			l->run = x.run.run;
+			l->why = !strcmp(x.run.state, "failed") ? x.run.message : "";
+		}
+		before = x.run.run;
+		if (before <= n->judged)
+			break;
+		if (!strcmp(x.run.state, "failed")) {
+			e = db_run_target_list(n->db, n->site->name, before, take_run_target, &sent);
+			if (!e && !sent) {
+				set_halt(&n->halt, &x.run);
+				break;
+			}
+		}
+		if (!e && strcmp(x.run.trigger, "retry") && strcmp(x.run.trigger, "take-down")) {
+			n->halt.on = false;
+			break;
+		}
+	} while (!e);
+	if (!e)
+		n->judged = l->run;
+	return e;
+}
+
+static enum err take_halt(struct look *l, const struct sync_status *st)
+{
+	const struct halt *halt = &l->n->halt;
+	const enum err e = take_runs(l);
+
+	*halt_of(l) = (struct target_now){ .word = halt->word, .why = halt->why, .settled = true,
+		.item = { .target = NOTICE_SYNCS, .failed = halt->on, .release = st->release, .since = halt->on ? halt->at : st->now } };
+	return e;
 }
 
 static enum err take_live(struct look *l)
@@ -93,7 +196,7 @@ static enum err take_live(struct look *l)
 	enum err e = ERR_OK;
 
 	for (size_t i = 0; i < l->n_conf && !e; i++) {
-		struct target_now *now = &l->targets[l->n_conf + 1 + i];
+		struct target_now *now = live_on(l, i);
 
 		e = db_target_report_get(l->n->db, l->n->site->name, now->item.target, &report, l->a);
 		if (e == ERR_NOT_FOUND)
@@ -105,15 +208,17 @@ static enum err take_live(struct look *l)
 	return e;
 }
 
-/* Is the name in the list "a b c"? */
-static bool listed(const char *list, const char *name)
+/* The word for it in the list "a b! *", "": none. What halted the syncs has another one for each reason. */
+static const char *told_word(const struct look *l, const char *list, const struct target_now *now)
 {
-	const size_t n = strlen(name);
+	const bool halt = now == halt_of(l);
 
-	for (const char *p = list; *p; p += strcspn(p, " "), p += *p == ' ')
-		if (!strncmp(p, name, n) && (p[n] == ' ' || !p[n]))
-			return true;
-	return false;
+	for (size_t n; *list; list += n + (list[n] == ' ')) {
+		n = strcspn(list, " ");
+		if (halt ? *list == '*' && n > 1 : n == strlen(now->word) && !strncmp(list, now->word, n))
+			return arena_printf(l->a, "%.*s", (int)n, list);
+	}
+	return "";
 }
 
 static int64_t delay(unsigned tries)
@@ -125,25 +230,47 @@ static int64_t delay(unsigned tries)
 	return d < LONGEST_RETRY ? d : LONGEST_RETRY;
 }
 
+/* And the one that is in it afterwards. */
+static const char *next_word(const struct target_now *now, const char *was)
+{
+	return !now->settled ? was : now->item.failed ? now->word : "";
+}
+
+static void add_why(const struct look *l, struct notice_message *m, const struct target_now *now)
+{
+	const char *why = now->why ? now->why : l->why;
+
+	if (*m->why && strcmp(m->why, why) != 0)
+		why = arena_printf(l->a, "%s; %s", m->why, why);
+	m->why = why;
+}
+
 /* What the channel would be told, in m; and what it knows afterwards. */
 static const char *differences(const struct look *l, const char *told, struct notice_item *items, struct notice_message *m)
 {
+	const struct target_now *site = &l->targets[l->n_conf];
 	const char *failing = "";
+	bool site_fails = false, site_told = false;
 
 	m->items = items;
 	m->why = "";
+	for (size_t i = 0; i < SITE_FACTS; i++)
+		site_fails |= *next_word(&site[i], told_word(l, told, &site[i])) != '\0';
 	for (size_t i = 0; i < l->n_targets; i++) {
 		const struct target_now *now = &l->targets[i];
-		const char *word = arena_printf(l->a, "%s%s", now->item.target, now->item.live ? "!" : "");
-		const bool was = listed(told, word), is = now->settled ? now->item.failed : was;
+		const char *was = told_word(l, told, now), *is = next_word(now, was);
+		const bool of_site = now >= site && now < site + SITE_FACTS;
 
-		if (is)
-			failing = arena_printf(l->a, "%s%s%s", failing, *failing ? " " : "", word);
-		if (is == was)
+		if (*is)
+			failing = arena_printf(l->a, "%s%s%s", failing, *failing ? " " : "", is);
+		/* The syncs of a site are well again when nothing stops them any more. */
+		if (!strcmp(is, was) || (of_site && !*is && site_fails))
 			continue;
-		items[m->n++] = now->item;
-		if (is && !now->item.live)
-			m->why = strcmp(now->item.target, NOTICE_SYNCS) ? l->why : l->trouble;
+		if (*is && !now->item.live)
+			add_why(l, m, now);
+		if (!of_site || !site_told)
+			items[m->n++] = now->item;
+		site_told |= of_site;
 	}
 	return failing;
 }
@@ -191,21 +318,23 @@ static enum err tell(struct look *l, const struct notice_channel *ch)
 
 static enum err look(struct notice *n)
 {
-	struct look l = { .n = n, .a = arena_new(), .n_conf = n->site->n_targets, .n_targets = 2 * n->site->n_targets + 1, .why = "" };
+	struct look l = { .n = n, .a = arena_new(), .n_conf = n->site->n_targets, .n_targets = 2 * n->site->n_targets + SITE_FACTS, .why = "" };
 	struct notice_channel ch;
 	struct sync_status st;
 	enum err e;
 
 	l.targets = arena_alloc(l.a, l.n_targets * sizeof(*l.targets));
-	for (size_t i = 0; i < n->site->n_targets; i++)
-		l.targets[i].item.target = l.targets[l.n_conf + 1 + i].item.target = n->site->targets[i].name;
+	for (size_t i = 0; i < n->site->n_targets; i++) {
+		l.targets[i].word = l.targets[i].item.target = live_on(&l, i)->item.target = n->site->targets[i].name;
+		live_on(&l, i)->word = arena_printf(l.a, "%s!", n->site->targets[i].name);
+	}
 	sync_status(n->sync, &st);
 	take_syncs(&l, &st);
 	e = db_target_list(n->db, n->site->name, take_target, &l);
 	if (!e)
 		e = take_live(&l);
 	if (!e)
-		e = db_run_list(n->db, n->site->name, 0, 1, take_run, &l);
+		e = take_halt(&l, &st);
 	for (size_t i = 0; !e && !n->stop && notice_channel(n->site, i, &ch); i++)
 		e = tell(&l, &ch);
 	arena_free(l.a);

@@ -22,6 +22,7 @@ TITLE = "Hafenbehörde “Süd” <b>&"
 # Fails while the file `broken` is there; while `mute` is there all is handed over, and no answer comes.
 KIT = '''#!/bin/sh
 [ ! -e "$DRYDOCK_PLACE/broken" ] || { echo '{"error":"no route\\\\nto \\u202ehost"}'; exit 3; }
+rm -rf "$DRYDOCK_PLACE/gone"
 cp -R "$DRYDOCK_EXPORT/." "$DRYDOCK_PLACE/"
 [ ! -e "$DRYDOCK_PLACE/mute" ] || { echo '{"sent":true}'; exit 1; }
 '''
@@ -164,6 +165,78 @@ def test_sent_without_an_answer_is_a_failure():
         assert t.subjects() == ["a failed", "b failed", "2 targets are well again"]
 
 
+def test_a_site_that_waits_for_an_admin_is_told_once_for_each_list():
+    """Too many files would go: nothing is released, whatever the targets are like."""
+    with Told(site_config='\tremoval_least = 2\n\tremoval_share = 20\n') as t:
+        d = t.d
+        paths = [f"/gone/{i}.html" for i in range(9)]
+        for path in paths:
+            d.write(path, path)
+        d.start()
+        d.sign("/gone", recursive=True)
+        t.goes("ok")
+        d.revoke(*paths[:4])
+        run = t.goes("failed")
+        assert not run["targets"] and run["message"].startswith("4 files would leave")
+        t.knows("*")
+        # Neither the next try of the same, nor a restart, nor a target that fails meanwhile and is well again.
+        t.goes("failed")
+        d.stop()
+        d.start()
+        t.goes("failed")
+        assert t.subjects() == ["the sync itself failed"]
+        assert "4 files would leave production at once: nothing is released until an admin has confirmed the list." in text_of(t.mail.got[0][2])[1]
+        said = json.loads(t.hook.got[0][2])
+        assert said["event"] == "sync_failed" and [(x["name"], x["failed"]) for x in said["targets"]] == [("*", True)]
+        # It is confirmed where the link goes.
+        assert said["url"].endswith("/s/www/sync")
+        d.revoke(paths[4])
+        t.goes("failed")
+        until(lambda: len(t.mail.got) == 2)
+        assert t.subjects()[1] == "the sync itself failed" and "5 files would leave" in text_of(t.mail.got[1][2])[1]
+        t.knows("*")
+        plan = d.must("GET", d.api_site("/sync/plan"))
+        before = d.newest_run()
+        d.must("POST", d.api_site("/sync/removal"), {"reason": "they are old", "list": plan["removal"]})
+        d.forced_run(before, "they are old")
+        t.knows("")
+        t.breaks("a")
+        t.goes("failed")
+        t.knows("a")
+        assert t.subjects()[2:] == ["the sync itself is well again", "a failed"]
+        until(lambda: len(t.hook.got) == 4)
+        assert json.loads(t.hook.got[2][2])["event"] == "sync_recovered"
+
+
+def test_what_is_sent_while_a_site_waits_does_not_make_it_well():
+    """A target that failed before gets what was cut before; the next release waits as it did."""
+    with Told(hook=False, site_config='\tremoval_least = 2\n\tremoval_share = 20\n') as t:
+        d = t.d
+        paths = [f"/gone/{i}.html" for i in range(9)]
+        for path in paths:
+            d.write(path, path)
+        clock = Clock(d.dir / "clock", own=d._own)
+        d.start(env=clock.env)
+        t.breaks("a")
+        d.sign("/gone", recursive=True)
+        t.goes("failed")
+        t.knows("a")
+        d.revoke(*paths)
+        t.goes("failed")
+        t.knows("a *")
+        t.breaks()
+        before = d.newest_run()
+        clock.sleep(60)
+        until(lambda: [r for r in d.must("GET", d.api_site("/sync/runs"))["items"] if r["run"] > before and (r["trigger"], r["state"]) == ("retry", "ok")])
+        t.knows("*")
+        assert t.subjects() == ["a failed", "the sync itself failed", "a is well again"]
+        # What was revoked is signed again: nothing would go any more, and that is what makes it well.
+        d.sign(*paths)
+        t.goes("ok")
+        t.knows("")
+        assert t.subjects()[3:] == ["the sync itself is well again"]
+
+
 def test_people_read_no_star():
     """The star of the API stands for the sync itself."""
     with Told(hook=False) as t:
@@ -173,7 +246,7 @@ def test_people_read_no_star():
         t.goes("failed")
         until(lambda: d.must("GET", d.api_site("/notices"))["items"][0]["failing"] == "a b")
         # Nothing more is told before the next try.
-        with d.held("UPDATE notice SET failing = 'a *', tries = 1, retry_at = (UNIX_TIMESTAMP() + 300) * 1000000"):
+        with d.held("UPDATE notice SET failing = 'a * *0badcafe', tries = 1, retry_at = (UNIX_TIMESTAMP() + 300) * 1000000"):
             pass
         assert d.must("GET", d.api_site("/notices"))["items"][0]["failing"] == "a *"
         d.add_account("alice", "admin", "/")
