@@ -1,8 +1,9 @@
 /*
  * notice: mail and webhooks when a target of a site fails or what is live there is not what was signed, and when it is well again.
  *
- * One thread for each site that has a channel (mail_to, webhook). After each run it compares what each channel was last
- * told (table notice) with how the targets stand now, and sends one message with all that differs: so a restart, or a
+ * One thread for each site that has a channel (mail_to, webhook). After each run, and during one that goes on for more than a
+ * minute after it brought news, it compares what each channel was last told (table notice) with how the targets stand now (those
+ * that are being sent to: as before), and sends one message with all that differs: so a restart, or a
  * mail server that was away, neither loses a message nor repeats it, and what came and went meanwhile is not told. A site
  * whose syncs cannot run at all for half a minute is told as the target `*`; so is one whose last run cut no release since an
  * admin has to look first (the removal guard, a forced plan that was overtaken), once for each such list. What a receiver found to differ from what was

@@ -11,6 +11,7 @@
 #include "view/view.h"
 
 #define LOOK (10 * CLOCK_SECOND) /* between looks without news */
+#define RUN_PATIENCE (60 * CLOCK_SECOND) /* what ends in one run is one message, unless the run takes longer than that */
 #define TROUBLE_PATIENCE (30 * CLOCK_SECOND) /* a database that restarts is no news */
 #define FIRST_RETRY (10 * CLOCK_SECOND)
 #define LONGEST_RETRY (60 * 60 * CLOCK_SECOND)
@@ -31,7 +32,9 @@ struct notice {
 	struct db *db;
 	pthread_t thread;
 	atomic_int stop; /* ends a program that is sending, too */
+	int64_t looked; /* boot clock */
 	int64_t trouble_since; /* boot clock; 0: none */
+	int64_t news_since; /* boot clock: that a run under way has brought, and nobody was told; 0: none */
 	struct halt halt; /* as far as the runs up to this one say */
 	uint64_t judged;
 };
@@ -51,6 +54,8 @@ struct look {
 	size_t n_conf, n_targets;
 	uint64_t run;
 	const char *why; /* what the last run said, "" if it has not failed */
+	bool running, patient; /* a run is on; and what it brought is not told yet */
+	bool news; /* for a channel */
 };
 
 static struct target_now *halt_of(const struct look *l)
@@ -288,7 +293,9 @@ static enum err tell(struct look *l, const struct notice_channel *ch)
 	if (e || (row.retry_at > m.at && row.retry_at <= m.at + LONGEST_RETRY))
 		return e;
 	failing = differences(l, row.failing, items, &m);
-	if (!m.n && !row.tries)
+	l->news |= m.n > 0;
+	/* What could not be told is not overtaken by a target's being sent to again: that is seen when it ends. */
+	if (l->running ? !m.n || l->patient : !m.n && !row.tries)
 		return ERR_OK;
 	FAILPOINT(notice_due);
 	/* What could not be told has been overtaken: then nothing waits any more. */
@@ -316,11 +323,11 @@ static enum err tell(struct look *l, const struct notice_channel *ch)
 	return e;
 }
 
-static enum err look(struct notice *n)
+static enum err look(struct notice *n, const struct sync_status *st)
 {
+	const int64_t now = clock_boot();
 	struct look l = { .n = n, .a = arena_new(), .n_conf = n->site->n_targets, .n_targets = 2 * n->site->n_targets + SITE_FACTS, .why = "" };
 	struct notice_channel ch;
-	struct sync_status st;
 	enum err e;
 
 	l.targets = arena_alloc(l.a, l.n_targets * sizeof(*l.targets));
@@ -328,15 +335,21 @@ static enum err look(struct notice *n)
 		l.targets[i].word = l.targets[i].item.target = live_on(&l, i)->item.target = n->site->targets[i].name;
 		live_on(&l, i)->word = arena_printf(l.a, "%s!", n->site->targets[i].name);
 	}
-	sync_status(n->sync, &st);
-	take_syncs(&l, &st);
+	l.running = st->running;
+	l.patient = !n->news_since || now - n->news_since < RUN_PATIENCE;
+	take_syncs(&l, st);
 	e = db_target_list(n->db, n->site->name, take_target, &l);
 	if (!e)
 		e = take_live(&l);
 	if (!e)
-		e = take_halt(&l, &st);
+		e = take_halt(&l, st);
 	for (size_t i = 0; !e && !n->stop && notice_channel(n->site, i, &ch); i++)
 		e = tell(&l, &ch);
+	if (!l.running || !l.news)
+		n->news_since = 0;
+	else if (!n->news_since)
+		n->news_since = now;
+	n->looked = clock_boot();
 	arena_free(l.a);
 	return e;
 }
@@ -350,9 +363,9 @@ static void *watch(void *arg)
 
 	while (!n->stop) {
 		sync_status(n->sync, &st);
-		/* During a run all is in flux, and each line of a kit's output is news. Who waits for its turn knows nothing. */
-		if (!st.running && !st.waits) {
-			const enum err e = look(n);
+		/* During a run each line of a kit's output wakes us. Who waits for its turn knows nothing. */
+		if (!st.waits && (!st.running || clock_boot() - n->looked >= LOOK)) {
+			const enum err e = look(n, &st);
 
 			if (e && !failed)
 				log_event(LOG_LEVEL_WARN, "notice.unknown", "site", n->site->name, "why", err_text(), NULL);

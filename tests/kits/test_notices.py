@@ -19,9 +19,10 @@ from sink import HookSink, MailSink, certificate  # noqa: E402
 from waiting import until  # noqa: E402
 
 TITLE = "Hafenbehörde “Süd” <b>&"
-# Fails while the file `broken` is there; while `mute` is there all is handed over, and no answer comes.
+# Fails while the file `broken` is there; takes as long as `slow` is there; while `mute` is there all is handed over, and no answer comes.
 KIT = '''#!/bin/sh
 [ ! -e "$DRYDOCK_PLACE/broken" ] || { echo '{"error":"no route\\\\nto \\u202ehost"}'; exit 3; }
+while [ -e "$DRYDOCK_PLACE/slow" ]; do echo "one more"; sleep 0.1; done
 rm -rf "$DRYDOCK_PLACE/gone"
 cp -R "$DRYDOCK_EXPORT/." "$DRYDOCK_PLACE/"
 [ ! -e "$DRYDOCK_PLACE/mute" ] || { echo '{"sent":true}'; exit 1; }
@@ -235,6 +236,41 @@ def test_what_is_sent_while_a_site_waits_does_not_make_it_well():
         t.goes("ok")
         t.knows("")
         assert t.subjects()[3:] == ["the sync itself is well again"]
+
+
+def test_a_slow_target_keeps_nobody_from_knowing_of_another():
+    """What ends within a minute is one message with what follows; then it is told while the run is on."""
+    with Told(hook=False) as t:
+        d = t.d
+        clock = Clock(d.dir / "clock", own=d._own)
+        d.start(env=clock.env)
+        t.goes("ok")
+        t.breaks("a")
+        t.breaks("b", how="slow")
+        d.write("/index.html", "two")
+        d.sign("/index.html")
+        before, began = d.newest_run(), clock.now()
+        d.must("POST", d.api_site("/sync/force"), {"reason": "one is slow"})
+        until(lambda: d.newest_run() > before and d.must("GET", d.api_site(f"/sync/runs/{before + 1}"))["targets"][0]["state"] == "failed")
+        # The clock goes on faster than it does, and what kits print is heard in between.
+        while not t.mail.got:
+            assert clock.now() - began < 300
+            clock.sleep(4)
+            time.sleep(0.3)
+        assert clock.now() - began >= 60
+        t.knows("a")
+        run = d.must("GET", d.api_site(f"/sync/runs/{before + 1}"))
+        assert (run["state"], run["targets"][1]["state"]) == ("running", "running"), run
+        message, text = text_of(t.mail.got[0][2])
+        assert text.startswith("a failed at ") and "b" not in [line.split(" ")[0] for line in text.splitlines()]
+        assert f"/s/www/sync/{before + 1}" in text
+        # Its end has no news of a. The next one has news of b, and nothing to wait for.
+        t.breaks("a", "b")
+        t.breaks(how="slow")
+        d.forced_run(before, "one is slow", state="failed")
+        t.goes("failed")
+        t.knows("a b")
+        assert t.subjects() == ["a failed", "b failed"]
 
 
 def test_people_read_no_star():
