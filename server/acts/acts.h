@@ -239,6 +239,29 @@ enum err site_manifest_difference(struct site *s, struct actor_tools *t, uint64_
 /* Who approved a file as it is in a release: path set, the rest filled (strings in the arena). ERR_NOT_FOUND: not in it. */
 enum err site_whence(struct site *s, struct actor_tools *t, const struct db_release *rel, struct path path, struct manifest_line *out, struct arena *a) MUST_CHECK;
 /*
+ * acts/reach.c: which releases have what was approved. That a release is as of a later record does not say so: what was held,
+ * and whatever was approved beside a take-down, is not in it. Told by its tree; each costs a few objects.
+ */
+struct approved_version { struct blob_id blob; bool exec; }; /* blob zero: nothing is approved any more */
+enum err site_release_has(struct site *s, struct actor_tools *t, const struct db_release *rel, struct path path, const struct approved_version *v, bool *has) MUST_CHECK;
+enum err site_release_version(struct site *s, struct actor_tools *t, const struct db_release *rel, struct path path, struct approved_version *out) MUST_CHECK; /* ERR_NOT_FOUND */
+/*
+ * The first release, as of record seq or later, that has what that record left at the path, which nothing has changed since. If only
+ * older ones do (approved again as it had been, with no release between), the newest. ERR_NOT_FOUND: the newest does not have it.
+ */
+enum err site_release_first(struct site *s, struct actor_tools *t, struct path path, const struct approved_version *v, uint64_t seq, struct db_release *out, struct arena *a) MUST_CHECK;
+/*
+ * What was approved as of a release and is not in it: each path as the release has it instead (PLAN_REMOVE: it has none). Costs what
+ * differs. Begins out itself; the caller releases it, also after an error.
+ */
+enum err site_kept_back(struct site *s, struct actor_tools *t, const struct db_release *rel, struct plan *out) MUST_CHECK;
+/* When the oldest approval of those was given; 0: nothing was kept back. Of a release it never changes. */
+enum err site_kept_since(struct site *s, struct actor_tools *t, const struct db_release *rel, int64_t *at) MUST_CHECK;
+/* Is its tree the approved one of now? */
+enum err site_release_current(struct site *s, struct actor_tools *t, const struct db_release *rel, bool *current) MUST_CHECK;
+/* Until when a hold keeps what is approved at the path (gone: that it is revoked) from releases; 0: none does. A take-down is not held. */
+enum err site_held_until(struct site *s, struct actor_tools *t, struct path path, bool gone, int64_t *until) MUST_CHECK;
+/*
  * Check a release against its record, the repository and the node's key: fn for each check, why "" if it holds.
  * ERR_NOT_FOUND: no such release.
  */

@@ -62,6 +62,24 @@ enum err sluice_holds(struct site *s, struct db *db, struct sluice *g)
 	return err;
 }
 
+enum err site_held_until(struct site *s, struct actor_tools *t, struct path path, bool gone, int64_t *until)
+{
+	struct sluice g = { .a = arena_new() };
+	bool down = false;
+	enum err err = sluice_holds(s, tools_db(t), &g);
+
+	*until = 0;
+	for (size_t i = 0; i < g.n_holds && !err; i++)
+		if (g.holds[i].until > *until && (path_covers(g.holds[i].path, path) || (!gone && path_covers(path, g.holds[i].path))))
+			*until = g.holds[i].until;
+	if (!err && *until && gone)
+		err = taken_down(s, tools_db(t), path, &down, g.a);
+	if (down)
+		*until = 0;
+	arena_free(g.a);
+	return err;
+}
+
 static enum err pass(struct site *s, struct db *db, struct sluice *g, const struct plan *all, struct plan *out)
 {
 	struct arena *a = arena_new();

@@ -160,6 +160,9 @@ enum err db_record_list(struct db *db, const struct db_record_query *q, bool (*f
 /* The files of a record in path order, after a path (NULL: from the start), at most limit. */
 enum err db_record_files(struct db *db, const char *site, const char *node, uint64_t seq, const char *after, unsigned limit,
     bool (*fn)(void *arg, const struct record_file *f), void *arg) MUST_CHECK;
+/* Whatever acts, reviews too, did to each of the paths: those of a path together, and of a node oldest first. fn returns false to stop. */
+struct db_version { struct path path; const char *node, *act; uint64_t seq; int64_t at; struct blob_id blob; bool exec; };
+enum err db_record_versions(struct db *db, const char *site, const struct path *paths, size_t n, bool (*fn)(void *arg, const struct db_version *v), void *arg) MUST_CHECK;
 
 /* file_state */
 struct db_state_row {

@@ -409,3 +409,45 @@ enum err db_record_files(struct db *db, const char *site, const char *node, uint
 	}
 	return cursor_close(&c);
 }
+
+/* --- the versions of many files ------------------------------------------------------------------------------------ */
+
+#define VERSION_ROWS(places) "SELECT f.path, f.node, f.seq, f.blob_id, f.exec, r.act, r.at FROM record_file f FORCE INDEX (by_path) " \
+	"STRAIGHT_JOIN record r ON r.site = f.site AND r.node = f.node AND r.seq = f.seq " \
+	"WHERE f.site = ? AND f.path_key IN (" places ") ORDER BY f.path_key, f.node, f.seq"
+DB_STMT(VERSIONS_FEW, "record_versions_few", VERSION_ROWS(DB_P8));
+DB_STMT(VERSIONS_MANY, "record_versions_many", VERSION_ROWS(DB_P256));
+
+struct versions {
+	bool (*fn)(void *arg, const struct db_version *v);
+	void *arg;
+};
+
+static enum err each_version(struct cursor *c, void *arg, bool *stopped)
+{
+	const struct versions *to = arg;
+
+	while (cursor_next(c)) {
+		struct db_version v;
+
+		cursor_path(c, 0, &v.path);
+		v.node = cursor_text(c, 1);
+		v.seq = cursor_u64(c, 2);
+		cursor_fixed(c, 3, v.blob.b, sizeof(v.blob.b));
+		v.exec = cursor_u64(c, 4) != 0;
+		v.act = cursor_text(c, 5);
+		v.at = cursor_i64(c, 6);
+		if (c->e)
+			break;
+		if (!to->fn(to->arg, &v)) {
+			*stopped = true;
+			break;
+		}
+	}
+	return cursor_close(c);
+}
+
+enum err db_record_versions(struct db *db, const char *site, const struct path *paths, size_t n, bool (*fn)(void *arg, const struct db_version *v), void *arg)
+{
+	return db_of_paths(db, &VERSIONS_FEW, &VERSIONS_MANY, site, paths, n, each_version, &(struct versions){ fn, arg });
+}

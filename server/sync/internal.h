@@ -53,6 +53,7 @@ struct sync {
 	int64_t down, down_tried; /* the newest take-down that not all targets have; the newest that was tried. Wall clock, 0: none */
 	bool downing; /* the run under way is a take-down */
 	int64_t unconfirmed; /* wall clock */
+	struct { uint64_t release; int64_t since; } kept; /* of the scheduler's thread: what site_kept_since() said last; release 0: nothing */
 	struct sync_target *targets; /* one for each of the configuration's */
 	int64_t forced; /* when, wall clock; 0: not */
 	bool running;

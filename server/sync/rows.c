@@ -60,9 +60,33 @@ int64_t rows_retry_at(const struct db_target *rows, size_t n, uint64_t newest, b
 	return at;
 }
 
+/* Is what is approved now on every target, whatever was approved and taken back in between? */
+static enum err all_current(struct sync *y, struct db *db, const struct db_target *rows, const struct db_release *newest, bool *yes, struct arena *a)
+{
+	const size_t n = y->s->conf->n_targets;
+	enum err e = ERR_OK;
+
+	*yes = true;
+	for (size_t i = 0; (i < n || !i) && *yes && !e; i++) {
+		struct db_release rel = *newest;
+
+		if (n && i && rows[i].number == rows[i - 1].number)
+			continue;
+		if (n)
+			rel.number = rows[i].number;
+		if (rel.number && rel.number != newest->number)
+			e = db_release_get(db, y->s->name, rel.number, &rel, a);
+		*yes = false;
+		if (!e)
+			e = site_release_current(y->s, y->tools, &rel, yes);
+	}
+	return e == ERR_NOT_FOUND ? ERR_OK : e;
+}
+
 enum err rows_unconfirmed(struct sync *y, struct db *db, const struct db_target *rows, const struct db_release *newest, int64_t *since, struct arena *a)
 {
 	struct db_release rel = *newest;
+	bool current = false;
 	enum err e = ERR_OK;
 
 	/* What is on every target: the release of the one that is furthest behind. Without targets, the newest. */
@@ -75,7 +99,22 @@ enum err rows_unconfirmed(struct sync *y, struct db *db, const struct db_target 
 		rel.number = 0;
 		e = ERR_OK;
 	}
-	return e ? e : db_unconfirmed_since(db, y->s->name, rel.number ? rel.node : node_key_id(y->s->key), rel.number ? rel.as_of : 0, since);
+	if (!e)
+		e = db_unconfirmed_since(db, y->s->name, rel.number ? rel.node : node_key_id(y->s->key), rel.number ? rel.as_of : 0, since);
+	/* And what that release left out: asked once, since this is called after every act, and of a release it does not change. */
+	if (!e && rel.number && y->kept.release != rel.number) {
+		y->kept.release = 0;
+		e = site_kept_since(y->s, y->tools, &rel, &y->kept.since);
+		if (!e)
+			y->kept.release = rel.number;
+	}
+	if (!e && rel.number && y->kept.since && (!*since || y->kept.since < *since))
+		*since = y->kept.since;
+	if (!e && rel.number && *since)
+		e = all_current(y, db, rows, newest, &current, a);
+	if (current)
+		*since = 0;
+	return e;
 }
 
 /* --- records --------------------------------------------------------------------------------------------------------- */

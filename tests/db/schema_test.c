@@ -467,6 +467,16 @@ static void costs(struct db *db, struct db_record_query q, unsigned rows, long l
 	assert_true(cost <= most);
 }
 
+static unsigned n_versions;
+
+static bool count_version(void *arg, const struct db_version *v)
+{
+	(void)arg;
+	assert_true(v->seq > 0);
+	n_versions++;
+	return true;
+}
+
 static void a_list_costs_what_it_shows(void **state)
 {
 	(void)state;
@@ -502,6 +512,16 @@ static void a_list_costs_what_it_shows(void **state)
 	costs(db, (struct db_record_query){ .since = 20001000 }, 0, 80);
 	/* A rare act of a frequent person costs that person's index entries at the most. */
 	costs(db, (struct db_record_query){ .actor = "own:rare", .act = "revoke" }, 0, 80);
+	/* How files came to be what they are costs the acts on them. */
+	struct path others[] = { P("/x/1"), P("/x/12345"), P("/x/19999"), P("/none") };
+	n_versions = 0;
+	long long base = reads(db), again = reads(db), asking = again - base;
+	OK(db_record_versions(db, "cost", others, 4, count_version, NULL));
+	long long cost = reads(db) - again - asking;
+	assert_int_equal(n_versions, 3);
+	if (cost > 40)
+		print_error("the versions of 4 files read %lld\n", cost);
+	assert_true(cost <= 40);
 	int64_t from = clock_boot();
 	for (int i = 0; i < 100; i++)
 		costs(db, (struct db_record_query){ .path = &file }, 10, 60);

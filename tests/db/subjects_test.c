@@ -141,6 +141,38 @@ static void lists(const char *want, const char *node, struct db_record_query q)
 #define LISTS(want, ...) lists(want, NODE_A, (struct db_record_query){ __VA_ARGS__ })
 #define LISTS_OF(want, node_, ...) lists(want, node_, (struct db_record_query){ __VA_ARGS__ })
 
+static bool see_version(void *arg, const struct db_version *v)
+{
+	struct seen *s = arg;
+	size_t len = strlen(s->text);
+
+	snprintf(s->text + len, sizeof(s->text) - len, "%s%s %c%llu %s", len ? ", " : "", v->path.s, v->node[0], (unsigned long long)v->seq, v->act);
+	return !s->stop_after || ++s->n < s->stop_after;
+}
+
+/* How each of some files came to be what it is: those of a path together, oldest first. */
+static void versions(void)
+{
+	const struct path x = P("/x"), both[] = { P("/a"), P("/none") };
+	struct path many[20];
+	struct seen s = { "", 0, 0 };
+
+	OK(db_record_versions(db, "rec", &x, 1, see_version, &s));
+	assert_string_equal(s.text, "/x a1 sign, /x a4 revoke, /x a5 sign, /x b1 sign");
+	s = (struct seen){ "", 0, 2 };
+	OK(db_record_versions(db, "rec", &x, 1, see_version, &s));
+	assert_string_equal(s.text, "/x a1 sign, /x a4 revoke");
+	s = (struct seen){ "", 0, 0 };
+	OK(db_record_versions(db, "rec", both, 2, see_version, &s));
+	assert_string_equal(s.text, "/a a5 sign");
+	/* By the statement for many. */
+	for (size_t i = 0; i < 20; i++)
+		many[i] = i == 11 ? P("/a-b") : P("/none");
+	s = (struct seen){ "", 0, 0 };
+	OK(db_record_versions(db, "rec", many, 20, see_version, &s));
+	assert_string_equal(s.text, "/a-b a1 sign");
+}
+
 static void records(void **state)
 {
 	(void)state;
@@ -189,6 +221,7 @@ static void records(void **state)
 	GIVES(ERR_INPUT, db_record_list(db, &q, see_record, &s));
 	q.limit = 1001;
 	GIVES(ERR_INPUT, db_record_list(db, &q, see_record, &s));
+	versions();
 }
 
 static bool see_file(void *arg, const struct record_file *f)
