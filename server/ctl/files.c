@@ -68,18 +68,20 @@ static enum ctl_exit status_all(struct ctl *c, const char *target, json_t **root
 	return rc;
 }
 
-/* Of one file: is its approved version live, and who says so? */
-static void print_reach(const json_t *item)
+/* Of one file: is its approved version live, or is it gone where it was revoked, and who says so? */
+static void print_reach(const json_t *item, bool revoked)
 {
+	const bool gone = json_is_true(json_object_get(item, "gone"));
+	const char *state = text_of(item, "state"), *waits = strcmp(state, "waiting") ? "" : text_of(item, "waits_until");
 	char at[64];
 
 	printf("  %s: ", text_of(item, "name"));
 	if (*text_of(item, "confirmed_at"))
-		printf("live since release %lld, confirmed %s\n", number_of(item, "since"), print_time(text_of(item, "confirmed_at"), at));
-	else if (json_is_true(json_object_get(item, "has_it")))
-		printf("since release %lld, as its kit says\n", number_of(item, "since"));
+		printf("%s since release %lld, confirmed %s\n", gone ? "gone" : "live", number_of(item, "since"), print_time(text_of(item, "confirmed_at"), at));
+	else if (gone || json_is_true(json_object_get(item, "has_it")))
+		printf("%ssince release %lld, as its kit says\n", gone ? "gone " : "", number_of(item, "since"));
 	else
-		printf("not yet confirmed (%s)\n", text_of(item, "state"));
+		printf("not yet confirmed%s (%s%s%s)\n", revoked ? " gone" : "", state, *waits ? " until " : "", *waits ? print_time(waits, at) : "");
 	if (*text_of(item, "differs"))
 		printf("    %s there, as production found; it differs since %s\n", text_of(item, "differs"), print_time(text_of(item, "differs_since"), at));
 }
@@ -107,7 +109,7 @@ enum ctl_exit cmd_status(struct ctl *c)
 		json_array_foreach(json_object_get(root, "items"), i, item)
 			print_entry(item);
 		json_array_foreach(json_object_get(root, "targets"), i, item)
-			print_reach(item);
+			print_reach(item, json_is_null(json_object_get(json_array_get(json_object_get(root, "items"), 0), "approved_sha256")));
 		if (json_object_get(root, "counts"))
 			print_counts(json_object_get(root, "counts"));
 		if ((trouble = json_string_value(json_object_get(root, "trouble"))))

@@ -158,20 +158,71 @@ enum err targets_now(struct req *r, struct target_now **out, size_t *n)
 	return e;
 }
 
-enum err target_since(struct req *r, const struct target_now *t, uint64_t since, uint64_t *number, int64_t *at)
-{
-	struct db_receipt first;
-	enum err e = ERR_OK;
+/* --- where an approval has got to -------------------------------------------------------------------------------------- */
 
-	*at = 0;
-	*number = 0;
-	if (!since || t->number < since)
+struct approved_version reach_version(const struct catalog_entry *e)
+{
+	const bool stands = e->has_approved && (e->approved.approval == APPROVAL_SIGNED || e->approved.approval == APPROVAL_PREAPPROVED);
+
+	return stands ? (struct approved_version){ e->approved.blob, e->approved.print.exec } : (struct approved_version){ .exec = false };
+}
+
+enum err reach_find(struct req *r, struct path path, const struct approved_version *v, uint64_t seq, struct reach *out)
+{
+	enum err e;
+
+	*out = (struct reach){ .path = path, .version = *v };
+	e = site_release_first(r->site, r->tools, path, v, seq, &out->first, r->arena);
+	if (e == ERR_NOT_FOUND) {
+		out->first.number = 0;
+		e = site_held_until(r->site, r->tools, path, blob_id_zero(&v->blob), &out->held_until);
+	}
+	return e;
+}
+
+static enum err target_has(struct req *r, const struct reach *x, const struct target_now *t, bool *has)
+{
+	struct db_release rel;
+	enum err e;
+
+	*has = false;
+	if (!t->number)
 		return ERR_OK;
-	*number = since;
-	e = db_receipt_since(tools_db(r->tools), r->site->name, t->conf->name, since, &first, r->arena);
+	e = db_release_get(tools_db(r->tools), r->site->name, t->number, &rel, r->arena);
+	if (!e)
+		e = site_release_has(r->site, r->tools, &rel, x->path, &x->version, has);
+	return e == ERR_NOT_FOUND ? ERR_OK : e;
+}
+
+/* It stays in every release after the first, so the first receipt from then on is one for it. */
+static enum err take_since(struct req *r, const struct reach *x, const struct target_now *t, struct reach_target *out)
+{
+	struct db_receipt receipt;
+	enum err e;
+
+	out->since = x->first.number && x->first.number <= t->number ? x->first.number : t->number;
+	e = db_receipt_since(tools_db(r->tools), r->site->name, t->conf->name, out->since, &receipt, r->arena);
 	if (e)
 		return e == ERR_NOT_FOUND ? ERR_OK : e;
-	*number = first.number;
-	*at = first.at;
+	out->since = receipt.number;
+	out->confirmed_at = receipt.at;
 	return ERR_OK;
+}
+
+enum err reach_at(struct req *r, const struct reach *x, const struct target_now *t, int64_t next, struct reach_target *out)
+{
+	enum err e;
+
+	*out = (struct reach_target){ .state = t->state };
+	e = target_has(r, x, t, &out->has_it);
+	if (!e && out->has_it)
+		return take_since(r, x, t, out);
+	/* What the target has confirmed, or is being sent now, is not this. */
+	if (!x->first.number && (!strcmp(t->state, "confirmed") || !strcmp(t->state, "active") || !strcmp(t->state, "sending")))
+		out->state = "waiting";
+	if (strcmp(out->state, "sending") != 0)
+		out->waits_until = t->retry_at ? t->retry_at : next;
+	if (out->waits_until < x->held_until)
+		out->waits_until = x->held_until;
+	return e;
 }

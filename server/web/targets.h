@@ -9,6 +9,7 @@
 #ifndef DRYDOCK_WEB_TARGETS_H
 #define DRYDOCK_WEB_TARGETS_H
 
+#include "catalog/catalog.h"
 #include "web/web.h"
 
 struct target_difference {
@@ -39,8 +40,27 @@ struct target_now {
 };
 /* In the order of the configuration; in the request's arena. */
 enum err targets_now(struct req *r, struct target_now **out, size_t *n) MUST_CHECK;
-/* since: the first release that has a version. When was it confirmed there? *at 0: it was not, or the release is not there. */
-enum err target_since(struct req *r, const struct target_now *t, uint64_t since, uint64_t *number, int64_t *at) MUST_CHECK;
+
+/* Where what is approved at a path has got to, by what is in the trees of releases (acts/reach.c). */
+struct reach {
+	struct path path;
+	struct approved_version version;
+	struct db_release first; /* the first that has it; number 0: the newest does not */
+	int64_t held_until; /* of one that the newest does not have: a hold keeps it back so long; 0: none does */
+};
+/* seq: of the record that approved or revoked it. */
+enum err reach_find(struct req *r, struct path path, const struct approved_version *v, uint64_t seq, struct reach *out) MUST_CHECK;
+/* The version that an entry has approved, or that nothing is: for reach_find. */
+struct approved_version reach_version(const struct catalog_entry *e);
+struct reach_target {
+	bool has_it; /* what the target holds has it: exactly these bytes or, where it was revoked, nothing */
+	uint64_t since; /* the first release that brought it there, or that was confirmed with it; 0: it does not have it */
+	int64_t confirmed_at; /* 0: nobody there has confirmed it */
+	const char *state; /* the target's, seen from this file: waiting, until what it does not have is sent there */
+	int64_t waits_until; /* 0: it waits for nothing, or nobody knows */
+};
+/* next: of the next sync; 0: none is due. */
+enum err reach_at(struct req *r, const struct reach *x, const struct target_now *t, int64_t next, struct reach_target *out) MUST_CHECK;
 /* What production found at this path, in what it holds now; NULL: nothing that is known. */
 const struct target_difference *target_differs(const struct target_now *t, struct path path);
 /* sync_progress() for this viewer. */

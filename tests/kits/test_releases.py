@@ -64,8 +64,8 @@ def test_stock_tools_check_a_release(tmp_path):
         told = json.loads(ctl(d, "release", "whence", "https://www.example.org/docs/a%20b.html?x=1#y", "--json"))
         assert told["path"] == "/docs/a b.html" and told["since"] == 2 and told["sha256"] == sha(d.production / "docs" / "a b.html")
         (there,) = told["targets"]
-        assert there.pop("confirmed_at") and there.pop("differs") is there.pop("differs_since") is None
-        assert there == {"name": "production", "release": 2, "state": "confirmed", "has_it": True, "since": 2, "confirmed": True}
+        assert there.pop("confirmed_at") and there.pop("differs") is there.pop("differs_since") is there.pop("waits_until") is None
+        assert there == {"name": "production", "release": 2, "state": "confirmed", "has_it": True, "gone": False, "since": 2, "confirmed": True}
         assert json.loads(ctl(d, "release", "whence", "https://www.example.org", "--json"))["path"] == "/index.html"
         assert json.loads(ctl(d, "release", "whence", "/-", "--json"))["since"] == 1
         ctl(d, "release", "whence", "/docs/index.html", code=2)

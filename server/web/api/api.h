@@ -24,8 +24,9 @@ struct answer {
 void answer_begin(struct answer *a);
 enum err answer_send(struct req *r, struct answer *a, unsigned status);
 /* A list in one piece: begin; the items; then the answer, or the error that came up meanwhile. */
-/* The member `targets`: which of them have what this record approved, since when; *since: the first release that has it. */
-enum err answer_reach(struct req *r, struct json_out *out, struct path path, uint64_t seq, uint64_t *since) MUST_CHECK;
+/* The member `targets`: which of them have it, or where it was revoked, from which it is gone, and since when. */
+struct reach;
+enum err answer_reach(struct req *r, struct json_out *out, const struct reach *x) MUST_CHECK;
 struct target_now;
 /* The member `report`: what a target's receiver found last, as far as this viewer may see it; null: nothing. */
 void answer_report(struct req *r, struct json_out *o, const struct target_now *t);

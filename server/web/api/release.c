@@ -202,59 +202,43 @@ enum err api_release_verify(struct req *r)
 
 /* --- where a public file comes from ------------------------------------------------------------------------------------- */
 
-static enum err reach_items(struct req *r, struct json_out *o, uint64_t since, struct path path)
+static enum err reach_item(struct req *r, struct json_out *o, const struct reach *x, const struct target_now *t, int64_t next)
 {
+	const struct target_difference *differs = target_differs(t, x->path);
+	const bool revoked = blob_id_zero(&x->version.blob);
+	struct reach_target at;
+	enum err e = reach_at(r, x, t, next, &at);
+
+	json_out_begin(o, '{');
+	json_out_kstr(o, "name", t->conf->name);
+	json_out_kint(o, "release", (int64_t)t->number);
+	json_out_kstr(o, "state", at.state);
+	answer_time(o, "waits_until", at.waits_until);
+	json_out_kbool(o, "has_it", at.has_it && !revoked);
+	json_out_kbool(o, "gone", at.has_it && revoked);
+	json_out_kint(o, "since", (int64_t)at.since);
+	json_out_kbool(o, "confirmed", at.confirmed_at != 0);
+	answer_time(o, "confirmed_at", at.confirmed_at);
+	json_out_kstr(o, "differs", differs ? differs->what : NULL);
+	answer_time(o, "differs_since", differs ? t->report_since : 0);
+	json_out_end(o, '}');
+	return e;
+}
+
+enum err answer_reach(struct req *r, struct json_out *out, const struct reach *x)
+{
+	struct sync_status st = { .next.due = WINDOW_NEVER };
 	struct target_now *list;
 	size_t n;
 	enum err e = targets_now(r, &list, &n);
 
-	for (size_t i = 0; i < n && !e; i++) {
-		const struct target_difference *differs;
-		uint64_t number;
-		int64_t at;
-
-		e = target_since(r, &list[i], since, &number, &at);
-		json_out_begin(o, '{');
-		json_out_kstr(o, "name", list[i].conf->name);
-		json_out_kint(o, "release", (int64_t)list[i].number);
-		json_out_kstr(o, "state", list[i].state);
-		json_out_kbool(o, "has_it", number != 0);
-		json_out_kint(o, "since", (int64_t)number);
-		json_out_kbool(o, "confirmed", at != 0);
-		answer_time(o, "confirmed_at", at);
-		differs = target_differs(&list[i], path);
-		json_out_kstr(o, "differs", differs ? differs->what : NULL);
-		answer_time(o, "differs_since", differs ? list[i].report_since : 0);
-		json_out_end(o, '}');
-	}
-	return e;
-}
-
-struct first {
-	uint64_t seq, number;
-};
-
-static bool first_with(void *arg, const struct db_release *rel)
-{
-	struct first *f = arg;
-
-	if (rel->as_of < f->seq)
-		return false;
-	f->number = rel->number;
-	return true;
-}
-
-enum err answer_reach(struct req *r, struct json_out *out, struct path path, uint64_t seq, uint64_t *since)
-{
-	struct first first = { .seq = seq };
-	enum err e = db_release_list(tools_db(r->tools), r->site->name, 0, 1000, first_with, &first);
-
+	if (r->sync)
+		sync_status(r->sync, &st);
 	json_out_name(out, "targets");
 	json_out_begin(out, '[');
-	if (!e)
-		e = reach_items(r, out, first.number, path);
+	for (size_t i = 0; i < n && !e; i++)
+		e = reach_item(r, out, x, &list[i], st.next.due == WINDOW_NEVER ? 0 : st.next.due);
 	json_out_end(out, ']');
-	*since = first.number;
 	return e;
 }
 
@@ -275,13 +259,18 @@ enum err api_whence(struct req *r)
 {
 	struct path path = r->path;
 	struct manifest_line line;
+	struct approved_version version;
 	struct db_release rel;
-	uint64_t since;
+	struct reach reach;
 	struct answer a;
 	enum err e = db_release_get(tools_db(r->tools), r->site->name, 0, &rel, r->arena);
 
 	if (!e)
 		e = find_file(r, &rel, &path, &line);
+	if (!e)
+		e = site_release_version(r->site, r->tools, &rel, path, &version);
+	if (!e)
+		e = reach_find(r, path, &version, line.seq, &reach);
 	if (e)
 		return reply_error(r, e, NULL);
 	answer_begin(&a);
@@ -292,8 +281,8 @@ enum err api_whence(struct req *r)
 	json_out_kstr(&a.out, "user", line.signer);
 	answer_time(&a.out, "at", line.at);
 	json_out_kint(&a.out, "seq", (int64_t)line.seq);
-	e = answer_reach(r, &a.out, path, line.seq, &since);
-	json_out_kint(&a.out, "since", (int64_t)since);
+	e = answer_reach(r, &a.out, &reach);
+	json_out_kint(&a.out, "since", (int64_t)reach.first.number);
 	if (e) {
 		buf_release(&a.buf);
 		return reply_error(r, e, NULL);

@@ -6,6 +6,7 @@
 #include "web/api/api.h"
 #include "web/asked.h"
 #include "web/rights.h"
+#include "web/targets.h"
 
 struct listing {
 	struct req *r;
@@ -92,6 +93,16 @@ static enum err digest_answer(struct req *r, struct answer *a, const char *act, 
 	return ERR_OK;
 }
 
+/* Of one file: which targets have what is approved, or are rid of what was revoked. */
+static enum err reach_answer(struct req *r, struct answer *a, const struct catalog_entry *entry)
+{
+	const struct approved_version version = reach_version(entry);
+	struct reach reach;
+	enum err e = reach_find(r, entry->path, &version, entry->approved.seq, &reach);
+
+	return e ? e : answer_reach(r, &a->out, &reach);
+}
+
 /* GET /api/v1/sites/:site/status?path=&recursive=&state=&match=&after=&limit=&fresh=&selection=ACT */
 enum err api_status(struct req *r)
 {
@@ -104,7 +115,7 @@ enum err api_status(struct req *r)
 	const char *act = req_query(r, "selection");
 	char trouble[256];
 	bool fresh;
-	uint64_t limit, since;
+	uint64_t limit;
 	struct answer a;
 	enum err e;
 
@@ -150,7 +161,7 @@ enum err api_status(struct req *r)
 		answer_file(r, &a.out, &entry);
 	json_out_end(&a.out, ']');
 	if (!e && !entry.is_dir && entry.has_approved && entry.approved.seq)
-		e = answer_reach(r, &a.out, entry.path, entry.approved.seq, &since);
+		e = reach_answer(r, &a, &entry);
 	if (l.more)
 		json_out_kstr(&a.out, "next", l.last);
 	else if (!e && act)

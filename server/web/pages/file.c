@@ -355,47 +355,41 @@ static enum err forms(struct req *r, struct view_map *m, const struct comparison
 	return err;
 }
 
-struct since {
-	uint64_t seq; /* of the record that put the approved version there */
-	uint64_t release;
-	int64_t at;
-};
-
-/* Newest first: the last release that is younger than the record is the first that has the version. */
-static bool since_release(void *arg, const struct db_release *rel)
+/* Where is it live, or gone from, since when, and who says so? A sentence for each target. */
+static enum err target_words(struct req *r, const struct reach *x, const struct target_now *t, const char **out)
 {
-	struct since *s = arg;
+	const bool revoked = blob_id_zero(&x->version.blob);
+	const char *name = t->conf->name;
+	struct reach_target at;
+	enum err e = reach_at(r, x, t, 0, &at);
+	const unsigned long long number = at.since;
 
-	if (rel->as_of < s->seq)
-		return false;
-	s->release = rel->number;
-	s->at = rel->at;
-	return true;
+	if (at.confirmed_at && revoked)
+		*out = arena_printf(r->arena, "Gone from %s: release %llu, confirmed %s, does not have it.", name, number, time_exact(r->arena, at.confirmed_at));
+	else if (at.confirmed_at)
+		*out = arena_printf(r->arena, "Live on %s since %s in release %llu, confirmed.", name, time_exact(r->arena, at.confirmed_at), number);
+	else if (at.has_it && revoked)
+		*out = arena_printf(r->arena, "Gone from %s with release %llu, as its kit says; nobody there can confirm it.", name, number);
+	else if (at.has_it)
+		*out = arena_printf(r->arena, "On %s in release %llu, as its kit says; nobody there can confirm it.", name, number);
+	else
+		*out = arena_printf(r->arena, revoked ? "Not yet confirmed gone from %s (%s)." : "Not yet confirmed on %s (%s).", name, at.state);
+	return e;
 }
 
-/* Where is it live since when, and who says so? A sentence for each target. */
-static enum err live_words(struct req *r, const struct since *s, const struct target_now *list, size_t n, const char **out)
+static enum err live_words(struct req *r, const struct reach *x, const struct target_now *list, size_t n, const char **out)
 {
-	const char *words = "";
+	const char *words = "", *next;
 	enum err e = ERR_OK;
 
 	for (size_t i = 0; i < n && !e; i++) {
-		const char *name = list[i].conf->name, *next;
-		uint64_t number;
-		int64_t at;
-
-		e = target_since(r, &list[i], s->release, &number, &at);
-		if (at)
-			next = arena_printf(r->arena, "Live on %s since %s in release %llu, confirmed.", name, time_exact(r->arena, at), (unsigned long long)number);
-		else if (number)
-			next = arena_printf(r->arena, "On %s in release %llu, as its kit says; nobody there can confirm it.", name, (unsigned long long)number);
-		else
-			next = arena_printf(r->arena, "Not yet confirmed on %s (%s).", name, list[i].state);
+		e = target_words(r, x, &list[i], &next);
 		words = arena_printf(r->arena, "%s%s%s", words, *words ? " " : "", next);
 	}
 	if (!n)
-		words = arena_printf(r->arena, "The approved version is in release %llu of %s. No target is configured to bring it to.",
-		    (unsigned long long)s->release, time_exact(r->arena, s->at));
+		words = arena_printf(r->arena, blob_id_zero(&x->version.blob) ? "It is not in release %llu of %s. No target is configured to take it from." :
+		    "The approved version is in release %llu of %s. No target is configured to bring it to.",
+		    (unsigned long long)x->first.number, time_exact(r->arena, x->first.at));
 	*out = words;
 	return e;
 }
@@ -415,14 +409,24 @@ static void differs_words(struct req *r, struct view_map *m, struct path path, c
 	view_set(m, VIEW_trouble_text, *words ? words : NULL);
 }
 
-/* Is it live, and if not, when will it be? From the releases and the record that put this version there. */
+static const char *pending_words(const struct reach *x)
+{
+	const bool revoked = blob_id_zero(&x->version.blob);
+
+	if (x->held_until)
+		return revoked ? "It is held back, and leaves production when the hold ends" : "The approved version is held back, and goes live when the hold ends";
+	return revoked ? "It leaves production with the next sync" : "The approved version goes live with the next sync";
+}
+
+/* Is it live, and if not, when will it be? From what the releases have in them. */
 static enum err live(struct req *r, struct view_map *m, const struct comparison *c)
 {
 	const struct catalog_entry *e = &c->entry;
-	struct since since = { .seq = e->approved.seq };
+	const struct approved_version version = reach_version(e);
 	const char *words = NULL;
 	struct target_now *list;
 	struct sync_status st;
+	struct reach reach;
 	size_t n;
 	enum err err = targets_now(r, &list, &n);
 
@@ -431,18 +435,22 @@ static enum err live(struct req *r, struct view_map *m, const struct comparison 
 	differs_words(r, m, e->path, list, n);
 	if (!e->has_approved || e->approved.seq == 0)
 		return ERR_OK;
-	err = db_release_list(tools_db(r->tools), r->site->name, 0, 1000, since_release, &since);
+	err = reach_find(r, e->path, &version, e->approved.seq, &reach);
 	if (err)
 		return err;
-	if (since.release) {
-		if (c->has_approved)
-			err = live_words(r, &since, list, n, &words);
+	if (reach.first.number) {
+		err = live_words(r, &reach, list, n, &words);
 		view_set(m, VIEW_live, words);
 		return err;
 	}
 	sync_status(r->sync, &st);
-	view_set(m, VIEW_pending, c->has_approved ? "The approved version goes live with the next sync" : "It leaves production with the next sync");
-	if (st.next.due != WINDOW_NEVER)
+	/* What was revoked before anything was released has nowhere to leave from. */
+	if (!c->has_approved && !st.release)
+		return ERR_OK;
+	view_set(m, VIEW_pending, pending_words(&reach));
+	if (reach.held_until)
+		show_time(m, VIEW_next_sync, reach.held_until, clock_wall());
+	else if (st.next.due != WINDOW_NEVER)
 		show_time(m, VIEW_next_sync, st.next.due, clock_wall());
 	return ERR_OK;
 }

@@ -157,6 +157,17 @@ static enum err recent_item(void *arg, const struct history_item *item)
 	return ERR_OK;
 }
 
+static void pending_add(struct acts_of *l, struct path path, const char *act, int64_t at)
+{
+	struct view_map *row = view_list_add(l->list);
+
+	view_set(row, VIEW_path, path.s);
+	view_set(row, VIEW_href, page_href(l->r, path, false));
+	view_set(row, VIEW_verb, history_verb(act));
+	show_time(row, VIEW_at, at, clock_wall());
+	l->n++;
+}
+
 /* His acts since the newest release: what he signed and nobody can see yet. */
 static enum err pending_item(void *arg, const struct history_item *item)
 {
@@ -165,18 +176,44 @@ static enum err pending_item(void *arg, const struct history_item *item)
 	if ((strcmp(item->row->act, "sign") != 0 && strcmp(item->row->act, "revoke") != 0) ||
 	    (item->row->seq <= l->since->as_of && !strcmp(item->row->node, l->since->node)))
 		return ERR_OK;
-	for (size_t i = 0; i < item->n_files && l->n < HOME_WAITING / 2; i++) {
-		struct view_map *row = view_list_add(l->list);
-		const struct path p = path_copy(item->files[i].path, l->r->arena);
-
-		view_set(row, VIEW_path, p.s);
-		view_set(row, VIEW_href, page_href(l->r, p, false));
-		view_set(row, VIEW_verb, history_verb(item->row->act));
-		show_time(row, VIEW_at, item->row->at, clock_wall());
-		l->n++;
-	}
+	for (size_t i = 0; i < item->n_files && l->n < HOME_WAITING / 2; i++)
+		pending_add(l, path_copy(item->files[i].path, l->r->arena), item->row->act, item->row->at);
 	l->files += item->whole ? item->row->files_count : item->n_files;
 	return ERR_OK;
+}
+
+/* Approved by him, and not again since the release, which is told by its record. */
+static bool his(struct req *r, const struct acts_of *l, const struct catalog_entry *entry)
+{
+	const struct approved *a = &entry->approved;
+
+	return entry->has_approved && a->seq <= l->since->as_of && a->by && strcmp(a->by, r->person->who.user) == 0;
+}
+
+/* And what of his that release left out, since it was held or a take-down was cut. */
+static enum err kept_back(struct req *r, struct acts_of *l)
+{
+	struct arena *a = arena_new();
+	struct plan plan;
+	enum err e = site_kept_back(r->site, r->tools, l->since, &plan);
+
+	for (size_t i = 0; i < plan.n && !e; i++) {
+		const struct path path = plan.items[i].path;
+		struct catalog_entry entry;
+
+		if (arena_used(a) > (1u << 20)) {
+			arena_free(a);
+			a = arena_new();
+		}
+		if (req_role_on(r, path) < ROLE_VIEW || catalog_get_file(r->site->catalog, path, &entry, a) || !his(r, l, &entry))
+			continue;
+		l->files++;
+		if (l->n < HOME_WAITING / 2)
+			pending_add(l, path_copy(path, r->arena), entry.approved.approval == APPROVAL_REVOKED ? "revoke" : "sign", entry.approved.at);
+	}
+	plan_release(&plan);
+	arena_free(a);
+	return e;
 }
 
 static enum err mine(struct req *r, struct view_map *m, const struct db_release *rel)
@@ -194,6 +231,8 @@ static enum err mine(struct req *r, struct view_map *m, const struct db_release 
 	q.limit = 50;
 	if (!e)
 		e = history_list(r, &q, pending_item, &pending, &next);
+	if (!e)
+		e = kept_back(r, &pending);
 	if (pending.files)
 		view_set_int(m, VIEW_pending_count, (int64_t)pending.files);
 	if (pending.files > pending.n)
