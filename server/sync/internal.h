@@ -76,8 +76,8 @@ enum err cycle_run(struct sync *y, enum window_reason why) MUST_CHECK;
 enum err rows_get(struct sync *y, struct db *db, struct db_target **out, struct arena *a) MUST_CHECK;
 /* When the next try is wanted (wall clock; 0: none). Targets that never were sent to are due, if there is a release. */
 int64_t rows_retry_at(const struct db_target *rows, size_t n, uint64_t newest, bool running); /* running: "sending" is true */
-/* The oldest approval that is not live on every target; 0: none. newest: number 0 if there is no release. */
-enum err rows_unconfirmed(struct sync *y, struct db *db, const struct db_target *rows, const struct db_release *newest, int64_t *since, struct arena *a) MUST_CHECK;
+/* The oldest approval that is not live on every target; 0: none. newest: number 0 if there is no release. pending: something waits for a sync. */
+enum err rows_unconfirmed(struct sync *y, struct db *db, const struct db_target *rows, const struct db_release *newest, bool pending, int64_t *since, struct arena *a) MUST_CHECK;
 
 /* --- kit.c --------------------------------------------------------------------------------------------------------- */
 

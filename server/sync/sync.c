@@ -174,7 +174,7 @@ static enum err load(struct sync *y, int64_t start)
 	if (e == ERR_NOT_FOUND)
 		e = ERR_OK;
 	if (!e)
-		e = rows_unconfirmed(y, db, rows, &newest, &unconfirmed, a);
+		e = rows_unconfirmed(y, db, rows, &newest, schedule.first_pending != 0, &unconfirmed, a);
 	if (!e)
 		e = load_holds(y, db, schedule.last_start, &held, &hold_end);
 	if (!e)
