@@ -21,7 +21,7 @@ struct options {
 	const char *server, *data, *site;
 	bool json, help, recursive, all, scan, as_staged, content, staged, remove, not_alone, take_down, follow;
 	const char *note, *selection, *from, *id, *user, *act, *since, *until, *limit, *state, *reviews, *plan, *release;
-	const char *password_file, *display, *token_file, *role, *path, *expires, *name, *process, *paper, *meaning, *pattern, *largest, *label, *type, *place;
+	const char *password_file, *display, *token_file, *role, *path, *expires, *name, *process, *paper, *meaning, *pattern, *largest, *label, *type, *place, *target;
 	bool required;
 	const char *choices[128], *fields[64];
 	int n_choices, n_fields; /* -1: too many */

@@ -79,12 +79,13 @@ static const struct command COMMANDS[] = {
 	    "checkbox or date; --choice TEXT once for each choice; --act sign,review,revoke: with which acts (sign); --required: no\n"
 	    "act without it, a checkbox has to be ticked; --place N: forms show lower ones first. Setting it again is a new version;\n"
 	    "records keep the one that was asked then. Of one name the nearest definition counts; it is required if any above says so.\n" },
-	{ "sync", "status [--follow] | plan | force -m REASON | confirm DIGEST -m REASON | log [RUN]", "to production: clocks, plan, force, runs",
-	    "note plan limit id follow", 1, 2, cmd_sync,
+	{ "sync", "status [--follow] | plan | force -m REASON | confirm DIGEST -m REASON | log [--target NAME | RUN]", "to production: clocks, plan, force, runs",
+	    "note plan limit id follow target", 1, 2, cmd_sync,
 	    "status --follow stays until no sync runs or is about to, and shows on a terminal how far each target's kit is.\n"
 	    "confirm lets go what `sync plan` shows, where so many files would leave that nothing is released until an admin has\n"
 	    "looked; DIGEST is the one that it prints.\n"
-	    "--plan DIGEST forces only if the plan is still the one that was shown.\n" },
+	    "--plan DIGEST forces only if the plan is still the one that was shown.\n"
+	    "log --target NAME: the runs that sent to that target, and what became of each there.\n" },
 	{ "reapprove", "PATH@RECORD | --release N PATH [-m NOTE] [--plan DIGEST]", "approve an earlier version again, whatever is staged", "note plan release id password-file",
 	    1, 1, cmd_reapprove, "A file, or a directory and all below it, as RECORD left it (`drydock log PATH` tells the numbers). What would change\n"
 	    "is shown first, and a terminal is asked; with --plan DIGEST it is done only if that is still what changes.\n" },
@@ -133,7 +134,7 @@ static const struct command COMMANDS[] = {
 
 enum { OPT_SERVER = 256, OPT_DATA, OPT_SITE, OPT_JSON, OPT_VERSION, OPT_ALL, OPT_SCAN, OPT_AS_STAGED, OPT_CONTENT, OPT_STAGED, OPT_SELECTION,
 	OPT_FROM, OPT_ID, OPT_USER, OPT_ACT, OPT_SINCE, OPT_UNTIL, OPT_LIMIT, OPT_STATE, OPT_REVIEWS, OPT_NOT_ALONE, OPT_PLAN, OPT_RELEASE, OPT_PASSWORD_FILE, OPT_DISPLAY, OPT_TOKEN_FILE, OPT_ROLE, OPT_PATH, OPT_EXPIRES,
-	OPT_PAPER, OPT_MEANING, OPT_PATTERN, OPT_LARGEST, OPT_FIELD, OPT_LABEL, OPT_TYPE, OPT_CHOICE, OPT_REQUIRED, OPT_PLACE, OPT_CURRENT, OPT_KEY, OPT_TAKE_DOWN, OPT_FOLLOW };
+	OPT_PAPER, OPT_MEANING, OPT_PATTERN, OPT_LARGEST, OPT_FIELD, OPT_LABEL, OPT_TYPE, OPT_CHOICE, OPT_REQUIRED, OPT_PLACE, OPT_CURRENT, OPT_KEY, OPT_TAKE_DOWN, OPT_FOLLOW, OPT_TARGET };
 
 static const struct option OPTIONS[] = {
 	{ "help", no_argument, NULL, 'h' },
@@ -180,6 +181,7 @@ static const struct option OPTIONS[] = {
 	{ "place", required_argument, NULL, OPT_PLACE },
 	{ "take-down", no_argument, NULL, OPT_TAKE_DOWN },
 	{ "follow", no_argument, NULL, OPT_FOLLOW },
+	{ "target", required_argument, NULL, OPT_TARGET },
 	{ "name", required_argument, NULL, 'i' },
 	{ "process", required_argument, NULL, 'p' },
 	{ "paper", required_argument, NULL, OPT_PAPER },
@@ -257,6 +259,7 @@ static void option_take(struct options *o, int c)
 	case OPT_LARGEST: o->largest = optarg; break;
 	case OPT_TAKE_DOWN: o->take_down = true; break;
 	case OPT_FOLLOW: o->follow = true; break;
+	case OPT_TARGET: o->target = optarg; break;
 	case 'i': o->name = optarg; break;
 	case 'p': o->process = optarg; break;
 	case 'o': o->output = optarg; break;

@@ -391,6 +391,34 @@ static void print_run(const json_t *item)
 	putchar('\n');
 }
 
+/* The run, with what became of it on the target. Its message names each one that failed: where this did not, it is not about it. */
+static void print_target_run(const json_t *item)
+{
+	const json_t *target = json_object_get(item, "target");
+	const char *state = text_of(target, "state"), *begun = text_of(target, "started_at");
+	char at[64];
+
+	printf("run %lld  %s  %-11s release %lld  %s", number_of(item, "run"), print_time(*begun ? begun : text_of(item, "started_at"), at), state, number_of(item, "release"),
+	    text_of(item, "trigger"));
+	if (*text_of(item, "user"))
+		printf("  by %s", text_of(item, "user"));
+	if (*text_of(item, "message") && strcmp(state, "active") && strcmp(state, "confirmed")) {
+		fputs("  ", stdout);
+		print_text(text_of(item, "message"));
+	}
+	putchar('\n');
+}
+
+static enum ctl_exit sync_log(struct ctl *c)
+{
+	const struct options *o = c->o;
+	const char *runs = ctl_query(c, ctl_site(c, "/sync/runs"), "limit", o->limit);
+
+	if (!o->target)
+		return ctl_list(c, runs, print_run, "There was no run yet.");
+	return ctl_list(c, ctl_query(c, runs, "target", o->target), print_target_run, arena_printf(c->arena, "No run has sent anything to %s yet.", o->target));
+}
+
 static enum ctl_exit sync_run(struct ctl *c)
 {
 	const char *target = ctl_site(c, arena_printf(c->arena, "/sync/runs/%s", c->o->args[1]));
@@ -416,14 +444,14 @@ enum ctl_exit cmd_sync(struct ctl *c)
 	enum ctl_exit rc;
 	json_t *body;
 
-	if (ctl_is(c, 0, "status") && o->n_args == 1)
+	if (ctl_is(c, 0, "status") && o->n_args == 1 && !o->target)
 		return sync_status(c);
-	if (ctl_is(c, 0, "plan") && o->n_args == 1)
+	if (ctl_is(c, 0, "plan") && o->n_args == 1 && !o->target)
 		return sync_plan(c);
-	if (ctl_is(c, 0, "log"))
-		return o->n_args == 2 ? sync_run(c) : ctl_list(c, ctl_query(c, ctl_site(c, "/sync/runs"), "limit", o->limit), print_run, "There was no run yet.");
-	if (!(ctl_is(c, 0, "force") && o->n_args == 1) && !(ctl_is(c, 0, "confirm") && o->n_args == 2))
-		return ctl_usage("sync status [--follow] | plan | force -m REASON | confirm DIGEST -m REASON | log [RUN]");
+	if (ctl_is(c, 0, "log") && !(o->target && o->n_args == 2))
+		return o->n_args == 2 ? sync_run(c) : sync_log(c);
+	if (o->target || (!(ctl_is(c, 0, "force") && o->n_args == 1) && !(ctl_is(c, 0, "confirm") && o->n_args == 2)))
+		return ctl_usage("sync status [--follow] | plan | force -m REASON | confirm DIGEST -m REASON | log [--target NAME | RUN]");
 	if (!o->note || !*o->note) {
 		fprintf(stderr, "drydock: say why with -m: the reason is recorded.\n");
 		return EXIT_USAGE;

@@ -327,6 +327,9 @@ struct db_run_target {
 };
 enum err db_run_target_put(struct db *db, const char *site, const struct db_run_target *t) MUST_CHECK; /* replaces */
 enum err db_run_target_list(struct db *db, const char *site, uint64_t run, bool (*fn)(void *arg, const struct db_run_target *t), void *arg) MUST_CHECK;
+/* The runs that sent to it, newest first, each with what became of it there; without output. */
+enum err db_run_of_target(struct db *db, const char *site, const char *target, uint64_t before, unsigned limit,
+    bool (*fn)(void *arg, const struct db_run *r, const struct db_run_target *t), void *arg) MUST_CHECK;
 
 /* What a channel of messages was last told: db/notice.c. failing: names, sorted, a blank between. */
 struct db_notice { const char *failing; int64_t told_at; unsigned tries; int64_t retry_at; const char *why; };

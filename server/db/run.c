@@ -150,3 +150,26 @@ enum err db_run_target_list(struct db *db, const char *site, uint64_t run, bool 
 	}
 	return cursor_close(&c);
 }
+
+/* The primary key has the runs of a site in order too, and the planner would take it: with the rows of every other target. */
+DB_STMT(OF_TARGET, "run_of_target", "SELECT r.run, r.number, r.trigger_, r.actor, r.reason, r.started_at, r.finished_at, r.state, r.added, r.changed, "
+	"r.removed, r.message, t.state, t.started_at, t.finished_at, t.exit_status FROM run_target t FORCE INDEX (by_target) "
+	"STRAIGHT_JOIN run r ON r.site = t.site AND r.run = t.run WHERE t.site = ? AND t.target = ? AND t.run < ? ORDER BY t.run DESC LIMIT ?");
+enum err db_run_of_target(struct db *db, const char *site, const char *target, uint64_t before, unsigned limit,
+    bool (*fn)(void *arg, const struct db_run *r, const struct db_run_target *t), void *arg)
+{
+	struct cursor c;
+
+	cursor_open(&c, db, &OF_TARGET, ARGS(a_name(site), a_name(target), a_u64(before ? before : UINT64_MAX), a_u64(limit)));
+	while (cursor_next(&c)) {
+		struct db_run r;
+		struct db_run_target t = { .target = target, .state = cursor_text(&c, 12), .started_at = cursor_i64(&c, 13), .finished_at = cursor_i64(&c, 14),
+			.exit_status = (int)cursor_i64(&c, 15), .output = "" };
+
+		row_read(&c, &r);
+		t.run = r.run;
+		if (!fn(arg, &r, &t))
+			break;
+	}
+	return cursor_close(&c);
+}

@@ -300,8 +300,8 @@ static void put_place(struct life *l, struct view_map *m)
 {
 	static const struct { const char *prefix; enum view_name name; } PLACES[] = {
 		{ "/s/:site/tree", VIEW_at_tree }, { "/s/:site/file", VIEW_at_tree }, { "/s/:site/history", VIEW_at_history },
-		{ "/s/:site/record", VIEW_at_history }, { "/s/:site/sync", VIEW_at_sync }, { "/s/:site/notices", VIEW_at_sync }, { "/s/:site/rules", VIEW_at_rules },
-		{ "/s/:site/preapprovals", VIEW_at_rules }, { "/s/:site/fields", VIEW_at_rules },
+		{ "/s/:site/record", VIEW_at_history }, { "/s/:site/sync", VIEW_at_sync }, { "/s/:site/targets", VIEW_at_sync }, { "/s/:site/notices", VIEW_at_sync },
+		{ "/s/:site/rules", VIEW_at_rules }, { "/s/:site/preapprovals", VIEW_at_rules }, { "/s/:site/fields", VIEW_at_rules },
 		{ "/account", VIEW_at_account },
 	};
 	const char *address = l->r.route ? l->r.route->address : "";

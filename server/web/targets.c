@@ -226,3 +226,19 @@ enum err reach_at(struct req *r, const struct reach *x, const struct target_now 
 		out->waits_until = x->held_until;
 	return e;
 }
+
+static bool take_any(void *arg, const struct db_run *run, const struct db_run_target *t)
+{
+	(void)run;
+	(void)t;
+	*(bool *)arg = true;
+	return false;
+}
+
+enum err target_known(struct req *r, const char *name)
+{
+	bool known = conf_target(r->site->conf, name) != NULL;
+	enum err e = known ? ERR_OK : db_run_of_target(tools_db(r->tools), r->site->name, name, 0, 1, take_any, &known);
+
+	return e || known ? e : err_set(ERR_NOT_FOUND, "There is no target %s.", name);
+}

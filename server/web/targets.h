@@ -63,6 +63,8 @@ struct reach_target {
 enum err reach_at(struct req *r, const struct reach *x, const struct target_now *t, int64_t next, struct reach_target *out) MUST_CHECK;
 /* What production found at this path, in what it holds now; NULL: nothing that is known. */
 const struct target_difference *target_differs(const struct target_now *t, struct path path);
+/* It is configured, or was and has had runs; ERR_NOT_FOUND with a sentence. */
+enum err target_known(struct req *r, const char *name) MUST_CHECK;
 /* sync_progress() for this viewer. */
 bool targets_progress(struct req *r, uint64_t run, const char *target, struct sync_progress *out);
 bool targets_see_all(struct req *r); /* may this viewer be told numbers of files? */

@@ -477,6 +477,29 @@ static bool count_version(void *arg, const struct db_version *v)
 	return true;
 }
 
+static bool count_run(void *arg, const struct db_run *run, const struct db_run_target *there)
+{
+	(void)run;
+	(void)there;
+	++*(unsigned *)arg;
+	return true;
+}
+
+/* The runs of one target: the other targets, of which there may be many, are not read. */
+static void runs_cost(struct db *db, const char *target, uint64_t before, unsigned rows, long long most)
+{
+	unsigned n = 0;
+
+	(void)reads(db);
+	long long base = reads(db), again = reads(db), asking = again - base;
+	OK(db_run_of_target(db, "cost", target, before, 10, count_run, &n));
+	long long cost = reads(db) - again - asking;
+	assert_int_equal(n, rows);
+	if (cost > most)
+		print_error("%u runs of %s read %lld rows\n", n, target, cost);
+	assert_true(cost <= most);
+}
+
 static void a_list_costs_what_it_shows(void **state)
 {
 	(void)state;
@@ -522,6 +545,15 @@ static void a_list_costs_what_it_shows(void **state)
 	if (cost > 40)
 		print_error("the versions of 4 files read %lld\n", cost);
 	assert_true(cost <= 40);
+	run_as(ERR_OK, owner, "INSERT INTO run SELECT 'cost', seq, seq, 'quiet', '', '', seq, seq, 'ok', 0, 0, 0, '' FROM seq_1_to_20000");
+	run_as(ERR_OK, owner, "INSERT INTO run_target SELECT 'cost', seq, 'often', 'active', seq, seq, 0, '' FROM seq_1_to_20000");
+	run_as(ERR_OK, owner, "INSERT INTO run_target SELECT 'cost', seq, 'second', 'active', seq, seq, 0, '' FROM seq_1_to_20000");
+	run_as(ERR_OK, owner, "INSERT INTO run_target SELECT 'cost', seq, 'rare', 'failed', seq, seq, 1, REPEAT('o', 1000) FROM seq_1_to_20000 WHERE seq % 1000 = 0");
+	for (uint64_t before = 0; before <= 15000; before += 15000) {
+		runs_cost(db, "often", before, 10, 40);
+		runs_cost(db, "rare", before, 10, 40);
+		runs_cost(db, "nowhere", before, 0, 5);
+	}
 	int64_t from = clock_boot();
 	for (int i = 0; i < 100; i++)
 		costs(db, (struct db_record_query){ .path = &file }, 10, 60);

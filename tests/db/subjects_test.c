@@ -824,6 +824,16 @@ static bool see_output(void *arg, const struct db_run_target *t)
 	return true;
 }
 
+static bool see_run_of_target(void *arg, const struct db_run *r, const struct db_run_target *t)
+{
+	struct seen *s = arg;
+	size_t len = strlen(s->text);
+
+	assert_int_equal(r->run, t->run);
+	snprintf(s->text + len, sizeof(s->text) - len, "%llu:%s:%s/%s/%d ", (unsigned long long)r->run, r->state, t->target, t->state, t->exit_status);
+	return true;
+}
+
 static void runs(void **state)
 {
 	(void)state;
@@ -862,6 +872,20 @@ static void runs(void **state)
 	OK(db_run_list(db, "ru", 2, 10, see_run, &s));
 	OK(db_run_target_list(db, "ru", 1, see_output, &s));
 	assert_string_equal(s.text, "interrupted=1 a/failed/-1/5242880 b/interrupted/0/0 ");
+
+	/* Of one target, with its own outcome: neither another's, nor another site's. */
+	s.text[0] = '\0';
+	OK(db_run_target_put(db, "ru", &(struct db_run_target){ .run = 2, .target = "a", .state = "sent", .exit_status = 7, .output = "" }));
+	OK(db_run_target_put(db, "rv", &(struct db_run_target){ .run = 1, .target = "a", .state = "active", .output = "" }));
+	OK(db_run_of_target(db, "ru", "a", 0, 10, see_run_of_target, &s));
+	assert_string_equal(s.text, "2:ok:a/sent/7 1:interrupted:a/failed/-1 ");
+	s.text[0] = '\0';
+	OK(db_run_of_target(db, "ru", "a", 0, 1, see_run_of_target, &s));
+	OK(db_run_of_target(db, "ru", "a", 2, 10, see_run_of_target, &s));
+	OK(db_run_of_target(db, "ru", "b", 0, 10, see_run_of_target, &s));
+	OK(db_run_of_target(db, "ru", "A", 0, 10, see_run_of_target, &s));
+	OK(db_run_of_target(db, "rv", "a", 0, 10, see_run_of_target, &s)); /* a site without such a run */
+	assert_string_equal(s.text, "2:ok:a/sent/7 1:interrupted:a/failed/-1 1:interrupted:b/interrupted/0 ");
 	free(output);
 	arena_free(a);
 }

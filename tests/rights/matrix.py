@@ -260,6 +260,7 @@ ROUTES = {
     ("GET", "/s/:site/sync/:run/events"): query(),
     ("GET", "/s/:site/events"): query(),
     ("GET", "/s/:site/sync/:run"): query(),
+    ("GET", "/s/:site/targets/:target"): query(),
     ("GET", "/s/:site/rollback/:number"): query(),
     ("POST", "/s/:site/rollback/:number"): [Ask("form", ok=(400,))],
     ("GET", "/s/:site/reapprove"): query(ok=(400,)),

@@ -6,7 +6,7 @@ import pytest
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 ROW = re.compile(r'^\s*ROUTE\(METHOD_(\w+), "([^"]+)", ROLE_(\w+), ([^,]+),', re.M)
-FILL = {":site": "www", ":seq": "1", ":run": "1", ":number": "1", ":group": "editors", ":op": "5d1c2e1e-0000-4000-8000-000000000001",
+FILL = {":site": "www", ":seq": "1", ":run": "1", ":number": "1", ":target": "production", ":group": "editors", ":op": "5d1c2e1e-0000-4000-8000-000000000001",
         ":id": "5d1c2e1e-0000-4000-8000-000000000001", "*path": "docs/index.html"}
 NONE = {**FILL, ":site": "none"}
 

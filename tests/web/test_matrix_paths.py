@@ -84,7 +84,7 @@ class Mouth:
 def question(row, ask, said, records):
     """(target, body, content type)"""
     method, address = row[0], row[1]
-    target = address.replace(":site", "www").replace(":group", "gview").replace(":op", OP).replace(":id", OP)
+    target = address.replace(":site", "www").replace(":group", "gview").replace(":op", OP).replace(":target", "production").replace(":id", OP)
     if ask.where == "record":
         target = re.sub(r":seq", str(records[said.means]), target)
     target = re.sub(r":(run|number)", "1", target)

@@ -65,7 +65,8 @@ def questions(d):
         yield f"/s/www/tree/?q={word}"
     yield from ("/", "/s/www/", "/s/www/sync", "/s/www/sync/1", "/s/www/sync/2", "/s/www/preapprovals", "/api/v1/sites", "/api/v1/whoami",
                 "/api/v1/sites/www/sync", "/api/v1/sites/www/sync/plan", "/api/v1/sites/www/sync/runs", "/api/v1/sites/www/sync/runs/1",
-                "/api/v1/sites/www/sync/runs/2", "/api/v1/sites/www/releases", "/api/v1/sites/www/releases/1", "/api/v1/sites/www/preapprovals",
+                "/api/v1/sites/www/sync/runs/2",
+                "/s/www/targets/production", "/api/v1/sites/www/sync/runs?target=production", "/api/v1/sites/www/releases", "/api/v1/sites/www/releases/1", "/api/v1/sites/www/preapprovals",
                 "/api/v1/sites/www/roles", "/api/v1/users", "/api/v1/groups", "/metrics")
 
 

@@ -379,8 +379,36 @@ static bool release_item(void *arg, const struct db_release *rel)
 	return true;
 }
 
-/* One shape for both lists: newest first, `before` as cursor. */
-static enum err numbered_list(struct req *r, bool releases)
+/* What became of a run on one target. */
+static void outcome_members(struct req *r, struct json_out *o, const struct db_run_target *t)
+{
+	json_out_kstr(o, "name", t->target);
+	json_out_kstr(o, "state", t->state);
+	answer_time(o, "started_at", t->started_at);
+	answer_time(o, "finished_at", t->finished_at);
+	json_out_kint(o, "exit_status", t->exit_status);
+	progress_members(r, o, t->run, t->target);
+}
+
+static bool target_run_item(void *arg, const struct db_run *run, const struct db_run_target *t)
+{
+	struct run_list *l = arg;
+
+	json_out_begin(l->out, '{');
+	run_members(l->out, run);
+	run_totals(l->r, l->out, run);
+	json_out_name(l->out, "target");
+	json_out_begin(l->out, '{');
+	outcome_members(l->r, l->out, t);
+	json_out_end(l->out, '}');
+	json_out_end(l->out, '}');
+	l->last = run->run;
+	l->n++;
+	return true;
+}
+
+/* One shape for both lists: newest first, `before` as cursor. target: only the runs that sent to it; NULL: all. */
+static enum err numbered_list(struct req *r, bool releases, const char *target)
 {
 	struct answer a;
 	struct run_list l = { .r = r, .out = &a.out };
@@ -390,26 +418,30 @@ static enum err numbered_list(struct req *r, bool releases)
 	e = req_number(r, "before", 1, INT64_MAX, 0, &before);
 	if (!e)
 		e = req_number(r, "limit", 1, 500, 50, &limit);
+	if (!e && target)
+		e = target_known(r, target);
 	if (e)
 		return reply_error(r, e, NULL);
 	answer_items(&a);
-	if (releases)
+	if (target)
+		e = db_run_of_target(tools_db(r->tools), r->site->name, target, before, (unsigned)limit, target_run_item, &l);
+	else if (releases)
 		e = db_release_list(tools_db(r->tools), r->site->name, before, (unsigned)limit, release_item, &l);
 	else
 		e = db_run_list(tools_db(r->tools), r->site->name, before, (unsigned)limit, run_item, &l);
 	return answer_page_send(r, &a, l.n == limit && l.last > 1 ? l.last : 0, e);
 }
 
-/* GET /api/v1/sites/:site/sync/runs?before=&limit= */
+/* GET /api/v1/sites/:site/sync/runs?target=&before=&limit= */
 enum err api_runs(struct req *r)
 {
-	return numbered_list(r, false);
+	return numbered_list(r, false, req_query(r, "target"));
 }
 
 /* GET /api/v1/sites/:site/releases?before=&limit= */
 enum err api_releases(struct req *r)
 {
-	return numbered_list(r, true);
+	return numbered_list(r, true, NULL);
 }
 
 /* GET /api/v1/sites/:site/releases/:number */
@@ -458,12 +490,7 @@ static bool run_target_item(void *arg, const struct db_run_target *t)
 	struct target_outputs *l = arg;
 
 	json_out_begin(l->out, '{');
-	json_out_kstr(l->out, "name", t->target);
-	json_out_kstr(l->out, "state", t->state);
-	answer_time(l->out, "started_at", t->started_at);
-	answer_time(l->out, "finished_at", t->finished_at);
-	json_out_kint(l->out, "exit_status", t->exit_status);
-	progress_members(l->r, l->out, t->run, t->target);
+	outcome_members(l->r, l->out, t);
 	if (l->admin) {
 		json_out_name(l->out, "output");
 		json_out_strn(l->out, t->output, t->output_len);

@@ -68,6 +68,11 @@ enum err page_file_moved(struct req *r, const struct job_ask *ask, unsigned stat
 /* The same for an act on several: the sentence, and the list as it is now. */
 enum err page_conflict(struct req *r, const struct job_ask *ask, unsigned status, const char *sentence);
 
+/* A run's state, or a target's in it, for {{>badge}}; where a target stands (web/targets.h); its page; what a run was started for, and by whom (pages/sync.c). */
+void page_run_badge(struct view_map *m, const char *state);
+void page_target_badge(struct view_map *m, const char *state);
+const char *page_target_href(struct req *r, const char *name);
+const char *page_run_trigger(struct req *r, const struct db_run *run);
 /* How far a kit is: "310 of 1,000" (pages/events.c). */
 const char *page_far(struct req *r, const struct sync_progress *far);
 /* Acts of this person on this site that are running, or came to nothing without his having seen it (pages/acts.c). */

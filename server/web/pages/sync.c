@@ -29,8 +29,7 @@ static const char *reason_words(const char *trigger)
 	return trigger;
 }
 
-/* The shape and word of a run's or a target's state. */
-static void state_badge(struct view_map *m, const char *state)
+void page_run_badge(struct view_map *m, const char *state)
 {
 	static const struct {
 		const char *state, *shape, *word;
@@ -44,6 +43,11 @@ static void state_badge(struct view_map *m, const char *state)
 			return;
 		}
 	show_badge(m, "waiting", "unknown");
+}
+
+const char *page_run_trigger(struct req *r, const struct db_run *run)
+{
+	return *run->actor ? arena_printf(r->arena, "%s by %s", reason_words(run->trigger), page_person(r, run->actor)) : reason_words(run->trigger);
 }
 
 /* For admins of the whole site: what is held back, and too many files that would go. */
@@ -169,13 +173,16 @@ static void report_model(struct req *r, struct view_map *row, const struct targe
 	difference_rows(r, row, t);
 }
 
-static const char *target_shape(const char *state)
+void page_target_badge(struct view_map *m, const char *state)
 {
-	if (!strcmp(state, "confirmed") || !strcmp(state, "active"))
-		return "signed";
-	if (!strcmp(state, "sending"))
-		return "running";
-	return !strcmp(state, "waiting") ? "waiting" : "failed";
+	const bool there = !strcmp(state, "confirmed") || !strcmp(state, "active");
+
+	show_badge(m, there ? "signed" : !strcmp(state, "sending") ? "running" : !strcmp(state, "waiting") ? "waiting" : "failed", state);
+}
+
+const char *page_target_href(struct req *r, const char *name)
+{
+	return addr(r, arena_printf(r->arena, "/targets/%s", name), NULL, NULL);
 }
 
 /* How far a kit is, for {{>far}}: words and numbers of the moment, which its events bring up to date. */
@@ -200,7 +207,8 @@ static void target_row(struct rows *l, const struct target_now *t, const struct 
 	char rel[32];
 
 	view_set(row, VIEW_name, t->conf->name);
-	show_badge(row, target_shape(t->state), t->state);
+	page_target_badge(row, t->state);
+	view_set(row, VIEW_href, page_target_href(l->r, t->conf->name));
 	view_set(row, VIEW_kit, req_role_on(l->r, path_root()) == ROLE_ADMIN ? t->conf->kit : NULL);
 	if (t->number)
 		view_set_int(row, VIEW_release, (int64_t)t->number);
@@ -264,7 +272,7 @@ static bool run_row(void *arg, const struct db_run *run)
 
 	view_set_int(row, VIEW_run, (int64_t)run->run);
 	view_set(row, VIEW_href, addr(r, arena_printf(r->arena, "/sync/%llu", (unsigned long long)run->run), NULL, NULL));
-	state_badge(row, run->state);
+	page_run_badge(row, run->state);
 	if (run->number)
 		view_set_int(row, VIEW_release, (int64_t)run->number);
 	if (l->totals)
@@ -272,8 +280,7 @@ static bool run_row(void *arg, const struct db_run *run)
 	show_time(row, VIEW_at, run->started_at, clock_wall());
 	if (run->finished_at)
 		view_set(row, VIEW_took, duration_text(r->arena, run->finished_at - run->started_at));
-	view_set(row, VIEW_trigger, *run->actor ? arena_printf(r->arena, "%s by %s", reason_words(run->trigger), page_person(r, run->actor)) :
-	    reason_words(run->trigger));
+	view_set(row, VIEW_trigger, page_run_trigger(r, run));
 	if (*run->message && l->totals)
 		view_set(row, VIEW_message, arena_dup(r->arena, run->message));
 	l->last = run->run;
@@ -531,7 +538,8 @@ static bool run_target_row(void *arg, const struct db_run_target *t)
 	bool end = true;
 
 	view_set(row, VIEW_name, arena_dup(r->arena, t->target));
-	state_badge(row, t->state);
+	view_set(row, VIEW_href, page_target_href(r, t->target));
+	page_run_badge(row, t->state);
 	show_time(row, VIEW_at, t->started_at, clock_wall());
 	if (t->finished_at) {
 		view_set(row, VIEW_took, duration_text(r->arena, t->finished_at - t->started_at));
@@ -579,7 +587,7 @@ enum err page_run(struct req *r)
 		return e;
 	view_set_int(m, VIEW_run, (int64_t)run.run);
 	view_set(m, VIEW_why_href, l.admin ? NULL : page_why(r, path_root()));
-	state_badge(m, run.state);
+	page_run_badge(m, run.state);
 	if (run.number) {
 		view_set_int(m, VIEW_release, (int64_t)run.number);
 		view_set(m, VIEW_sentence, arena_printf(r->arena, "Release %llu is on %zu of %s.", (unsigned long long)run.number, l.good,
