@@ -27,7 +27,7 @@ static void take_earlier(struct window_answer *a, int64_t due, enum window_reaso
 
 static struct window_answer take_down(const struct window_facts *f)
 {
-	const int64_t due = f->down_tried && f->retry_at != WINDOW_NEVER ? capped(f->retry_at, f) : f->now;
+	const int64_t due = f->down_tried && f->down_retry != WINDOW_NEVER ? capped(f->down_retry, f) : f->now;
 
 	return (struct window_answer){ due, due, WINDOW_DOWN };
 }

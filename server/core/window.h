@@ -22,7 +22,8 @@ struct window_facts {
 	int64_t held_until; /* no cycle of the site before; 0: not held */
 	int64_t hold_end; /* when a path was, or will be, let go that no cycle has looked at since; 0: none */
 	bool down; /* a take-down: nothing holds it up */
-	bool down_tried; /* but it failed somewhere: then it is tried with the targets, and what is ordinary goes on */
+	bool down_tried; /* but it failed somewhere: then it is tried with those targets, and what is ordinary goes on */
+	int64_t down_retry; /* then: when one of them wants another try; WINDOW_NEVER: all have it */
 };
 
 enum window_reason { WINDOW_NONE, WINDOW_QUIET, WINDOW_LONGEST, WINDOW_FORCED, WINDOW_RETRY, WINDOW_RELEASED, WINDOW_DOWN };

@@ -48,6 +48,19 @@ bool cycle_serves_force(const struct cycle *c)
 	return c->why == WINDOW_FORCED || cycle_opens_window(c);
 }
 
+uint64_t cycle_down_release(const struct cycle *c)
+{
+	const struct sync *y = c->y;
+	const bool tried = y->down_tried == c->schedule.down.at;
+
+	if (!c->schedule.down.at)
+		return 0;
+	if (tried && y->down_release)
+		return y->down_release;
+	/* A take-down's cycle cuts what is needed; any release that is cut after it has it, too. */
+	return !c->stopped && (c->why == WINDOW_DOWN || (tried && c->cut)) ? c->release.number : 0;
+}
+
 /* --- the cycle ------------------------------------------------------------------------------------------------------- */
 
 /* What was approved while the release was cut is not in it, and stays pending. */
@@ -153,6 +166,25 @@ static enum err end_run(struct cycle *c)
 	return e;
 }
 
+/* What the next cycles have to know of its take-down. */
+static void note_down(const struct cycle *c)
+{
+	struct sync *y = c->y;
+	const uint64_t first = cycle_down_release(c);
+
+	(void)pthread_mutex_lock(&y->lock);
+	if (c->why == WINDOW_DOWN) {
+		y->down_tried = c->schedule.down.at;
+		y->stopped.down = c->stopped ? c->schedule.down.at : 0;
+		y->stopped.forced = c->schedule.forced.at;
+	}
+	if (c->cut)
+		y->stopped.down = 0;
+	if (y->down_tried == c->schedule.down.at)
+		y->down_release = first;
+	(void)pthread_mutex_unlock(&y->lock);
+}
+
 enum err cycle_run(struct sync *y, enum window_reason why)
 {
 	struct cycle c = { .y = y, .a = arena_new(), .why = why, .start = clock_wall() };
@@ -209,13 +241,8 @@ enum err cycle_run(struct sync *y, enum window_reason why)
 		ask_reports(&c);
 out:
 	send_release(&c);
-	if (!e && why == WINDOW_DOWN) {
-		(void)pthread_mutex_lock(&y->lock);
-		y->down_tried = c.schedule.down.at;
-		y->stopped.down = c.stopped ? c.schedule.down.at : 0;
-		y->stopped.forced = c.schedule.forced.at;
-		(void)pthread_mutex_unlock(&y->lock);
-	}
+	if (!e)
+		note_down(&c);
 	arena_free(c.a);
 	return e;
 }

@@ -40,7 +40,6 @@ struct cycle {
 	bool begun; /* the run has a row */
 	bool failed, interrupted;
 	bool stopped; /* before anything was cut */
-	bool left_out; /* a target lacks the release and was not sent to: its next try comes later */
 	char message[512];
 };
 
@@ -48,6 +47,7 @@ struct cycle {
 
 bool cycle_opens_window(const struct cycle *c); /* one of the window's or a force, for all targets: it begins the periods anew */
 bool cycle_serves_force(const struct cycle *c); /* what somebody forced is done by it */
+uint64_t cycle_down_release(const struct cycle *c); /* the first that has the take-down of its schedule; 0: none yet */
 
 /* --- rows.c: what the database has of targets and runs ------------------------------------------------------------- */
 

@@ -45,14 +45,16 @@ struct sync {
 	bool load_failed; /* the last time it was asked */
 	uint64_t news; /* rises with every change that sync_wait tells */
 	int64_t quiet_us, longest_us;
-	struct moment first_pending, last_approval, last_start, retry_at;
+	struct moment first_pending, last_approval, last_start, retry_at, down_retry;
 	int64_t held_until, hold_end; /* wall clock */
 	struct {
 		int64_t down, forced;
 	} stopped; /* the take-down that too many files kept from being tried, and the force of that time. Wall clock, 0: none */
 	int64_t down, down_tried; /* the newest take-down that not all targets have; the newest that was tried. Wall clock, 0: none */
+	uint64_t down_release; /* the first that has that one; 0: none was cut */
 	bool downing; /* the run under way is a take-down */
 	int64_t unconfirmed; /* wall clock */
+	bool unconfirmed_unknown; /* how much of it is live, the last time: it was logged */
 	struct { uint64_t release; int64_t since; } kept; /* of the scheduler's thread: what site_kept_since() said last; release 0: nothing */
 	struct sync_target *targets; /* one for each of the configuration's */
 	int64_t forced; /* when, wall clock; 0: not */
@@ -76,6 +78,8 @@ enum err cycle_run(struct sync *y, enum window_reason why) MUST_CHECK;
 enum err rows_get(struct sync *y, struct db *db, struct db_target **out, struct arena *a) MUST_CHECK;
 /* When the next try is wanted (wall clock; 0: none). Targets that never were sent to are due, if there is a release. */
 int64_t rows_retry_at(const struct db_target *rows, size_t n, uint64_t newest, bool running); /* running: "sending" is true */
+/* The same for those that hold an older one than `least`. */
+int64_t rows_older_retry_at(const struct db_target *rows, size_t n, uint64_t least, bool running);
 /* The oldest approval that is not live on every target; 0: none. newest: number 0 if there is no release. pending: something waits for a sync. */
 enum err rows_unconfirmed(struct sync *y, struct db *db, const struct db_target *rows, const struct db_release *newest, bool pending, int64_t *since, struct arena *a) MUST_CHECK;
 

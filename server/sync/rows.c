@@ -45,18 +45,33 @@ bool rows_hold(const struct db_target *t, uint64_t release)
 	return !blob_id_zero(&t->log_commit) && t->number == release;
 }
 
+/* The earlier of at (0: none) and when this target wants it. */
+static int64_t earlier(int64_t at, const struct db_target *row, bool running)
+{
+	const int64_t t = row->retry_at ? row->retry_at : 1;
+
+	if (running && !strcmp(row->state, "sending"))
+		return at;
+	return !at || t < at ? t : at;
+}
+
 int64_t rows_retry_at(const struct db_target *rows, size_t n, uint64_t newest, bool running)
 {
 	int64_t at = 0;
 
-	for (size_t i = 0; newest && i < n; i++) {
-		const int64_t t = rows[i].retry_at ? rows[i].retry_at : 1;
+	for (size_t i = 0; newest && i < n; i++)
+		if (!rows_hold(&rows[i], newest))
+			at = earlier(at, &rows[i], running);
+	return at;
+}
 
-		if (running && !strcmp(rows[i].state, "sending"))
-			continue;
-		if (!rows_hold(&rows[i], newest) && (!at || t < at))
-			at = t;
-	}
+int64_t rows_older_retry_at(const struct db_target *rows, size_t n, uint64_t least, bool running)
+{
+	int64_t at = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (rows[i].number < least)
+			at = earlier(at, &rows[i], running);
 	return at;
 }
 
@@ -70,6 +85,11 @@ static enum err all_current(struct sync *y, struct db *db, const struct db_targe
 	for (size_t i = 0; (i < n || !i) && *yes && !e; i++) {
 		struct db_release rel = *newest;
 
+		/* It may have something newer than it has confirmed. */
+		if (n && blob_id_zero(&rows[i].log_commit)) {
+			*yes = false;
+			break;
+		}
 		if (n && i && rows[i].number == rows[i - 1].number)
 			continue;
 		if (n)
@@ -183,15 +203,22 @@ static enum err put_receipt(struct db *db, struct cycle *c, const struct target_
 	return r->receipt ? db_receipt_put(db, c->y->s->name, &receipt) : ERR_OK;
 }
 
-/* A take-down stays one until all targets have what it cut. */
+/* A take-down stays one until all targets have the release that it cut, or a later one. */
 static enum err clear_down(struct db *db, struct cycle *c)
 {
+	const uint64_t first = cycle_down_release(c);
 	struct db_schedule now;
+	struct db_target *rows;
 	enum err e;
 
-	if (!c->schedule.down.at || c->failed || c->left_out)
+	if (!c->schedule.down.at || !first)
 		return ERR_OK;
-	e = db_schedule_get(db, c->y->s->name, &now, c->a);
+	e = rows_get(c->y, db, &rows, c->a);
+	for (size_t i = 0; i < c->y->s->conf->n_targets && !e; i++)
+		if (rows[i].number < first)
+			return ERR_OK;
+	if (!e)
+		e = db_schedule_get(db, c->y->s->name, &now, c->a);
 	if (!e && now.down.at == c->schedule.down.at)
 		e = db_schedule_down(db, c->y->s->name, &(struct db_force){ .at = 0 });
 	return e;
@@ -256,7 +283,7 @@ enum err rows_end(struct db *db, void *arg)
 	if (!e && cycle_opens_window(c) && !c->interrupted)
 		e = db_schedule_started(db, c->y->s->name, c->start, c->seen);
 	FAILPOINT_OR(e, run_schedule_row);
-	if (!e && !c->interrupted && (c->why == WINDOW_DOWN || cycle_opens_window(c)))
+	if (!e)
 		e = clear_down(db, c);
 	if (!e && !c->interrupted && cycle_serves_force(c))
 		e = clear_force(db, c);

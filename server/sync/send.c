@@ -112,17 +112,20 @@ static enum err prepare(struct cycle *c, struct target_run *t, struct repo *repo
 enum err send_choose(struct cycle *c)
 {
 	const struct conf_site *cs = c->y->s->conf;
-	const bool again = c->why == WINDOW_RETRY || (c->why == WINDOW_DOWN && c->y->down_tried == c->schedule.down.at);
+	const bool again = c->why == WINDOW_RETRY || (c->why == WINDOW_DOWN && c->y->down_release && c->y->down_tried == c->schedule.down.at);
 	struct db_target *rows;
 	struct repo *repo;
-	int64_t due = c->start;
+	const uint64_t down = again && c->why == WINDOW_DOWN ? c->y->down_release : 0;
+	int64_t due = c->start, first = 0;
 	enum err e = tools_repo(c->y->tools, c->y->s, &repo);
 
 	if (!e)
 		e = rows_get(c->y, tools_db(c->y->tools), &rows, c->a);
-	/* An ordinary retry leaves those alone whose time has not come. That the first one's has is the scheduler's word, not the wall clock's. */
-	if (!e && again && rows_retry_at(rows, cs->n_targets, c->release.number, false) > due)
-		due = rows_retry_at(rows, cs->n_targets, c->release.number, false);
+	/* A retry leaves those alone whose time has not come. That the first one's has is the scheduler's word, not the wall clock's. */
+	if (!e && again)
+		first = down ? rows_older_retry_at(rows, cs->n_targets, down, false) : rows_retry_at(rows, cs->n_targets, c->release.number, false);
+	if (first > due)
+		due = first;
 	c->targets = arena_alloc(c->a, (cs->n_targets + 1) * sizeof(*c->targets));
 	for (size_t i = 0; i < cs->n_targets && !e; i++) {
 		struct target_run *t = &c->targets[c->n];
@@ -130,10 +133,9 @@ enum err send_choose(struct cycle *c)
 		*t = (struct target_run){ .row = rows[i] };
 		if (rows_hold(&t->row, c->release.number))
 			continue;
-		if (again && t->row.retry_at > due) {
-			c->left_out = true;
+		/* Who has the take-down waits for what is ordinary, which a hold may keep back. */
+		if (again && (t->row.retry_at > due || (down && t->row.number >= down)))
 			continue;
-		}
 		t->c = c;
 		t->conf = &cs->targets[i];
 		t->early = c->early[i];
@@ -225,10 +227,27 @@ static bool others_wait(const struct cycle *c)
 	return beside < c->y->s->conf->n_targets && !c->y->hurry;
 }
 
+/* Does something wait that this run is not about? others: somebody could be sent to at once. */
+static void look_up(struct cycle *c, bool others)
+{
+	struct sync *y = c->y;
+	const bool due = sync_next_due(c);
+
+	(void)pthread_mutex_lock(&y->lock);
+	if (c->why == WINDOW_DOWN && y->down && y->down != c->schedule.down.at) {
+		y->cancel_why = "ended for another take-down";
+		y->cancel = 1;
+	} else if (due && others) {
+		y->hurry = 1;
+	}
+	(void)pthread_mutex_unlock(&y->lock);
+}
+
 static struct target_run *wait_for_one(struct cycle *c)
 {
 	struct target_run *found = NULL;
 	struct timespec until;
+	bool others;
 
 	(void)pthread_mutex_lock(&c->lock);
 	for (;;) {
@@ -238,11 +257,13 @@ static struct target_run *wait_for_one(struct cycle *c)
 		if (found)
 			break;
 		clock_deadline(LOOK_EVERY, &until);
-		if (pthread_cond_timedwait(&c->ended, &c->lock, &until) != ETIMEDOUT || !others_wait(c))
+		if (pthread_cond_timedwait(&c->ended, &c->lock, &until) != ETIMEDOUT)
+			continue;
+		others = others_wait(c);
+		if (!others && c->why != WINDOW_DOWN)
 			continue;
 		(void)pthread_mutex_unlock(&c->lock);
-		if (sync_next_due(c))
-			c->y->hurry = 1;
+		look_up(c, others);
 		(void)pthread_mutex_lock(&c->lock);
 	}
 	(void)pthread_mutex_unlock(&c->lock);

@@ -46,10 +46,9 @@ static void on_act(void *arg, const char *what)
 	struct sync *y = arg;
 
 	(void)pthread_mutex_lock(&y->lock);
-	/* What runs sends what is to go. The run is interrupted, and the next one is the take-down's, which no hold ends. */
-	const bool hold = strcmp(what, "hold") == 0;
-	if (strcmp(what, "act") != 0 && y->running && !(hold && y->downing)) {
-		y->cancel_why = hold ? "ended because the site is held now" : "ended for a take-down";
+	/* What runs sends what is to go. The run is interrupted, and the next one is the take-down's: that may be under way already. */
+	if (strcmp(what, "act") != 0 && y->running && !y->downing) {
+		y->cancel_why = strcmp(what, "hold") == 0 ? "ended because the site is held now" : "ended for a take-down";
 		y->cancel = 1;
 	}
 	y->carry = true;
@@ -153,6 +152,19 @@ static enum err load_targets(struct sync *y, struct db *db, const struct db_targ
 	return e;
 }
 
+/* For people only: a repository that is damaged somewhere must not keep anything from being sent. */
+static enum err load_unconfirmed(struct sync *y, struct db *db, const struct db_target *rows, const struct db_release *newest, bool pending, int64_t *since, struct arena *a)
+{
+	const enum err e = rows_unconfirmed(y, db, rows, newest, pending, since, a);
+
+	if (e == ERR_BUSY)
+		return e;
+	if (e && !y->unconfirmed_unknown)
+		log_event(LOG_LEVEL_ERROR, "sync.unconfirmed.unknown", "site", y->s->name, "why", err_text(), NULL);
+	y->unconfirmed_unknown = e != ERR_OK;
+	return ERR_OK;
+}
+
 /* What the database knows. Without the lock: it may take its time. start: of a cycle that is not recorded yet, as if it were; 0: none. */
 static enum err load(struct sync *y, int64_t start)
 {
@@ -174,7 +186,7 @@ static enum err load(struct sync *y, int64_t start)
 	if (e == ERR_NOT_FOUND)
 		e = ERR_OK;
 	if (!e)
-		e = rows_unconfirmed(y, db, rows, &newest, schedule.first_pending != 0, &unconfirmed, a);
+		e = load_unconfirmed(y, db, rows, &newest, schedule.first_pending != 0, &unconfirmed, a);
 	if (!e)
 		e = load_holds(y, db, schedule.last_start, &held, &hold_end);
 	if (!e)
@@ -185,6 +197,7 @@ static enum err load(struct sync *y, int64_t start)
 		set_moment(&y->last_approval, schedule.last_approval);
 		set_moment(&y->last_start, schedule.last_start);
 		set_future(&y->retry_at, rows_retry_at(rows, y->s->conf->n_targets, newest.number, y->running));
+		set_future(&y->down_retry, rows_older_retry_at(rows, y->s->conf->n_targets, y->down_release, y->running));
 		y->held_until = held;
 		y->hold_end = hold_end;
 		y->down = schedule.down.at;
@@ -229,8 +242,9 @@ static struct window_facts facts(const struct sync *y)
 		.held_until = by_wall(y->held_until),
 		.hold_end = by_wall(y->hold_end),
 		/* One that waits for an admin is tried again when somebody has forced a sync, as he does who confirms it. */
-		.down = y->down && (y->down != y->stopped.down || y->forced != y->stopped.forced),
+		.down = y->down && (y->down != y->stopped.down || (y->forced && y->forced != y->stopped.forced)),
 		.down_tried = y->down_tried == y->down,
+		.down_retry = or_never(&y->down_retry),
 	};
 }
 
@@ -248,8 +262,8 @@ bool sync_next_due(const struct cycle *c)
 	f.forced = y->forced && (y->forced != c->schedule.forced.at || !cycle_serves_force(c));
 	if (c->why == WINDOW_DOWN)
 		f.down_tried = y->down == c->schedule.down.at;
-	/* Those that it lacks are being sent to. */
-	if (f.down_tried && f.retry_at == WINDOW_NEVER)
+	/* Those that lack it are being sent to. */
+	if (f.down_tried && f.down_retry == WINDOW_NEVER)
 		f.down = false;
 	if (cycle_opens_window(c) && (y->last_approval.wall <= c->start || y->last_approval.wall == c->seen))
 		f.first_pending = WINDOW_NEVER;

@@ -188,6 +188,11 @@ static enum err target_has(struct req *r, const struct reach *x, const struct ta
 	*has = false;
 	if (!t->number)
 		return ERR_OK;
+	/* It may have something newer than it has confirmed: but that has it, too, if nothing was approved in between. */
+	if (strcmp(t->state, "confirmed") && strcmp(t->state, "active") && strcmp(t->state, "waiting")) {
+		*has = x->first.number && x->first.number <= t->number;
+		return ERR_OK;
+	}
 	e = db_release_get(tools_db(r->tools), r->site->name, t->number, &rel, r->arena);
 	if (!e)
 		e = site_release_has(r->site, r->tools, &rel, x->path, &x->version, has);
@@ -221,7 +226,7 @@ enum err reach_at(struct req *r, const struct reach *x, const struct target_now 
 	if (!x->first.number && (!strcmp(t->state, "confirmed") || !strcmp(t->state, "active") || !strcmp(t->state, "sending")))
 		out->state = "waiting";
 	if (strcmp(out->state, "sending") != 0)
-		out->waits_until = t->retry_at ? t->retry_at : next;
+		out->waits_until = x->first.number && t->retry_at ? t->retry_at : next;
 	if (out->waits_until < x->held_until)
 		out->waits_until = x->held_until;
 	return e;

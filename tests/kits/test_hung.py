@@ -247,6 +247,28 @@ def test_a_take_down_stays_one_until_all_have_it():
         until(lambda: not (w.places["second"] / "a.html").exists())
 
 
+def test_a_take_down_takes_nothing_ordinary_through_a_hold():
+    """One target has it and failed what came later; another has not. The site is held: only the other is sent to."""
+    with world("first", "second") as w:
+        w.let("second", "fail")
+        take_down(w, "/a.html")
+        until(lambda: not (w.places["first"] / "a.html").exists() and w.state("second") == "failed" and not w.now()["running"])
+        w.let("first", "fail")
+        w.sign("two")
+        w.live("two")
+        until(lambda: w.state("first") == "failed" and not w.now()["running"])
+        w.d.must("POST", w.d.api_site("/holds"), {"path": "/", "until": "10d", "reason": "the election"})
+        w.let("first", "work")
+        w.let("second", "work")
+        w.clock.sleep(LATER)
+        until(lambda: not (w.places["second"] / "a.html").exists() and not w.now()["running"])
+        w.clock.sleep(LATER * 60)
+        time.sleep(1)
+        assert w.at("first") == "one" and not w.now()["running"]
+        w.d.must("POST", w.d.api_site("/holds"), {"path": "/", "remove": True})
+        until(lambda: w.at("first") == "two")
+
+
 def test_a_take_down_of_too_many():
     """It waits for an admin, as every release of so many does, and turns in no circles meanwhile."""
     files = {f"/{'old' if n < 15 else 'new'}/{n}.html": f"file {n}" for n in range(40)}

@@ -12,7 +12,7 @@ sys.path.insert(0, str(TOP / "tests" / "lib"))
 sys.path.insert(0, str(TOP / "tests" / "kits"))
 
 from drydock import Drydock  # noqa: E402
-from test_kits import add_target, write_kit  # noqa: E402
+from test_kits import COPY, add_target, write_kit  # noqa: E402
 from waiting import until  # noqa: E402
 
 FILES = {"/index.html": "one", "/docs/a.html": "a one", "/docs/b.html": "b one", "/other.html": "other"}
@@ -175,6 +175,29 @@ def test_back_as_it_was_there_is_nothing_to_bring():
         assert d.sync(state=None)["state"] == "nothing"
         unconfirmed(d, None)
         assert at(d, "/index.html") == ("confirmed", True, False, 1)
+
+
+def test_what_nobody_knows_is_not_called_live():
+    """A second version was handed over, and no answer came; the first is approved again, and cannot be brought: which of them is there?"""
+    with Drydock(files=FILES, accounts=(), quiet_period="1h", start=False) as d:
+        write_kit(d, "far", '#!/bin/sh\nif [ -e "$0.lost" ]; then echo \'{"sent":true}\'; exit 1; fi\n' + COPY)
+        place = add_target(d, "far", "far")
+        d.start()
+        begin(d)
+        (d.dir / "kits" / "far.lost").touch()
+        sign(d, "/index.html", "two")
+        d.sync(state="failed")
+        assert at(d, "/index.html", "far") == ("sent", False, False, 0)
+        # What was approved before that is in both.
+        assert at(d, "/other.html", "far") == ("sent", True, False, 1)
+        sign(d, "/index.html", "one")
+        d.sync(state="failed")
+        assert at(d, "/index.html", "far") == ("sent", False, False, 0) and (place / "index.html").read_text() == "one"
+        assert sync_now(d)["unconfirmed_since"] is not None and at(d, "/index.html") == ("confirmed", True, False, 3)
+        (d.dir / "kits" / "far.lost").unlink()
+        d.sync()
+        assert at(d, "/index.html", "far") == ("confirmed", True, False, 3)
+        unconfirmed(d, None)
 
 
 def test_the_first_of_many_releases():

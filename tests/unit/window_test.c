@@ -88,6 +88,7 @@ static void test_holds(void **state)
 			.last_approval = minutes(holds[i].first_pending),
 			.last_start = minutes(holds[i].last_start),
 			.retry_at = minutes(holds[i].retry_at),
+			.down_retry = minutes(holds[i].retry_at),
 			.held_until = minutes(holds[i].held),
 			.hold_end = minutes(holds[i].end),
 			.forced = holds[i].forced,
