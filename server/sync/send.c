@@ -234,7 +234,7 @@ static void look_up(struct cycle *c, bool others)
 	const bool due = sync_next_due(c);
 
 	(void)pthread_mutex_lock(&y->lock);
-	if (c->why == WINDOW_DOWN && y->down && y->down != c->schedule.down.at) {
+	if (c->why == WINDOW_DOWN && y->down && y->down != c->schedule.down.at && !y->cancel) {
 		y->cancel_why = "ended for another take-down";
 		y->cancel = 1;
 	} else if (due && others) {
