@@ -304,7 +304,8 @@ static void drain(struct run *u, int *fd, struct buf *to, bool progress)
 		close_fd(fd);
 		return;
 	}
-	u->heard = clock_boot();
+	if (!u->s->unheard)
+		u->heard = clock_boot();
 	if (to)
 		buf_add(to, piece, (size_t)n);
 	if (progress && u->s->progress && !u->term_at && !u->s->progress(u->s->progress_arg, piece, (size_t)n)) {

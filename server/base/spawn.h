@@ -28,6 +28,7 @@ struct spawn {
 	void *progress_arg;
 	atomic_int *cancel; /* set to non-zero by another thread: end the program; may be NULL */
 	int64_t silence_us; /* with hurry: as long as this it may print nothing, on neither output */
+	bool unheard; /* then what it prints does not count: so long after its start */
 	atomic_int *hurry; /* set to non-zero by another thread: end it once it was silent for so long; may be NULL. Not without cancel */
 	/*
 	 * A session of its own, of which nothing is left when this returns, where before_exec sees to it that no process leaves

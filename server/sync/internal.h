@@ -104,6 +104,7 @@ struct kit_run {
 	const struct node_key *key; /* DryDock's own: it signs for a place that it has read again */
 	struct sync *y; /* told when output comes */
 	atomic_int *cancel, *hurry; /* hurry: may be NULL */
+	bool failed; /* the last time: it is not waited for, whatever it says */
 	const struct kit_facts *_Atomic facts; /* NULL: it is started early, and what it says before it is told them is dropped */
 	const int *facts_from; /* then: where it reads them */
 };

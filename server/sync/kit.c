@@ -426,6 +426,8 @@ static void say_why(const struct kit_run *k, const struct spawn_result *res, str
 		snprintf(line, sizeof(line), "%s", k->cancel == &k->y->cancel ? k->y->cancel_why : "ended because the server stops");
 	else if (res->timed_out)
 		snprintf(line, sizeof(line), "ended because it took longer than %lld s", (long long)(deadline_of(k) / CLOCK_SECOND));
+	else if (res->silent && k->failed)
+		snprintf(line, sizeof(line), "ended because it was not done, and the next sync was due");
 	else if (res->silent)
 		snprintf(line, sizeof(line), "ended because it said nothing for %lld s, and the next sync was due", (long long)(k->target->silence_us / CLOCK_SECOND));
 	else if (!out->message[0]) {
@@ -565,6 +567,7 @@ static enum err run(const struct kit_run *k, struct kit_result *out, struct aren
 		.progress_arg = &reader,
 		.cancel = k->cancel,
 		.silence_us = k->target->silence_us + (k->facts_from ? EARLY_MOST : 0),
+		.unheard = k->failed,
 		.hurry = k->hurry,
 		.session = true,
 		.before_exec = confine_kit,

@@ -22,7 +22,7 @@ static bool may_send(struct site *s)
 	return !s->turns || (!atomic_load(&s->turn_lost) && !turns_unsure(s->turns));
 }
 
-static struct kit_run kit_of(struct cycle *c, const struct conf_target *t)
+static struct kit_run kit_of(struct cycle *c, const struct conf_target *t, const struct db_target *row)
 {
 	struct sync *y = c->y;
 	const bool papers = *t->host || t->place[0] == '/';
@@ -38,6 +38,7 @@ static struct kit_run kit_of(struct cycle *c, const struct conf_target *t)
 		.y = y,
 		.cancel = &y->cancel,
 		.hurry = &y->hurry,
+		.failed = row->tries > 0,
 	};
 }
 
@@ -55,7 +56,7 @@ enum err send_early(struct cycle *c)
 		return ERR_OK;
 	e = rows_get(c->y, tools_db(c->y->tools), &rows, c->a);
 	for (size_t i = 0; i < cs->n_targets && !e; i++) {
-		struct kit_run k = kit_of(c, &cs->targets[i]);
+		struct kit_run k = kit_of(c, &cs->targets[i], &rows[i]);
 
 		if (blob_id_zero(&rows[i].log_commit) || !kit_waits(&k))
 			continue;
@@ -96,7 +97,7 @@ static enum err prepare(struct cycle *c, struct target_run *t, struct repo *repo
 		t->planned = true;
 		e = repo_plan(repo, &t->row.log_commit, &c->release.main_commit, &t->plan);
 	}
-	t->kit = kit_of(c, t->conf);
+	t->kit = kit_of(c, t->conf, &t->row);
 	if (!e && t->kit.papers) {
 		t->facts.list_from = active ? t->row.number : 0;
 		e = t->early ? ERR_OK : papers_begin(t->kit.papers);

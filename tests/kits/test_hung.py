@@ -116,6 +116,13 @@ def test_while_it_is_tried_again_too():
         w.sign("four")
         w.d.must("POST", w.d.api_site("/sync/force"), {"reason": "now"})
         w.live("four")
+        # One that failed is not waited for, whatever it says.
+        w.under_way(4)
+        w.let("hung", "talk")
+        until(lambda: w.target("hung")["done"] == 1)
+        w.sign("five")
+        w.live("five")
+        assert any("hung: ended because it was not done, and the next sync was due" in r["message"] for r in runs(w.d))
 
 
 def test_another_one_is_tried_again_meanwhile():
