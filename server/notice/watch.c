@@ -74,19 +74,17 @@ static bool take_target(void *arg, const struct db_target *t)
 
 	for (size_t i = 0; i < l->n_conf; i++) {
 		struct target_now *now = &l->targets[i];
-		bool well;
 
 		if (strcmp(now->item.target, t->target))
 			continue;
 		/* What was found in a release that is gone says nothing of the one that is live now. */
 		live_on(l, i)->item.release = t->number;
-		well = !strcmp(t->state, "active") || !strcmp(t->state, "confirmed");
 		now->item.failed = !strcmp(t->state, "failed") || !strcmp(t->state, "sent") || !strcmp(t->state, "unconfirmed");
 		now->item.release = t->number;
 		now->item.since = t->changed_at;
 		now->item.next = t->retry_at;
 		/* One that the server itself broke off is tried again at once: not yet a failure. */
-		now->settled = now->item.failed ? t->retry_at > t->changed_at : well;
+		now->settled = now->item.failed ? t->retry_at > t->changed_at : sync_is_there(t->state);
 	}
 	return true;
 }

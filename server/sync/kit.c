@@ -357,6 +357,11 @@ const char *kit_outcome_name(enum kit_outcome o)
 	return names[o];
 }
 
+bool sync_is_there(const char *state)
+{
+	return !strcmp(state, kit_outcome_name(KIT_ACTIVE)) || !strcmp(state, kit_outcome_name(KIT_CONFIRMED));
+}
+
 void kit_result_release(struct kit_result *r)
 {
 	free(r->receipt);

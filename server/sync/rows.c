@@ -155,12 +155,12 @@ static enum err put_target(struct db *db, struct cycle *c, const struct target_r
 
 		for (unsigned i = 0; i < t->row.tries && delay < LONGEST_RETRY; i++)
 			delay *= 2;
-		row.tries++;
+		/* What the server itself broke off is not the target's fault. */
+		row.tries += !c->interrupted;
+		row.retry_at = c->interrupted ? row.changed_at : row.changed_at + (delay < LONGEST_RETRY ? delay : LONGEST_RETRY);
 		/* By its own receipt: the next try brings the heads from there. */
 		if (t->result.held.receipt && !t->result.held.unknown)
 			row.number = t->result.held.number;
-		/* What the server itself broke off is not the target's fault. */
-		row.retry_at = c->interrupted ? row.changed_at : row.changed_at + (delay < LONGEST_RETRY ? delay : LONGEST_RETRY);
 	}
 	return db_target_put(db, c->y->s->name, &row);
 }

@@ -159,14 +159,27 @@ static enum err load_unconfirmed(struct sync *y, struct db *db, const struct db_
 
 	if (e == ERR_BUSY)
 		return e;
+	/* Until it can be told again, it is not said to be less than it was. */
+	if (e && (!*since || (y->unconfirmed && y->unconfirmed < *since)))
+		*since = y->unconfirmed;
 	if (e && !y->unconfirmed_unknown)
 		log_event(LOG_LEVEL_ERROR, "sync.unconfirmed.unknown", "site", y->s->name, "why", err_text(), NULL);
 	y->unconfirmed_unknown = e != ERR_OK;
 	return ERR_OK;
 }
 
-/* What the database knows. Without the lock: it may take its time. start: of a cycle that is not recorded yet, as if it were; 0: none. */
-static enum err load(struct sync *y, int64_t start)
+/* What a cycle that is not recorded yet will have done, if it ends as it should. */
+static void foresee(struct db_schedule *s, const struct cycle *c)
+{
+	if (!cycle_opens_window(c))
+		return;
+	s->last_start = c->start;
+	if (s->last_approval <= c->start || s->last_approval == c->seen)
+		s->first_pending = 0;
+}
+
+/* What the database knows. Without the lock: it may take its time. c: the cycle under way; NULL: none is. */
+static enum err load(struct sync *y, const struct cycle *c)
 {
 	struct sync_target *targets = NULL;
 	struct db *db = tools_db(y->tools);
@@ -177,8 +190,8 @@ static enum err load(struct sync *y, int64_t start)
 	int64_t unconfirmed = 0, held = 0, hold_end = 0;
 	enum err e = db_schedule_get(db, y->s->name, &schedule, a);
 
-	if (start)
-		schedule.last_start = start;
+	if (!e && c)
+		foresee(&schedule, c);
 	if (!e)
 		e = rows_get(y, db, &rows, a);
 	if (!e)
@@ -253,7 +266,7 @@ bool sync_next_due(const struct cycle *c)
 	struct sync *y = c->y;
 	struct window_facts f;
 
-	if (load(y, cycle_opens_window(c) ? c->start : 0))
+	if (load(y, c))
 		return false;
 	(void)pthread_mutex_lock(&y->lock);
 	f = facts(y);
@@ -265,8 +278,6 @@ bool sync_next_due(const struct cycle *c)
 	/* Those that lack it are being sent to. */
 	if (f.down_tried && f.down_retry == WINDOW_NEVER)
 		f.down = false;
-	if (cycle_opens_window(c) && (y->last_approval.wall <= c->start || y->last_approval.wall == c->seen))
-		f.first_pending = WINDOW_NEVER;
 	(void)pthread_mutex_unlock(&y->lock);
 	return window_next(&f).due <= f.now;
 }
@@ -302,7 +313,7 @@ static void do_load(struct sync *y)
 
 	y->reload = false;
 	(void)pthread_mutex_unlock(&y->lock);
-	e = load(y, 0);
+	e = load(y, NULL);
 	(void)pthread_mutex_lock(&y->lock);
 	if (e) {
 		y->reload = true;

@@ -45,6 +45,8 @@ struct sync_target {
 	int64_t report_at, differs_since; /* of its receiver's last report; 0: none, it does not differ */
 	uint64_t differences;
 };
+/* Of a target's state, in its row or in a run: is the release there, as far as anybody can say? active or confirmed. */
+bool sync_is_there(const char *state);
 void sync_targets(struct sync *y, void (*fn)(void *arg, const struct sync_target *t), void *arg);
 void sync_status(struct sync *y, struct sync_status *out);
 /*

@@ -105,7 +105,7 @@ static void set_state(struct target_now *t, uint64_t newest)
 	if (!t->state)
 		t->state = "waiting";
 	/* There is a newer one, and no run has taken it there yet. */
-	else if ((!strcmp(t->state, "confirmed") || !strcmp(t->state, "active")) && t->number < newest)
+	else if (sync_is_there(t->state) && t->number < newest)
 		t->state = "waiting";
 }
 
@@ -189,7 +189,7 @@ static enum err target_has(struct req *r, const struct reach *x, const struct ta
 	if (!t->number)
 		return ERR_OK;
 	/* It may have something newer than it has confirmed: but that has it, too, if nothing was approved in between. */
-	if (strcmp(t->state, "confirmed") && strcmp(t->state, "active") && strcmp(t->state, "waiting")) {
+	if (!sync_is_there(t->state) && strcmp(t->state, "waiting")) {
 		*has = x->first.number && x->first.number <= t->number;
 		return ERR_OK;
 	}
@@ -223,7 +223,7 @@ enum err reach_at(struct req *r, const struct reach *x, const struct target_now 
 	if (!e && out->has_it)
 		return take_since(r, x, t, out);
 	/* What the target has confirmed, or is being sent now, is not this. */
-	if (!x->first.number && (!strcmp(t->state, "confirmed") || !strcmp(t->state, "active") || !strcmp(t->state, "sending")))
+	if (!x->first.number && (sync_is_there(t->state) || !strcmp(t->state, "sending")))
 		out->state = "waiting";
 	if (strcmp(out->state, "sending") != 0)
 		out->waits_until = x->first.number && t->retry_at ? t->retry_at : next;

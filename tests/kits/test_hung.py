@@ -86,6 +86,7 @@ def test_what_is_signed_next_goes_out_to_the_others():
         w.sign("two")
         w.live("two")
         first = w.under_way(2)
+        until(lambda: w.now()["pending_since"] is None)  # it is released, though its run is not over
         w.sign("three")
         w.live("three")
         ended = w.d.must("GET", w.d.api_site(f"/sync/runs/{first}"))
@@ -231,6 +232,13 @@ def test_a_take_down_is_not_its_own_next_sync():
         take_down(w, "/b.html")
         until(lambda: "/b.html" not in w.d.live())
         assert w.d.must("GET", w.d.api_site(f"/sync/runs/{run}"))["state"] == "interrupted"
+        # Broken off by the server, it has not failed: what says how far it is, is waited for.
+        run = w.under_way(3)
+        assert w.target("slow")["tries"] == 0
+        w.sign("two")
+        w.d.must("POST", w.d.api_site("/sync/force"), {"reason": "now"})
+        time.sleep(4)
+        assert w.now()["running"] and w.now()["run"] == run and w.now()["pending_since"]
         w.let("slow", "work")
         until(lambda: [p.name for p in w.places["slow"].iterdir()] == ["index.html"])
 

@@ -202,3 +202,31 @@ def test_our_own_kits_tell(kit):
             assert run["state"] == "ok" and not [t for t in run["targets"] if '"done"' in t["output"] or "in the stream" in t["output"]], run
         finally:
             p.stop()
+
+
+def test_a_push_that_takes_longer_than_its_deadline():
+    """It goes on where it was ended, the first one as well as a later one: so no target needs a deadline that keeps others waiting."""
+    first, later = ({f"/docs/{name}{i}": f"{name}{i}" * 250000 for i in range(16)} for name in "ab")
+    with Drydock(files=first, accounts=(), start=False, quiet_period="1h") as d:
+        (d.dir / "kits").mkdir()
+        (d.dir / "kits" / "reader").write_text(READER)
+        (d.dir / "kits" / "reader").chmod(0o755)
+        shutil.copy(BUILD / "sync-scripts/tar-ssh", d.dir / "kits")  # from there it is not started early, for which there is more time
+        p = Production(d)
+        p.bind(f"{d.dir}/kits/reader ")
+        text = d.conf.read_text()
+        d.conf.write_text(f'kits = "{d.dir}/kits"\n' + text[:text.index("\ttarget ")] + p.target(user_name(d), deadline="2s") + "}\n")
+        try:
+            d.start()
+            for files in (first, {**first, **later}):
+                for path, content in files.items():
+                    d.write(path, content)
+                d.sign("/", recursive=True)
+                tries = [d.sync(state=None)]
+                while tries[-1]["state"] != "ok":
+                    assert "longer than 2 s" in tries[-1]["message"] and len(tries) < 15, tries
+                    tries.append(d.sync(state=None))
+                assert len(tries) > 1
+                assert p.live() == {path: content.encode() for path, content in files.items()}
+        finally:
+            p.stop()

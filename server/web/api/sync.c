@@ -79,7 +79,7 @@ static void progress_members(struct req *r, struct json_out *o, uint64_t run, co
 static void target_item(struct req *r, struct json_out *o, const struct target_now *t, const struct sync_status *st)
 {
 	const int64_t next = t->retry_at ? t->retry_at : st->next.due == WINDOW_NEVER ? 0 : st->next.due;
-	const bool there = !strcmp(t->state, "active") || !strcmp(t->state, "confirmed") || !strcmp(t->state, "sending");
+	const bool there = sync_is_there(t->state) || !strcmp(t->state, "sending");
 
 	json_out_begin(o, '{');
 	json_out_kstr(o, "name", t->conf->name);

@@ -175,9 +175,7 @@ static void report_model(struct req *r, struct view_map *row, const struct targe
 
 void page_target_badge(struct view_map *m, const char *state)
 {
-	const bool there = !strcmp(state, "confirmed") || !strcmp(state, "active");
-
-	show_badge(m, there ? "signed" : !strcmp(state, "sending") ? "running" : !strcmp(state, "waiting") ? "waiting" : "failed", state);
+	show_badge(m, sync_is_there(state) ? "signed" : !strcmp(state, "sending") ? "running" : !strcmp(state, "waiting") ? "waiting" : "failed", state);
 }
 
 const char *page_target_href(struct req *r, const char *name)
@@ -233,7 +231,7 @@ static void target_row(struct rows *l, const struct target_now *t, const struct 
 		view_set(row, VIEW_refused, t->held_refused);
 		view_set(row, VIEW_op, page_op(l->r));
 	}
-	if (t->number > l->live && (!strcmp(t->state, "confirmed") || !strcmp(t->state, "active")))
+	if (t->number > l->live && sync_is_there(t->state))
 		l->live = t->number;
 }
 
@@ -559,7 +557,7 @@ static bool run_target_row(void *arg, const struct db_run_target *t)
 	buf_release(&live);
 	buf_release(&text);
 	l->n++;
-	l->good += strcmp(t->state, "active") == 0 || strcmp(t->state, "confirmed") == 0;
+	l->good += sync_is_there(t->state);
 	return true;
 }
 

@@ -18,18 +18,13 @@ struct rows {
 	bool all; /* he sees the whole site */
 };
 
-static bool is_there(const char *state)
-{
-	return !strcmp(state, "active") || !strcmp(state, "confirmed");
-}
-
 /* A message of the run names each target that failed. Where this one did not, it is not about it. */
 static const char *message(const struct rows *l, const struct db_run *run, const struct db_run_target *t)
 {
 	struct buf b = BUF_INIT(8192);
 	const char *out;
 
-	if (!l->all || !*run->message || is_there(t->state))
+	if (!l->all || !*run->message || sync_is_there(t->state))
 		return NULL;
 	utf8_visible(&b, run->message, strnlen(run->message, SHOWN), false);
 	if (strlen(run->message) > SHOWN)
